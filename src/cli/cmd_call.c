@@ -1,0 +1,35 @@
+/* sonde call */
+#include "cli/commands.h"
+#include "cli/workload_command.h"
+#include "workload/call.h"
+
+#define SERVER_OFFSET offsetof(struct call_options, echo)
+
+static size_t sets(struct opt_set *to)
+{
+    return workload_command_sets(&workload_call, echo_option_rows, ECHO_OPTIONS, SERVER_OFFSET,
+                                 NULL, to);
+}
+
+static int run(int argc, char **argv, struct err *error)
+{
+    return workload_command_run(&workload_call, echo_option_rows, ECHO_OPTIONS, SERVER_OFFSET,
+                                argc, argv, error);
+}
+
+const struct command command_call = {
+    .name = "call",
+    .arguments = "[TARGET] [options]",
+    .summary = "pipelined calls: what each write strategy costs, at both ends",
+    .details =
+        "Issues calls of --size bytes up to a high-water mark, and times and matches every one. "
+        "TARGET is a server that answers every byte (tcp://HOST:PORT, unix:PATH); without one, or "
+        "with local: or pipe:, sonde starts its own in another process on another CPU.",
+    .examples =
+        "  sonde call --write each --observe server     one send a call, and what the server did\n"
+        "  sonde call -e threads,poll,epoll,uring -c 64 --high 1     the engines side by side\n"
+        "  sonde call --rate 10k --write each     open loop: response time against a schedule\n"
+        "  sonde call tcp://127.0.0.1:7 --json=result.json     a server of yours\n",
+    .sets = sets,
+    .run = run,
+};

@@ -1,0 +1,337 @@
+/* sonde serve: the echo end for any client. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "run/collect.h"
+#include "run/fill.h"
+#include "run/limits.h"
+#include "run/machine.h"
+#include "run/options.h"
+#include "run/server.h"
+#include "workload/call.h"
+
+#define LISTEN_MAX 32
+/* How long a stop waits for answers that are under way. */
+#define STOP_NS (2 * NS_PER_SECOND)
+
+struct serve_options {
+    uint32_t engine;
+    uint64_t threads, connections_max, receive_bytes;
+    uint32_t uring_receive;
+    bool nodelay;
+    uint64_t duration_ns;
+};
+
+enum { SERVE_OPTIONS = 7 };
+static const struct opt serve_rows[SERVE_OPTIONS] = {
+    OPT_CHOICE(struct serve_options, engine, .name = "engine", .letter = 'e',
+               .choices = run_engine_names, .initial = "epoll", .argument = "NAME",
+               .help = "kernel interface"),
+    OPT_COUNT(struct serve_options, threads, .name = "threads", .letter = 't', .initial = "1",
+              .least = 1, .most = 1024, .argument = "N",
+              .help = "threads (the threads engine has one for each connection)"),
+    OPT_COUNT(struct serve_options, connections_max, .name = "max-connections",
+              .initial = "10000", .least = 1, .most = 1000000, .argument = "N",
+              .help = "close further connections at once"),
+    OPT_SIZE(struct serve_options, receive_bytes, .name = "receive-buffer", .initial = "64k",
+             .least = 1, .most = 16 << 20, .argument = "SIZE",
+             .help = "most that one receive takes"),
+    OPT_CHOICE(struct serve_options, uring_receive, .name = "uring-receive",
+               .choices = run_uring_receive_names, .initial = "auto", .argument = "HOW",
+               .help = "uring: receive with one lasting request or one for each"),
+    OPT_BOOL(struct serve_options, nodelay, .name = "nodelay", .initial = "yes",
+             .help = "TCP_NODELAY on accepted connections"),
+    OPT_DURATION(struct serve_options, duration_ns, .name = "duration", .letter = 'd',
+                 .initial = "0", .argument = "TIME",
+                 .help = "stop after so long (0: on SIGTERM or Ctrl-C)"),
+};
+
+/* Everything that a serving process holds. */
+struct serving {
+    struct serve_options options;
+    struct call_options echo;
+    struct output_options output;
+    struct address addresses[LISTEN_MAX];
+    uint32_t address_count;
+    uint32_t listening; /* addresses whose socket was made: only these are unlinked */
+    struct run_control *control;
+    struct worker_slot *slots;
+    uint32_t slot_count;
+    struct server_config config;
+    struct err failure;
+    _Atomic bool ended;
+};
+
+static size_t serve_sets(struct serving *serving, struct opt_set *sets)
+{
+    sets[0] = (struct opt_set){.title = "Serving", .rows = serve_rows, .count = SERVE_OPTIONS,
+                               .target = serving ? &serving->options : NULL};
+    sets[1] = (struct opt_set){.title = "Answers", .rows = echo_option_rows,
+                               .count = ECHO_OPTIONS,
+                               .target = serving ? &serving->echo.echo : NULL};
+    sets[2] = (struct opt_set){.title = "Output", .rows = output_rows, .count = OUTPUT_OPTIONS,
+                               .target = serving ? &serving->output : NULL};
+    return 3;
+}
+
+static size_t sets_for_help(struct opt_set *sets)
+{
+    return serve_sets(NULL, sets);
+}
+
+static void *serve_thread(void *argument)
+{
+    struct serving *serving = argument;
+    if (server_run(&serving->config, &serving->failure) < 0 &&
+        serving->failure.code == ERR_NONE) {
+        err_set(&serving->failure, ERR_SYSTEM, "serve", "a thread failed");
+    }
+    atomic_store(&serving->ended, true);
+    return NULL;
+}
+
+static uint64_t open_connections(const struct serving *serving)
+{
+    uint64_t open = 0;
+    for (uint32_t i = 0; i < serving->slot_count; i++) {
+        if (atomic_load(&serving->slots[i].state) == SLOT_READY) {
+            open += atomic_load(&serving->slots[i].open);
+        }
+    }
+    return open;
+}
+
+/* Until a signal, the duration, or a failure; then an orderly end. */
+static void serve_until_stopped(struct serving *serving, int stop_fd)
+{
+    uint64_t end_ns = serving->options.duration_ns
+                          ? clock_now_ns() + serving->options.duration_ns
+                          : UINT64_MAX;
+    while (!atomic_load(&serving->ended) && clock_now_ns() < end_ns) {
+        struct timespec look = clock_timespec(100 * NS_PER_MS);
+        struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
+        if (ppoll(&stop, 1, &look, NULL) > 0) {
+            struct signalfd_siginfo info; /* taken, so that a second one ends the waiting below */
+            (void)!read(stop_fd, &info, sizeof info);
+            break;
+        }
+    }
+    atomic_store(&serving->control->phase, RUN_DRAIN);
+    uint64_t until_ns = clock_now_ns() + STOP_NS;
+    while (open_connections(serving) && clock_now_ns() < until_ns) {
+        struct timespec look = clock_timespec(5 * NS_PER_MS);
+        struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
+        if (ppoll(&stop, 1, &look, NULL) > 0) {
+            break;
+        }
+    }
+    atomic_store(&serving->control->phase, RUN_STOP);
+}
+
+static int check_limits(const struct serving *serving, struct err *error)
+{
+    const struct serve_options *options = &serving->options;
+    bool each = engines[options->engine]->flags & ENGINE_ONE_CHANNEL;
+    struct limits_warnings warnings = {.count = 0};
+    struct limits_need need = {
+        .files = options->connections_max + serving->address_count * options->threads + 16,
+        .threads = each ? options->connections_max : options->threads,
+    };
+    int result = limits_check(&need, &warnings, error);
+    if (result < 0) {
+        err_hint(error, "lower --max-connections, or raise the limit (ulimit -n)");
+    }
+    return result;
+}
+
+static int prepare(struct serving *serving, struct err *error)
+{
+    const struct serve_options *options = &serving->options;
+    const struct engine_ops *engine = engines[options->engine];
+    uint32_t threads = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
+    char reason[160] = "";
+    int *listeners = NULL;
+    if (engine->flags & ENGINE_NO_KERNEL) {
+        return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
+    }
+    if (engine->why_not(reason, sizeof reason) < 0) {
+        return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s",
+                       engine->name, reason);
+    }
+    if (check_limits(serving, error) < 0 ||
+        server_listen(serving->addresses, serving->address_count, threads, 4096, &listeners,
+                      error) < 0) {
+        return -1;
+    }
+    serving->listening = serving->address_count;
+    serving->slot_count = server_slots(engine, threads, serving->address_count,
+                                       (uint32_t)options->connections_max);
+    serving->control = shared_memory(sizeof *serving->control, error);
+    serving->slots = serving->control
+                         ? shared_memory(serving->slot_count * sizeof *serving->slots, error)
+                         : NULL;
+    serving->config = (struct server_config){
+        .engine = engine,
+        .role = &echo_server,
+        .options = &serving->echo,
+        .control = serving->control,
+        .slots = serving->slots,
+        .slot_count = serving->slot_count,
+        .threads = threads,
+        .listeners = listeners,
+        .listener_count = serving->address_count * threads,
+        .connections_max = (uint32_t)options->connections_max,
+        .tuning = {.nodelay = options->nodelay},
+        .receive_bytes = (uint32_t)options->receive_bytes,
+        .receive_mode = options->uring_receive,
+        .cpu = -1,
+    };
+    return serving->slots ? 0 : -1;
+}
+
+static void announce(const struct serving *serving)
+{
+    for (uint32_t i = 0; i < serving->address_count; i++) {
+        const struct address *address = &serving->addresses[i];
+        fprintf(stderr, "sonde: serving on %s (%s)%s\n", address->text,
+                engines[serving->options.engine]->name,
+                address_is_loopback(address) ? "" : ": reachable from other hosts");
+    }
+}
+
+/* The whole time of serving as one run of a record. */
+static int print_record(struct serving *serving, const struct opt_set *sets, size_t set_count,
+                        uint64_t start_ns, int argc, char **argv, struct err *error)
+{
+    struct record record;
+    struct tally tally;
+    if (record_init(&record, argc, argv, error) < 0) {
+        return -1;
+    }
+    int result = tally_init(&tally, serving->slot_count, error);
+    struct record_run *run = result ? NULL : record_add_run(&record, "serve");
+    if (run) {
+        collect(serving->slots, serving->slot_count, &tally);
+        tally.window_ns = clock_now_ns() - start_ns;
+        record.complete = run->complete = serving->failure.code == ERR_NONE;
+        record.failure = run->failure = serving->failure;
+        record.operation = "answer";
+        snprintf(run->mode, sizeof run->mode, "serving");
+        snprintf(run->observation, sizeof run->observation, "none (sonde observe pid=%d)",
+                 getpid());
+        for (uint32_t i = 0; i < serving->address_count; i++) {
+            size_t used = strlen(run->detail);
+            snprintf(run->detail + used, sizeof run->detail - used, "%s%s", i ? ", " : "",
+                     serving->addresses[i].text);
+        }
+        run->window_ns = run->wall_ns = tally.window_ns;
+        result = fill_server(run, &echo_server, echo_metrics, ECHO_METRICS, &tally, getpid(),
+                             error);
+    }
+    result = result ? result : output_options_to_record(sets, set_count, &record, error);
+    result = result ? result : machine_describe(&record, error);
+    result = result ? result : output_write(&serving->output, &record, error);
+    tally_release(&tally);
+    record_release(&record);
+    return result;
+}
+
+static int serve(struct serving *serving, const struct opt_set *sets, size_t set_count, int argc,
+                 char **argv, struct err *error)
+{
+    pthread_t thread;
+    int stop_fd = output_stop_file(error);
+    int result = stop_fd < 0 ? -1 : prepare(serving, error);
+    uint64_t start_ns = clock_now_ns();
+    if (result == 0) {
+        int failed = pthread_create(&thread, NULL, serve_thread, serving);
+        if (failed) {
+            result = err_system(error, failed, "serve", "cannot start");
+        }
+    }
+    if (result == 0) {
+        announce(serving);
+        serve_until_stopped(serving, stop_fd);
+        pthread_join(thread, NULL);
+        result = print_record(serving, sets, set_count, start_ns, argc, argv, error);
+        if (serving->failure.code != ERR_NONE) {
+            *error = serving->failure;
+            result = -1;
+        }
+    }
+    for (uint32_t i = 0; i < serving->listening; i++) {
+        address_unlink(&serving->addresses[i]);
+    }
+    free((void *)(uintptr_t)serving->config.listeners);
+    shared_release(serving->slots, serving->slot_count * sizeof *serving->slots);
+    shared_release(serving->control, sizeof *serving->control);
+    if (stop_fd >= 0) {
+        close(stop_fd);
+    }
+    return result;
+}
+
+static int take_addresses(struct serving *serving, const struct opt_arguments *arguments,
+                          struct err *error)
+{
+    if (arguments->count == 0 || arguments->count > LISTEN_MAX || arguments->rest) {
+        err_set(error, ERR_USAGE, "serve",
+                arguments->count ? "too many addresses" : "no address to listen on");
+        return err_hint(error, "such as tcp://127.0.0.1:7000 or unix:/tmp/echo.sock");
+    }
+    for (size_t i = 0; i < arguments->count; i++) {
+        struct address *address = &serving->addresses[i];
+        if (address_parse(arguments->items[i], true, address, error) < 0) {
+            return -1;
+        }
+        if (!address->transport->listen) {
+            err_set(error, ERR_USAGE, arguments->items[i], "nobody could connect to it");
+            return err_hint(error, "serve tcp: or unix:; for local: and pipe: sonde call makes "
+                                   "both ends itself");
+        }
+        serving->address_count = (uint32_t)i + 1;
+    }
+    return 0;
+}
+
+static int run(int argc, char **argv, struct err *error)
+{
+    struct serving *serving = calloc(1, sizeof *serving);
+    struct opt_set sets[COMMAND_SETS_MAX];
+    struct opt_arguments arguments = {0};
+    int result = -1;
+    if (!serving) {
+        return err_system(error, ENOMEM, "memory", "cannot start");
+    }
+    size_t count = serve_sets(serving, sets);
+    if (opt_defaults(sets, count, error) == 0 &&
+        opt_parse(sets, count, argc, argv, &arguments, error) == 0 &&
+        take_addresses(serving, &arguments, error) == 0) {
+        result = serve(serving, sets, count, argc, argv, error);
+    }
+    opt_release(sets, count, &arguments);
+    free(serving);
+    return result;
+}
+
+const struct command command_serve = {
+    .name = "serve",
+    .arguments = "LISTEN... [options]",
+    .summary = "the answering end: echoes every byte",
+    .details = "Listens on each address (tcp://HOST:PORT, tcp://:PORT for loopback only, "
+               "unix:PATH, unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or "
+               "--duration; then says what it did.",
+    .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock     two addresses\n",
+    .sets = sets_for_help,
+    .run = run,
+};

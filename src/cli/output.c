@@ -1,0 +1,109 @@
+#include "cli/output.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+const struct opt output_rows[OUTPUT_OPTIONS] = {
+    OPT_TEXT(struct output_options, json, .name = "json", .optional = "-", .argument = "FILE",
+             .help = "the whole record as JSON to a file, or instead of the text to standard "
+                     "output"),
+    OPT_TEXT(struct output_options, csv, .name = "csv", .optional = "-", .argument = "FILE",
+             .help = "one row a run as CSV, likewise"),
+    OPT_BOOL(struct output_options, quiet, .name = "quiet", .letter = 'q',
+             .help = "no line for each interval"),
+};
+
+static bool is_stdout(const char *path)
+{
+    return path && strcmp(path, "-") == 0;
+}
+
+bool output_text(const struct output_options *options)
+{
+    return !is_stdout(options->json) && !is_stdout(options->csv);
+}
+
+struct output {
+    const struct printer *printer;
+    const char *path; /* NULL: not wanted */
+};
+
+static int write_outputs(const struct output *outputs, size_t count, const struct record *record,
+                         struct err *error)
+{
+    int result = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct err failure = {0};
+        if (outputs[i].path &&
+            record_write(record, outputs[i].printer, outputs[i].path, &failure) < 0 &&
+            result == 0) {
+            *error = failure;
+            result = -1;
+        }
+    }
+    return result;
+}
+
+int output_write_files(const struct output_options *options, const struct record *record,
+                       struct err *error)
+{
+    const struct output outputs[] = {{&printer_json, options->json}, {&printer_csv, options->csv}};
+    return write_outputs(outputs, 2, record, error);
+}
+
+int output_write(const struct output_options *options, const struct record *record,
+                 struct err *error)
+{
+    struct err failure = {0}, other = {0};
+    const struct output text = {&printer_text, output_text(options) ? "-" : NULL};
+    int result = write_outputs(&text, 1, record, &failure);
+    if (output_write_files(options, record, &other) < 0 && result == 0) {
+        failure = other;
+        result = -1;
+    }
+    if (result < 0) {
+        *error = failure;
+    }
+    return result;
+}
+
+int output_options_to_record(const struct opt_set *sets, size_t set_count, struct record *record,
+                             struct err *error)
+{
+    for (size_t i = 0; i < set_count; i++) {
+        for (size_t j = 0; j < sets[i].count; j++) {
+            char *text = NULL;
+            size_t length = 0;
+            FILE *out = open_memstream(&text, &length);
+            if (!out) {
+                return err_system(error, errno, "record", "cannot keep the options");
+            }
+            opt_print_value(&sets[i].rows[j], sets[i].target, out);
+            int failed = fclose(out) != 0 || !text ||
+                         record_add_option(record, sets[i].rows[j].name, text,
+                                           sets[i].given >> j & 1) < 0;
+            free(text);
+            if (failed) {
+                return err_system(error, ENOMEM, "record", "cannot keep the options");
+            }
+        }
+    }
+    return 0;
+}
+
+int output_stop_file(struct err *error)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
+        return err_system(error, errno, "signals", "cannot block them");
+    }
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? err_system(error, errno, "signals", "cannot wait for them") : fd;
+}

@@ -1,0 +1,39 @@
+/* Where results go: --json, --csv, and the text on standard output. */
+#ifndef SONDE_CLI_OUTPUT_H
+#define SONDE_CLI_OUTPUT_H
+
+#include <stdbool.h>
+
+#include "base/opt.h"
+#include "report/record.h"
+
+struct output_options {
+    const char *json; /* "-": standard output, instead of the text; NULL: no JSON */
+    const char *csv;
+    bool quiet;       /* no line for each interval */
+};
+
+enum { OUTPUT_OPTIONS = 3 };
+extern const struct opt output_rows[OUTPUT_OPTIONS];
+
+/* True where the text report goes to standard output. */
+bool output_text(const struct output_options *options);
+
+/* Writes the record everywhere it is wanted. The first failure is returned, the others are tried
+ * all the same. */
+int output_write(const struct output_options *options, const struct record *record,
+                 struct err *error);
+
+/* The same without the text, for a command that prints its own. */
+int output_write_files(const struct output_options *options, const struct record *record,
+                       struct err *error);
+
+/* Adds all options with their values to the record. */
+int output_options_to_record(const struct opt_set *sets, size_t set_count, struct record *record,
+                             struct err *error);
+
+/* Blocks SIGINT, SIGTERM and SIGHUP and returns a file that is readable once one has come; -1 with
+ * *error. Threads and children made afterwards inherit the blocked signals. */
+int output_stop_file(struct err *error);
+
+#endif

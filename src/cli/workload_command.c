@@ -1,0 +1,260 @@
+#include "cli/workload_command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "engine/engine.h"
+#include "run/machine.h"
+#include "run/run.h"
+
+size_t workload_command_sets(const struct workload *workload, const struct opt *extra,
+                             size_t extra_count, size_t extra_offset,
+                             struct workload_command *storage, struct opt_set *sets)
+{
+    char *options = storage ? storage->options : NULL;
+    struct run_options *run = storage ? &storage->run : NULL;
+    size_t count = 0;
+    sets[count++] = (struct opt_set){.title = "Workload", .rows = workload->options,
+                                     .count = workload->option_count, .target = options};
+    sets[count++] = (struct opt_set){.title = "Load", .rows = run_load_rows,
+                                     .count = RUN_OPTIONS_LOAD, .target = run};
+    sets[count++] = (struct opt_set){.title = "Connections and engines", .rows = run_wire_rows,
+                                     .count = RUN_OPTIONS_WIRE, .target = run};
+    sets[count++] = (struct opt_set){.title = "Observation", .rows = run_observe_rows,
+                                     .count = RUN_OPTIONS_OBSERVE, .target = run};
+    if (extra_count) {
+        sets[count++] = (struct opt_set){.title = "Sonde's own server", .rows = extra,
+                                         .count = extra_count,
+                                         .target = options ? options + extra_offset : NULL};
+    }
+    sets[count++] = (struct opt_set){.title = "Output", .rows = output_rows,
+                                     .count = OUTPUT_OPTIONS,
+                                     .target = storage ? &storage->output : NULL};
+    return count;
+}
+
+/* One line an interval, as it ends. */
+static void print_progress(void *owner, const struct run_progress *progress)
+{
+    const struct workload *workload = progress->workload;
+    FILE *out = owner;
+    char text[UNITS_TEXT_MAX], text2[UNITS_TEXT_MAX];
+    fprintf(out, "%8.2f s", (double)progress->end_ns / 1e9);
+    for (size_t i = 0; i < workload->metric_count; i++) {
+        const struct metric *metric = &workload->metrics[i];
+        double value;
+        /* The count itself says nothing that the rate does not. */
+        if (!metric->per_interval || metric->kind == METRIC_COUNT) {
+            continue;
+        }
+        bool known =
+            metric_compute(metric, progress->bank->counters, progress->window_ns, &value);
+        fprintf(out, "  %s %s", known ? units_count(text, value) : "-", metric->title);
+    }
+    const struct histogram *first = &progress->bank->histograms[0];
+    uint64_t median, tail;
+    bool has_median = histogram_percentile(first, 50, &median);
+    bool has_tail = histogram_percentile(first, 99, &tail);
+    fprintf(out, "  p50 %s p99 %s", has_median ? units_duration(text, (double)median) : "-",
+            has_tail ? units_duration(text2, (double)tail) : "-");
+    if (progress->observed) {
+        fprintf(out, "  %s: %s kernel calls/s", progress->kernel_role,
+                units_count(text, progress->kernel_calls_per_second));
+    }
+    fputc('\n', out);
+    fflush(out);
+}
+
+/* The workload's own settings that were given, for the headline: "write each, high 1". */
+static void make_note(const struct opt_set *set, char *note, size_t size)
+{
+    FILE *out = fmemopen(note, size, "w");
+    if (!out) {
+        return;
+    }
+    bool first = true;
+    for (size_t i = 0; i < set->count; i++) {
+        bool headline = strcmp(set->rows[i].name, "write") == 0;
+        if (!(set->given >> i & 1) && !headline) {
+            continue;
+        }
+        fprintf(out, "%s%s ", first ? "" : ", ", set->rows[i].name);
+        opt_print_value(&set->rows[i], set->target, out);
+        first = false;
+    }
+    fclose(out);
+}
+
+static int engine_of(const char *name, const char *option, const struct engine_ops **engine,
+                     struct err *error)
+{
+    char reason[160] = "";
+    *engine = engine_find(name);
+    if (!*engine) {
+        const char *nearest = NULL;
+        size_t count = 0;
+        while (run_engine_names[count]) {
+            count++;
+        }
+        nearest = opt_nearest(name, run_engine_names, count);
+        err_set(error, ERR_USAGE, option, "\"%s\" is no engine", name);
+        return nearest ? err_hint(error, "did you mean %s?", nearest)
+                       : err_hint(error, "sonde doctor lists the engines");
+    }
+    if ((*engine)->why_not(reason, sizeof reason) < 0) {
+        err_set(error, ERR_UNSUPPORTED, option, "the %s engine cannot serve here: %s", name,
+                reason);
+        return err_hint(error, "sonde doctor lists the engines that can");
+    }
+    return 0;
+}
+
+/* Each engine of --engine, one run after the other. The first failure is kept; an interruption ends
+ * all. */
+static int run_engines(const struct workload *workload, struct workload_command *command,
+                       const struct run_plan *prototype, struct record *record,
+                       struct err *error)
+{
+    const struct opt_list *names = &command->run.engines;
+    int result = 0;
+    (void)workload;
+    for (size_t i = 0; i < names->count; i++) {
+        struct run_plan plan = *prototype;
+        struct err failure = {0};
+        const char *server_name = command->run.server_engine;
+        if (engine_of(names->items[i], "--engine", &plan.engine, &failure) == 0) {
+            if (!server_name) {
+                server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll"
+                                                                    : plan.engine->name;
+            }
+            plan.label = plan.engine->name;
+            if (engine_of(server_name, "--server-engine", &plan.server_engine, &failure) == 0) {
+                if (plan.progress && names->count > 1) {
+                    printf("%s\n", plan.engine->name);
+                }
+                run_execute(&plan, record, &failure);
+            }
+        }
+        if (failure.code != ERR_NONE && result == 0) {
+            *error = failure;
+            result = -1;
+        }
+        if (failure.code == ERR_INTERRUPTED || failure.code == ERR_USAGE) {
+            break;
+        }
+    }
+    return result;
+}
+
+static void add_noise_warnings(struct record *record, const struct machine_sample *before)
+{
+    struct machine_sample after;
+    struct machine_noise noise;
+    struct machine_warnings warnings = {.count = 0};
+    struct err ignored;
+    if (machine_sample(&after, &ignored) == 0) {
+        machine_noise(before, &after, &noise);
+        machine_noise_warnings(&noise, &warnings);
+    }
+    for (size_t i = 0; i < warnings.count; i++) {
+        record_add_warning(record, "%s", warnings.text[i]);
+    }
+}
+
+/* Measures and prints, once everything is parsed. */
+static int measure(const struct workload *workload, struct workload_command *command,
+                   const struct opt_set *sets, size_t set_count, const char *target, int argc,
+                   char **argv, struct err *error)
+{
+    struct record record;
+    struct address address;
+    struct machine_sample before = {0};
+    struct err failure = {0}, ignored;
+    char note[128] = "";
+    if (target && address_parse(target, false, &address, error) < 0) {
+        return -1;
+    }
+    if (record_init(&record, argc, argv, error) < 0) {
+        return -1;
+    }
+    record.complete = true;
+    record.operation = workload->operation;
+    make_note(&sets[0], note, sizeof note);
+    struct run_plan plan = {
+        .workload = workload,
+        .workload_options = command->options,
+        .options = &command->run,
+        .target = target ? &address : NULL,
+        .note = note,
+        .stop_fd = -1,
+    };
+    int result = output_options_to_record(sets, set_count, &record, &failure);
+    result = result ? result : machine_describe(&record, &failure);
+    if (result == 0) {
+        plan.stop_fd = output_stop_file(&failure);
+        result = plan.stop_fd < 0 ? -1 : 0;
+    }
+    if (output_text(&command->output) && !command->output.quiet) {
+        plan.progress = print_progress;
+        plan.owner = stdout;
+    }
+    bool sampled = machine_sample(&before, &ignored) == 0;
+    if (result == 0) {
+        result = run_engines(workload, command, &plan, &record, &failure);
+    }
+    if (sampled) {
+        add_noise_warnings(&record, &before);
+    }
+    if (result < 0) {
+        record.failure = failure;
+        record.complete = false;
+    }
+    if (failure.code != ERR_USAGE && output_write(&command->output, &record, &ignored) < 0 &&
+        result == 0) {
+        failure = ignored;
+        result = -1;
+    }
+    if (plan.stop_fd >= 0) {
+        close(plan.stop_fd);
+    }
+    record_release(&record);
+    *error = failure;
+    return result;
+}
+
+int workload_command_run(const struct workload *workload, const struct opt *extra,
+                         size_t extra_count, size_t extra_offset, int argc, char **argv,
+                         struct err *error)
+{
+    struct workload_command command = {.options = calloc(1, workload->options_bytes)};
+    struct opt_set sets[COMMAND_SETS_MAX];
+    struct opt_arguments arguments = {0};
+    int result = -1;
+    if (!command.options) {
+        return err_system(error, ENOMEM, "memory", "cannot start");
+    }
+    size_t count =
+        workload_command_sets(workload, extra, extra_count, extra_offset, &command, sets);
+    bool given_warmup = false;
+    if (opt_defaults(sets, count, error) == 0 &&
+        opt_parse(sets, count, argc, argv, &arguments, error) == 0) {
+        given_warmup = opt_given(&sets[1], offsetof(struct run_options, warmup_ns));
+        if (arguments.count > 1 || arguments.rest) {
+            err_set(error, ERR_USAGE, arguments.rest ? "--" : arguments.items[1],
+                    "more than one target");
+            err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
+        } else if (run_options_check(&command.run, given_warmup, error) == 0 &&
+                   (!workload->check || workload->check(command.options, error) == 0)) {
+            result = measure(workload, &command, sets, count,
+                             arguments.count ? arguments.items[0] : NULL, argc, argv, error);
+        }
+    }
+    opt_release(sets, count, &arguments);
+    free(command.options);
+    return result;
+}

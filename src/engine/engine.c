@@ -1,0 +1,44 @@
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <string.h>
+
+const struct engine_ops *const engines[] = {
+    &engine_threads, &engine_poll, &engine_epoll, &engine_uring, &engine_null, NULL,
+};
+
+const struct engine_ops *engine_find(const char *name)
+{
+    for (size_t i = 0; engines[i]; i++) {
+        if (strcmp(engines[i]->name, name) == 0) {
+            return engines[i];
+        }
+    }
+    return NULL;
+}
+
+const char *engine_call_name(enum engine_call call)
+{
+    static const char *const names[CALL_KINDS] = {
+#define X(name, text) text,
+        ENGINE_CALLS(X)
+#undef X
+    };
+    return names[call];
+}
+
+ssize_t call_counted(struct call_table *table, enum engine_call call, ssize_t result, bool bytes)
+{
+    struct call_count *count = &table->of[call];
+    count->calls++;
+    if (__builtin_expect(result < 0, 0)) {
+        if (errno == EAGAIN) {
+            count->again++;
+        } else {
+            count->errors++;
+        }
+    } else if (bytes) {
+        count->bytes += (uint64_t)result;
+    }
+    return result;
+}

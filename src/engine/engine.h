@@ -1,0 +1,194 @@
+/* The engine seam: the same operations through different kernel interfaces. Completion-shaped:
+ * an operation is submitted and completes at once (DONE) or later, through `deliver` (QUEUED).
+ * No engine knows a workload. */
+#ifndef SONDE_ENGINE_ENGINE_H
+#define SONDE_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Calls to the kernel that engines make, under the kernel's names. An engine counts every call
+ * that it makes: these numbers are exact and need no privilege. */
+#define ENGINE_CALLS(X)                                                                            \
+    X(SENDTO, "sendto")                                                                            \
+    X(RECVFROM, "recvfrom")                                                                        \
+    X(SENDMSG, "sendmsg")                                                                          \
+    X(RECVMSG, "recvmsg")                                                                          \
+    X(WRITE, "write")                                                                              \
+    X(READ, "read")                                                                                \
+    X(PPOLL, "ppoll")                                                                              \
+    X(EPOLL_WAIT, "epoll_pwait2")                                                                  \
+    X(EPOLL_CTL, "epoll_ctl")                                                                      \
+    X(IO_URING_ENTER, "io_uring_enter")                                                            \
+    X(ACCEPT4, "accept4")                                                                          \
+    X(CONNECT, "connect")                                                                          \
+    X(GETSOCKOPT, "getsockopt")                                                                    \
+    X(SETSOCKOPT, "setsockopt")                                                                    \
+    X(SHUTDOWN, "shutdown")                                                                        \
+    X(CLOSE, "close")
+
+enum engine_call {
+#define X(name, text) CALL_##name,
+    ENGINE_CALLS(X)
+#undef X
+        CALL_KINDS
+};
+
+struct call_count {
+    uint64_t calls;
+    uint64_t again;  /* of them failed with EAGAIN */
+    uint64_t errors; /* of them failed otherwise */
+    uint64_t bytes;  /* moved by the successful ones */
+};
+
+/* Calls to the kernel, and operations through io_uring (its submissions are no system calls). */
+struct call_table {
+    struct call_count of[CALL_KINDS];
+    uint64_t uring_submitted, uring_completed;
+};
+
+/* The kernel's name of a call. */
+const char *engine_call_name(enum engine_call call);
+
+/* Counts a call that returned `result` (-1 with errno on failure) and hands the result through;
+ * `bytes` says whether the result is a number of bytes. */
+ssize_t call_counted(struct call_table *table, enum engine_call call, ssize_t result, bool bytes);
+
+enum channel_kind {
+    CHANNEL_SOCKET,
+    CHANNEL_PIPE,     /* read and write ends are different files */
+    CHANNEL_LISTENER, /* only OP_ACCEPT */
+};
+
+/* A connection as an engine sees it: embedded at the head of every connection. The owner sets fd,
+ * write_fd and kind; the rest is the engine's, zero at first. */
+struct channel {
+    int fd;       /* to read from; a socket's only file */
+    int write_fd; /* to write to; equals fd for a socket */
+    uint8_t kind; /* enum channel_kind */
+    uint8_t wants;   /* CHANNEL_WANTS_* */
+    uint8_t armed;   /* what the kernel has been asked to report or do */
+    uint8_t closing; /* OP_CLOSE submitted */
+    uint32_t in_flight; /* completions that the kernel still owes */
+    const uint8_t *send_data; /* rest of the send that waits for room */
+    uint32_t send_length;
+    uint32_t send_flags;
+    uint32_t slot;   /* the engine's own index */
+    uint32_t held;   /* the engine's own: data received while not wanted */
+    struct channel *next_pending; /* the engine's own list of channels with work left over */
+};
+
+enum {
+    CHANNEL_WANTS_RECEIVE = 1,
+    CHANNEL_WANTS_SEND = 2,
+    CHANNEL_WANTS_CONNECT = 4,
+    CHANNEL_WANTS_ACCEPT = 8,
+};
+
+enum op_kind {
+    /* Submitted to engines. */
+    OP_CONNECT, /* data: struct sockaddr, valid until it completes, length: its size; result 0 or
+                   -errno */
+    OP_ACCEPT,  /* lasting: each completion's result is a new non-blocking fd or -errno */
+    OP_RECEIVE, /* lasting: each completion lends data and result bytes until deliver returns;
+                   result 0: the peer closed; -errno: failed; both end it */
+    OP_PAUSE,   /* ends OP_RECEIVE, resumed by another OP_RECEIVE; always DONE */
+    OP_SEND,    /* data, length: must stay valid until it completes; one in flight a channel;
+                   result: bytes taken (may be fewer than length) or -errno. Length below 2^32 */
+    OP_SHUTDOWN, /* ends the sending direction; always DONE */
+    OP_CLOSE,    /* closes the files; when it completes, nothing more comes for the channel and its
+                    memory may go */
+    /* Made by the worker, never submitted (see workload/workload.h). */
+    OP_START,   /* the connection may begin */
+    OP_FLUSH,   /* the loop is about to wait; asked for by step */
+    OP_RESUME,  /* the loop has been entered once; asked for by step */
+    OP_ARRIVAL, /* open loop: one operation is due; now_ns is its INTENDED start */
+    OP_TIMER,   /* the connection's timer has expired */
+    OP_DRAIN,   /* issue nothing new: finish what is in flight */
+};
+
+enum {
+    OP_MORE = 1, /* OP_SEND: more follows at once (MSG_MORE) */
+    OP_TRY = 2,  /* OP_SEND to an ENGINE_SENDS_AT_ONCE: DONE in any case, -EAGAIN without room; the
+                    data need not outlive the call */
+    OP_QUIET = 4, /* OP_SEND: nothing waits for it to succeed (the submitter has no more to send
+                     until something else happens): an engine may report success only when its wait
+                     ends for another reason. Failure and short sends are reported at once */
+};
+
+struct op {
+    enum op_kind kind;
+    uint32_t flags;
+    struct channel *channel;
+    const uint8_t *data;
+    size_t length;
+    int64_t result;
+    uint64_t now_ns; /* when it completed, as this process saw it */
+};
+
+enum submit_result {
+    SUBMIT_DONE,   /* op->result is set (op->now_ns is not); deliver is not called */
+    SUBMIT_QUEUED, /* deliver comes later */
+    SUBMIT_BUSY,   /* no room now: submit again after the next reap */
+};
+
+struct engine_config {
+    void *owner;
+    /* Called from reap for each completion. May submit; may not call reap. op->data is lent until
+     * it returns. */
+    void (*deliver)(void *owner, struct op *op);
+    size_t receive_bytes;     /* most that one receive takes: size of the lent buffers */
+    uint32_t channels;        /* how many to expect (a hint; more may come) */
+    uint32_t receive_mode;    /* enum uring_receive */
+};
+
+enum uring_receive { URING_RECEIVE_AUTO, URING_RECEIVE_MULTISHOT, URING_RECEIVE_SINGLE };
+
+/* Head of every engine's own struct. */
+struct engine {
+    const struct engine_ops *ops;
+    struct call_table *calls; /* where calls are counted; the owner may point it elsewhere between
+                                 two calls of the engine */
+    struct engine_config config;
+};
+
+enum {
+    ENGINE_ONE_CHANNEL = 1, /* serves one channel: a thread for each connection */
+    ENGINE_NO_KERNEL = 2,   /* needs no files: completes by itself (null) */
+    ENGINE_SENDS_AT_ONCE = 4, /* honours OP_TRY */
+};
+
+struct engine_ops {
+    const char *name;
+    const char *help;
+    uint32_t flags;
+    /* 0 where it can serve here; else -1 and in words why not and what would help. */
+    int (*why_not)(char *reason, size_t size);
+    /* Allocates and starts an engine, calls counted in *calls. Called on the thread that will use
+     * it. */
+    int (*init)(struct engine **engine, const struct engine_config *config,
+                struct call_table *calls, struct err *error);
+    /* Makes a channel known, before its first operation. 0 or -errno. */
+    int (*add)(struct engine *engine, struct channel *channel);
+    enum submit_result (*submit)(struct engine *engine, struct op *op);
+    /* Enters the kernel once at least (except null): submits what is queued, delivers what has
+     * completed; where nothing has, waits for a first completion until `until_ns`
+     * (CLOCK_MONOTONIC; in the past: does not wait). 0 or -1 with *error. EINTR is not an error. */
+    int (*reap)(struct engine *engine, uint64_t until_ns, struct err *error);
+    /* Frees the engine. Channels must have been closed; NULL is allowed. */
+    void (*fini)(struct engine *engine);
+};
+
+extern const struct engine_ops engine_threads, engine_poll, engine_epoll, engine_uring, engine_null;
+
+/* All engines, NULL-terminated. */
+extern const struct engine_ops *const engines[];
+
+/* By name, NULL where unknown. */
+const struct engine_ops *engine_find(const char *name);
+
+#endif

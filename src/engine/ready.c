@@ -1,0 +1,243 @@
+#include "engine/ready.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* Receives taken from one ready channel before others get their turn. */
+#define RECEIVES_IN_A_ROW 16
+#define ACCEPTS_IN_A_ROW 64
+
+int ready_init(struct ready_engine *engine, const struct engine_ops *ops,
+               const struct engine_config *config, struct call_table *calls)
+{
+    engine->engine = (struct engine){.ops = ops, .calls = calls, .config = *config};
+    engine->buffer = malloc(config->receive_bytes);
+    return engine->buffer ? 0 : -1;
+}
+
+void ready_fini(struct ready_engine *engine)
+{
+    free(engine->buffer);
+    engine->buffer = NULL;
+}
+
+uint64_t ready_wait_ns(uint64_t until_ns)
+{
+    if (until_ns == 0) {
+        return 0;
+    }
+    uint64_t now_ns = clock_now_ns();
+    return until_ns > now_ns ? until_ns - now_ns : 0;
+}
+
+static ssize_t try_send(struct engine *engine, const struct channel *channel, const uint8_t *data,
+                        size_t length, uint32_t flags)
+{
+    if (channel->kind == CHANNEL_PIPE) {
+        return call_counted(engine->calls, CALL_WRITE, write(channel->write_fd, data, length),
+                            true);
+    }
+    int how = MSG_NOSIGNAL | MSG_DONTWAIT | (flags & OP_MORE ? MSG_MORE : 0);
+    return call_counted(engine->calls, CALL_SENDTO, send(channel->write_fd, data, length, how),
+                        true);
+}
+
+static ssize_t try_receive(struct ready_engine *ready, const struct channel *channel, int flags)
+{
+    struct engine *engine = &ready->engine;
+    size_t size = engine->config.receive_bytes;
+    if (channel->kind == CHANNEL_PIPE) {
+        return call_counted(engine->calls, CALL_READ, read(channel->fd, ready->buffer, size),
+                            true);
+    }
+    return call_counted(engine->calls, CALL_RECVFROM, recv(channel->fd, ready->buffer, size, flags),
+                        true);
+}
+
+/* Waits for what the channel now wants; an error of arming is the operation's own result. */
+static enum submit_result wait_for(struct ready_engine *ready, struct op *op, uint8_t want)
+{
+    op->channel->wants |= want;
+    int failed = ready->arm(ready, op->channel);
+    if (failed) {
+        op->channel->wants &= (uint8_t)~want;
+        op->result = failed;
+        return SUBMIT_DONE;
+    }
+    return SUBMIT_QUEUED;
+}
+
+static enum submit_result submit_send(struct ready_engine *ready, struct op *op)
+{
+    struct channel *channel = op->channel;
+    ssize_t sent;
+    do {
+        sent = try_send(&ready->engine, channel, op->data, op->length, op->flags);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno == EAGAIN && !(op->flags & OP_TRY)) {
+        channel->send_data = op->data;
+        channel->send_length = (uint32_t)op->length;
+        channel->send_flags = op->flags;
+        return wait_for(ready, op, CHANNEL_WANTS_SEND);
+    }
+    op->result = sent < 0 ? -errno : sent;
+    return SUBMIT_DONE;
+}
+
+static enum submit_result submit_connect(struct ready_engine *ready, struct op *op)
+{
+    const struct sockaddr *address = (const struct sockaddr *)(const void *)op->data;
+    int result = connect(op->channel->fd, address, (socklen_t)op->length);
+    int failed = result < 0 ? errno : 0;
+    call_counted(ready->engine.calls, CALL_CONNECT, failed == EINPROGRESS ? 0 : result, false);
+    if (failed == EINPROGRESS || failed == EINTR) {
+        return wait_for(ready, op, CHANNEL_WANTS_CONNECT);
+    }
+    op->result = -failed;
+    return SUBMIT_DONE;
+}
+
+static void close_files(struct ready_engine *ready, struct channel *channel)
+{
+    ready->forget(ready, channel);
+    channel->closing = 1;
+    channel->wants = 0;
+    if (channel->write_fd != channel->fd && channel->write_fd >= 0) {
+        call_counted(ready->engine.calls, CALL_CLOSE, close(channel->write_fd), false);
+    }
+    if (channel->fd >= 0) {
+        call_counted(ready->engine.calls, CALL_CLOSE, close(channel->fd), false);
+    }
+    channel->fd = channel->write_fd = -1;
+}
+
+static void shut_down(struct ready_engine *ready, struct channel *channel)
+{
+    if (channel->kind != CHANNEL_PIPE) {
+        call_counted(ready->engine.calls, CALL_SHUTDOWN, shutdown(channel->fd, SHUT_WR), false);
+    } else if (channel->write_fd >= 0) {
+        call_counted(ready->engine.calls, CALL_CLOSE, close(channel->write_fd), false);
+        channel->write_fd = -1;
+    }
+}
+
+enum submit_result ready_submit(struct engine *engine, struct op *op)
+{
+    struct ready_engine *ready = (struct ready_engine *)(void *)engine;
+    op->result = 0;
+    switch (op->kind) {
+    case OP_SEND:
+        return submit_send(ready, op);
+    case OP_RECEIVE:
+        return wait_for(ready, op, CHANNEL_WANTS_RECEIVE);
+    case OP_ACCEPT:
+        return wait_for(ready, op, CHANNEL_WANTS_ACCEPT);
+    case OP_CONNECT:
+        return submit_connect(ready, op);
+    case OP_PAUSE:
+        op->channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
+        op->result = ready->arm(ready, op->channel);
+        return SUBMIT_DONE;
+    case OP_SHUTDOWN:
+        shut_down(ready, op->channel);
+        return SUBMIT_DONE;
+    case OP_CLOSE:
+        close_files(ready, op->channel);
+        return SUBMIT_DONE;
+    default:
+        op->result = -EINVAL;
+        return SUBMIT_DONE;
+    }
+}
+
+static void deliver(struct ready_engine *ready, struct channel *channel, enum op_kind kind,
+                    int64_t result, const uint8_t *data)
+{
+    struct op op = {.kind = kind, .channel = channel, .result = result, .data = data};
+    op.now_ns = clock_now_ns();
+    ready->engine.config.deliver(ready->engine.config.owner, &op);
+}
+
+static void end_want(struct ready_engine *ready, struct channel *channel, uint8_t want)
+{
+    channel->wants &= (uint8_t)~want;
+    ready->arm(ready, channel); /* asking for less does not fail on a file that was added */
+}
+
+static void handle_receive(struct ready_engine *ready, struct channel *channel)
+{
+    for (int i = 0; i < RECEIVES_IN_A_ROW && channel->wants & CHANNEL_WANTS_RECEIVE; i++) {
+        /* Only the first may block, in a thread that has nothing else to do. */
+        ssize_t received = try_receive(ready, channel, i > 0 ? MSG_DONTWAIT : 0);
+        if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        int64_t result = received < 0 ? -errno : received;
+        if (result <= 0) {
+            end_want(ready, channel, CHANNEL_WANTS_RECEIVE);
+        }
+        deliver(ready, channel, OP_RECEIVE, result, ready->buffer);
+        /* A short receive has emptied the socket: the next wait tells of more. */
+        if (result < (int64_t)ready->engine.config.receive_bytes) {
+            return;
+        }
+    }
+}
+
+static void handle_send(struct ready_engine *ready, struct channel *channel)
+{
+    ssize_t sent = try_send(&ready->engine, channel, channel->send_data, channel->send_length,
+                            channel->send_flags);
+    if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    int64_t result = sent < 0 ? -errno : sent;
+    end_want(ready, channel, CHANNEL_WANTS_SEND);
+    deliver(ready, channel, OP_SEND, result, NULL);
+}
+
+static void handle_connect(struct ready_engine *ready, struct channel *channel)
+{
+    int failed = 0;
+    socklen_t size = sizeof failed;
+    int result = getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &failed, &size);
+    call_counted(ready->engine.calls, CALL_GETSOCKOPT, result, false);
+    end_want(ready, channel, CHANNEL_WANTS_CONNECT);
+    deliver(ready, channel, OP_CONNECT, result < 0 ? -errno : -failed, NULL);
+}
+
+static void handle_accept(struct ready_engine *ready, struct channel *channel)
+{
+    for (int i = 0; i < ACCEPTS_IN_A_ROW && channel->wants & CHANNEL_WANTS_ACCEPT; i++) {
+        int fd = accept4(channel->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        call_counted(ready->engine.calls, CALL_ACCEPT4, fd, false);
+        if (fd < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        deliver(ready, channel, OP_ACCEPT, fd < 0 ? -errno : fd, NULL);
+        if (fd < 0) {
+            return;
+        }
+    }
+}
+
+void ready_handle(struct ready_engine *ready, struct channel *channel, bool readable,
+                  bool writable)
+{
+    if (writable && channel->wants & CHANNEL_WANTS_CONNECT) {
+        handle_connect(ready, channel);
+    }
+    if (writable && channel->wants & CHANNEL_WANTS_SEND) {
+        handle_send(ready, channel);
+    }
+    if (readable && channel->wants & CHANNEL_WANTS_RECEIVE) {
+        handle_receive(ready, channel);
+    }
+    if (readable && channel->wants & CHANNEL_WANTS_ACCEPT) {
+        handle_accept(ready, channel);
+    }
+}

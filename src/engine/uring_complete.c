@@ -1,0 +1,252 @@
+#if SONDE_HAVE_URING
+
+#include "engine/uring_state.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static void end_receive(struct uring *uring, struct channel *channel, int64_t result)
+{
+    if (channel->wants & CHANNEL_WANTS_RECEIVE && !channel->held) {
+        channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
+        channel->slot = 0;
+        uring_deliver(uring, channel, OP_RECEIVE, result, NULL);
+    } else {
+        channel->slot = result < 0 ? (uint32_t)-result : ENDED_BY_PEER;
+    }
+}
+
+static void completed_receive(struct uring *uring, struct channel *channel, int32_t result,
+                              uint32_t flags)
+{
+    uint32_t buffer = flags >> IORING_CQE_BUFFER_SHIFT;
+    bool filled = result > 0 && flags & IORING_CQE_F_BUFFER;
+    bool wanted = channel->wants & CHANNEL_WANTS_RECEIVE;
+    if (filled && !channel->closing && (!wanted || channel->held)) {
+        uring_buffers_hold(&uring->buffers, channel, buffer, (uint32_t)result);
+    } else {
+        if (filled && !channel->closing) {
+            uring_deliver(uring, channel, OP_RECEIVE, result,
+                          uring_buffers_at(&uring->buffers, buffer));
+        }
+        if (flags & IORING_CQE_F_BUFFER) {
+            uring_buffers_give(&uring->buffers, buffer);
+        }
+    }
+    if (result == -ENOBUFS) {
+        uring_buffers_relieve(&uring->buffers);
+    } else if (result <= 0 && result != -ECANCELED && result != -EINTR && !channel->closing) {
+        end_receive(uring, channel, result);
+    }
+    if (!channel->closing) {
+        uring_rearm(uring, channel, flags & IORING_CQE_F_SOCK_NONEMPTY);
+    }
+}
+
+static void completed_send(struct uring *uring, struct channel *channel, int32_t result)
+{
+    if (result == -EAGAIN && channel->send_data && !channel->closing) {
+        channel->wants |= CHANNEL_WANTS_SEND; /* found no room: again, and now it may wait */
+        uring_rearm(uring, channel, false);
+        return;
+    }
+    if (channel->armed & ARMED_SHUTDOWN) {
+        channel->armed &= (uint8_t)~ARMED_SHUTDOWN;
+        uring_shut_down(uring, channel);
+    }
+    if (!channel->closing) {
+        uring_deliver(uring, channel, OP_SEND, result, NULL);
+    }
+}
+
+static void forget_quiet(struct uring *uring, const struct channel *channel)
+{
+    for (uint32_t i = 0; i < uring->quiet_count; i++) {
+        if (uring->quiet[i] == channel) {
+            uring->quiet[i] = NULL;
+        }
+    }
+}
+
+static void completed_accept(struct uring *uring, struct channel *channel, int32_t result)
+{
+    if (!channel->closing) {
+        uring_deliver(uring, channel, OP_ACCEPT, result, NULL);
+        if (!channel->closing) {
+            uring_rearm(uring, channel, false);
+        }
+    } else if (result >= 0) {
+        call_counted(uring->engine.calls, CALL_CLOSE, close(result), false);
+    }
+}
+
+/* All cancellations of the channel are through. One that came too late or too early for its
+ * request (-ENOENT, -EALREADY) is made again as long as the request is there. */
+static void completed_cancel(struct uring *uring, struct channel *channel)
+{
+    unsigned requests = (unsigned)__builtin_popcount(channel->armed & ARMED_REQUESTS);
+    if (channel->in_flight > requests) {
+        return;
+    }
+    channel->armed &= (uint8_t)~ARMED_CANCEL;
+    if (!channel->closing && !(channel->wants & CHANNEL_WANTS_RECEIVE)) {
+        uring_cancel(uring, channel, ARMED_RECEIVE);
+    }
+}
+
+/* Where the request is through, it is taken off the channel before anything is delivered. */
+static void completed(struct uring *uring, uint64_t user_data, int32_t result, uint32_t flags)
+{
+    struct channel *channel = (struct channel *)(uintptr_t)(user_data & ~TAG_MASK);
+    enum tag tag = (enum tag)(user_data & TAG_MASK);
+    if (!(flags & IORING_CQE_F_MORE)) {
+        channel->in_flight--;
+        if (tag < TAGS_CANCELLABLE) {
+            channel->armed &= (uint8_t) ~(1 << tag);
+        }
+    }
+    /* Submitted during a delivery below, OP_CLOSE has begun its own way. */
+    bool closing = channel->closing;
+    switch (tag) {
+    case TAG_RECEIVE:
+        completed_receive(uring, channel, result, flags);
+        break;
+    case TAG_SEND:
+        if (channel->armed & ARMED_QUIET) {
+            channel->armed &= (uint8_t)~ARMED_QUIET;
+            forget_quiet(uring, channel);
+        }
+        completed_send(uring, channel, result);
+        break;
+    case TAG_CONNECT:
+        if (!closing) {
+            uring_deliver(uring, channel, OP_CONNECT, result, NULL);
+        }
+        break;
+    case TAG_ACCEPT:
+        completed_accept(uring, channel, result);
+        break;
+    case TAG_CANCEL:
+        completed_cancel(uring, channel);
+        break;
+    case TAG_CLOSE:
+        if (result < 0) {
+            channel->slot = (uint32_t)-result;
+        }
+        break;
+    }
+    if (closing) {
+        uring_advance_close(uring, channel);
+    }
+}
+
+/* Delivers what the channel holds, as long as it is wanted; the count of deliveries. */
+static unsigned deliver_held(struct uring *uring, struct channel *channel)
+{
+    unsigned delivered = 0;
+    uint32_t buffer, length;
+    while (channel->wants & CHANNEL_WANTS_RECEIVE &&
+           uring_buffers_unhold(&uring->buffers, channel, &buffer, &length)) {
+        uring_deliver(uring, channel, OP_RECEIVE, length,
+                      uring_buffers_at(&uring->buffers, buffer));
+        uring_buffers_give(&uring->buffers, buffer);
+        delivered++;
+    }
+    if (channel->wants & CHANNEL_WANTS_RECEIVE && channel->slot) {
+        int64_t result = channel->slot == ENDED_BY_PEER ? 0 : -(int64_t)channel->slot;
+        end_receive(uring, channel, result);
+        delivered++;
+    }
+    return delivered;
+}
+
+unsigned uring_work_off_pending(struct uring *uring)
+{
+    unsigned delivered = 0;
+    uint32_t held;
+    do { /* again where buffers came back that others in the list had been waiting for */
+        held = uring->buffers.held_count;
+        struct channel *next = uring->pending;
+        uring->pending = NULL;
+        uring->pending_end = &uring->pending;
+        while (next) {
+            struct channel *channel = next;
+            next = channel->next_pending;
+            channel->armed &= (uint8_t)~ARMED_PENDING;
+            if (!channel->closing) {
+                delivered += deliver_held(uring, channel);
+            } else {
+                uring_advance_close(uring, channel);
+                delivered++;
+                continue;
+            }
+            if (!channel->closing) {
+                uring_rearm(uring, channel, true);
+                if (!(channel->wants & CHANNEL_WANTS_RECEIVE)) {
+                    uring_cancel(uring, channel, ARMED_RECEIVE);
+                }
+            }
+        }
+    } while (uring->pending && uring->buffers.held_count < held);
+    return delivered;
+}
+
+void uring_settle_quiet(struct uring *uring)
+{
+    if (uring->quiet_count == 0 || io_uring_sq_ready(&uring->ring) > 0 ||
+        io_uring_cq_has_overflow(&uring->ring)) {
+        return; /* not all submitted, or not all completions to be seen */
+    }
+    struct io_uring_cqe *entry;
+    unsigned head;
+    io_uring_for_each_cqe(&uring->ring, head, entry)
+    {
+        uint64_t user_data = io_uring_cqe_get_data64(entry);
+        if ((user_data & TAG_MASK) == TAG_SEND) {
+            struct channel *channel = (struct channel *)(uintptr_t)(user_data & ~TAG_MASK);
+            channel->armed &= (uint8_t)~ARMED_QUIET;
+        }
+    }
+    uint32_t count = uring->quiet_count; /* deliveries may append more */
+    for (uint32_t i = 0; i < count; i++) {
+        struct channel *channel = uring->quiet[i];
+        if (!channel || !(channel->armed & ARMED_QUIET)) {
+            continue;
+        }
+        channel->armed &= (uint8_t) ~(ARMED_QUIET | ARMED_SEND);
+        channel->in_flight--;
+        bool closing = channel->closing;
+        completed_send(uring, channel, (int32_t)channel->send_length);
+        if (closing) {
+            uring_advance_close(uring, channel);
+        }
+    }
+    uring->quiet_count -= count;
+    memmove(uring->quiet, uring->quiet + count, uring->quiet_count * sizeof(struct channel *));
+}
+
+void uring_drain(struct uring *uring)
+{
+    /* No more than are there now: deliveries may submit, and so complete, without end. */
+    unsigned ready = io_uring_cq_ready(&uring->ring);
+    uring->engine.calls->uring_completed += ready;
+    for (unsigned i = 0; i < ready; i++) {
+        struct io_uring_cqe *entry;
+        if (io_uring_peek_cqe(&uring->ring, &entry) < 0) {
+            break; /* not reached: it does not enter the kernel while entries are there */
+        }
+        uint64_t user_data = io_uring_cqe_get_data64(entry);
+        int32_t result = entry->res;
+        uint32_t flags = entry->flags;
+        io_uring_cqe_seen(&uring->ring, entry);
+        completed(uring, user_data, result, flags);
+    }
+}
+
+#else
+
+/* An empty translation unit is no valid C. */
+typedef int uring_complete_is_absent;
+
+#endif

@@ -1,0 +1,352 @@
+#include "net/net.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/opt.h"
+
+enum { TRANSPORTS_MAX = 16, SOURCES_MAX = 65536 };
+
+const struct transport_ops *const transports[] = {&transport_tcp, &transport_unix, &transport_local,
+                                                  &transport_pipe, NULL};
+
+/* "tcp://HOST:PORT, unix:PATH, ..." for hints. */
+static const char *list_forms(char *to, size_t size)
+{
+    size_t used = 0;
+    to[0] = '\0';
+    for (size_t i = 0; transports[i] && used < size; i++) {
+        int length = snprintf(to + used, size - used, "%s%s", i ? ", " : "", transports[i]->form);
+        used += length > 0 ? (size_t)length : 0;
+    }
+    return to;
+}
+
+static bool is_number(const char *text)
+{
+    return text[0] && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* A text that names no transport: says so, with the form that was most likely meant. */
+static int no_scheme(const char *url, struct err *error)
+{
+    char forms[160];
+    const char *colon = strrchr(url, ':');
+
+    err_set(error, ERR_USAGE, url, "no transport named");
+    for (size_t i = 0; transports[i]; i++) {
+        size_t length = strlen(transports[i]->scheme);
+        if (!strncasecmp(url, transports[i]->scheme, length) &&
+            !isalnum((unsigned char)url[length]) && url[length] != '.') {
+            return err_hint(error, "did you mean %s?", transports[i]->form);
+        }
+    }
+    if (colon && is_number(colon + 1)) {
+        return err_hint(error, "did you mean tcp://%s?", url);
+    }
+    if (strchr("/.@", url[0])) {
+        return err_hint(error, "did you mean unix:%s?", url);
+    }
+    return err_hint(error, "write one of %s", list_forms(forms, sizeof forms));
+}
+
+static int unknown_scheme(const char *url, size_t length, struct err *error)
+{
+    const char *names[TRANSPORTS_MAX];
+    char typed[32], forms[160];
+    size_t count = 0;
+
+    if (is_number(url + length + 1) || strcspn(url, "/[.@") < length) {
+        return no_scheme(url, error);
+    }
+    snprintf(typed, sizeof typed, "%.*s", (int)length, url);
+    while (transports[count] && count < TRANSPORTS_MAX) {
+        names[count] = transports[count]->scheme;
+        count++;
+    }
+    err_set(error, ERR_USAGE, url, "no transport \"%s\"", typed);
+    const char *nearest = opt_nearest(typed, names, count);
+    for (size_t i = 0; nearest && i < count; i++) {
+        if (names[i] == nearest) {
+            return err_hint(error, "did you mean %s?", transports[i]->form);
+        }
+    }
+    return err_hint(error, "write one of %s", list_forms(forms, sizeof forms));
+}
+
+/* Control characters and outer white space never belong to an address; inner blanks may stand in
+ * the path of a unix socket. */
+static int check_characters(const char *url, struct err *error)
+{
+    size_t length = strlen(url);
+
+    if (length == 0) {
+        char forms[160];
+        err_set(error, ERR_USAGE, "address", "empty");
+        return err_hint(error, "write one of %s", list_forms(forms, sizeof forms));
+    }
+    for (size_t i = 0; i < length; i++) {
+        if (iscntrl((unsigned char)url[i])) {
+            return err_set(error, ERR_USAGE, "address", "holds a control character (code %d)",
+                           (unsigned char)url[i]);
+        }
+    }
+    if (url[0] == ' ' || url[length - 1] == ' ') {
+        return err_set(error, ERR_USAGE, url, "white space around the address");
+    }
+    return 0;
+}
+
+int address_parse_with(const char *url, uint32_t flags, struct address *address, struct err *error)
+{
+    *address = (struct address){0};
+    if (check_characters(url, error)) {
+        return -1;
+    }
+    const char *colon = strchr(url, ':');
+    if (!colon || colon == url) {
+        return no_scheme(url, error);
+    }
+    size_t length = (size_t)(colon - url);
+    for (size_t i = 0; transports[i]; i++) {
+        if (strlen(transports[i]->scheme) == length &&
+            !strncasecmp(url, transports[i]->scheme, length)) {
+            snprintf(address->text, sizeof address->text, "%s", url);
+            if (transports[i]->parse(colon + 1, flags, address, error)) {
+                *address = (struct address){0};
+                return -1;
+            }
+            address->transport = transports[i];
+            return 0;
+        }
+    }
+    return unknown_scheme(url, length, error);
+}
+
+int address_parse(const char *url, bool to_listen, struct address *address, struct err *error)
+{
+    return address_parse_with(url, to_listen ? ADDRESS_TO_LISTEN : 0, address, error);
+}
+
+/* One numeric address, IPv6 with or without brackets. 0, or -1 where it is none. */
+static int parse_numeric(const char *text, size_t length, struct sockaddr_storage *to)
+{
+    char host[INET6_ADDRSTRLEN + 2];
+
+    *to = (struct sockaddr_storage){0};
+    if (length >= sizeof host) {
+        return -1;
+    }
+    if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
+        text++;
+        length -= 2;
+    }
+    memcpy(host, text, length);
+    host[length] = '\0';
+    struct sockaddr_in *four = (struct sockaddr_in *)to;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
+    if (inet_pton(AF_INET, host, &four->sin_addr) == 1) {
+        to->ss_family = AF_INET;
+        return 0;
+    }
+    if (inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
+        to->ss_family = AF_INET6;
+        return 0;
+    }
+    return -1;
+}
+
+/* One item of the list: "A" or, for IPv4, "A-B". Sets the first address and how many follow. */
+static int parse_source_item(const char *item, size_t length, struct sockaddr_storage *first,
+                             uint64_t *count, struct err *error)
+{
+    struct sockaddr_storage last;
+    char subject[96];
+    const char *dash = memchr(item, '-', length);
+    size_t first_length = dash ? (size_t)(dash - item) : length;
+
+    snprintf(subject, sizeof subject, "source address \"%.*s\"", (int)(length < 64 ? length : 64),
+             item);
+    if (parse_numeric(item, first_length, first)) {
+        err_set(error, ERR_USAGE, subject, "not a numeric IPv4 or IPv6 address");
+        return err_hint(error, "write for instance 127.0.0.2 or 127.0.0.2-127.0.0.9");
+    }
+    *count = 1;
+    if (!dash) {
+        return 0;
+    }
+    if (first->ss_family != AF_INET || parse_numeric(dash + 1, length - first_length - 1, &last) ||
+        last.ss_family != AF_INET) {
+        return err_set(error, ERR_USAGE, subject, "a range goes from one IPv4 address to another");
+    }
+    uint32_t from = ntohl(((struct sockaddr_in *)first)->sin_addr.s_addr);
+    uint32_t to = ntohl(((struct sockaddr_in *)&last)->sin_addr.s_addr);
+    if (to < from) {
+        return err_set(error, ERR_USAGE, subject, "the range ends before it begins");
+    }
+    *count = (uint64_t)to - from + 1;
+    return 0;
+}
+
+/* Appends `count` addresses from `first` on. */
+static int append_sources(struct sockaddr_storage **sources, size_t *used,
+                          const struct sockaddr_storage *first, uint64_t count, struct err *error)
+{
+    if (*used && (*sources)[0].ss_family != first->ss_family) {
+        return err_set(error, ERR_USAGE, "source addresses", "IPv4 and IPv6 do not mix");
+    }
+    if (count > SOURCES_MAX - *used) {
+        return err_set(error, ERR_USAGE, "source addresses", "more than %d", SOURCES_MAX);
+    }
+    struct sockaddr_storage *grown = realloc(*sources, (*used + count) * sizeof *grown);
+    if (!grown) {
+        return err_system(error, ENOMEM, "source addresses", "cannot hold them");
+    }
+    *sources = grown;
+    for (uint64_t i = 0; i < count; i++) {
+        struct sockaddr_storage *source = &grown[(*used)++];
+        *source = *first;
+        if (source->ss_family == AF_INET) {
+            struct sockaddr_in *four = (struct sockaddr_in *)source;
+            four->sin_addr.s_addr = htonl(ntohl(four->sin_addr.s_addr) + (uint32_t)i);
+        }
+    }
+    return 0;
+}
+
+/* Bytewise: the storage is zeroed around the address, which is in network byte order. */
+static int compare_sources(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct sockaddr_storage));
+}
+
+int address_parse_sources(const char *text, struct sockaddr_storage **sources, size_t *count,
+                          struct err *error)
+{
+    struct sockaddr_storage *found = NULL;
+    size_t used = 0;
+    const char *item = text;
+
+    *sources = NULL;
+    *count = 0;
+    for (;;) {
+        struct sockaddr_storage first;
+        uint64_t following = 0;
+        size_t length = strcspn(item, ",");
+        if (parse_source_item(item, length, &first, &following, error) ||
+            append_sources(&found, &used, &first, following, error)) {
+            free(found);
+            return -1;
+        }
+        if (item[length] == '\0') {
+            break;
+        }
+        item += length + 1;
+    }
+    /* A source that stands twice would be counted twice where local ports are planned. */
+    qsort(found, used, sizeof *found, compare_sources);
+    for (size_t i = 1; i < used; i++) {
+        if (!compare_sources(&found[i - 1], &found[i])) {
+            free(found);
+            return err_set(error, ERR_USAGE, "source addresses", "\"%s\" names one of them twice",
+                           text);
+        }
+    }
+    *sources = found;
+    *count = used;
+    return 0;
+}
+
+socklen_t address_source_length(const struct sockaddr_storage *source)
+{
+    return source->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+}
+
+bool address_is_loopback(const struct address *address)
+{
+    const struct sockaddr_storage *storage = &address->socket_address;
+    if (storage->ss_family == AF_INET) {
+        const struct sockaddr_in *four = (const struct sockaddr_in *)storage;
+        return ntohl(four->sin_addr.s_addr) >> 24 == 127;
+    }
+    if (storage->ss_family == AF_INET6) {
+        const struct in6_addr *six = &((const struct sockaddr_in6 *)storage)->sin6_addr;
+        return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+    }
+    return address->transport != NULL;
+}
+
+bool address_is_any(const struct address *address)
+{
+    const struct sockaddr_storage *storage = &address->socket_address;
+    if (storage->ss_family == AF_INET) {
+        return ((const struct sockaddr_in *)storage)->sin_addr.s_addr == htonl(INADDR_ANY);
+    }
+    if (storage->ss_family == AF_INET6) {
+        const struct in6_addr *six = &((const struct sockaddr_in6 *)storage)->sin6_addr;
+        return IN6_IS_ADDR_UNSPECIFIED(six) ||
+               (IN6_IS_ADDR_V4MAPPED(six) && !memcmp(six->s6_addr + 12, "\0\0\0\0", 4));
+    }
+    return false;
+}
+
+void address_unlink(const struct address *address)
+{
+    const struct sockaddr_un *local = (const struct sockaddr_un *)&address->socket_address;
+    struct stat file;
+
+    if (local->sun_family == AF_UNIX && local->sun_path[0] && !lstat(local->sun_path, &file) &&
+        S_ISSOCK(file.st_mode)) {
+        unlink(local->sun_path);
+    }
+}
+
+int net_buffer_sizes(int fd, uint64_t *send_bytes, uint64_t *receive_bytes, struct err *error)
+{
+    int size[2] = {0, 0};
+    const int option[2] = {SO_SNDBUF, SO_RCVBUF};
+
+    for (int i = 0; i < 2; i++) {
+        socklen_t length = sizeof size[i];
+        if (!getsockopt(fd, SOL_SOCKET, option[i], &size[i], &length)) {
+            continue;
+        }
+        if (errno != ENOTSOCK || (size[i] = fcntl(fd, F_GETPIPE_SZ)) < 0) {
+            return err_system(error, errno, "buffer sizes", "cannot be read");
+        }
+    }
+    if (send_bytes) {
+        *send_bytes = (uint64_t)size[0];
+    }
+    if (receive_bytes) {
+        *receive_bytes = (uint64_t)size[1];
+    }
+    return 0;
+}
+
+int net_tune_buffers(int fd, const struct net_tuning *tuning, const char *subject,
+                     struct err *error)
+{
+    const uint64_t wanted[2] = {tuning->send_buffer, tuning->receive_buffer};
+    const int option[2] = {SO_SNDBUF, SO_RCVBUF};
+
+    for (int i = 0; i < 2; i++) {
+        int size = wanted[i] > INT_MAX ? INT_MAX : (int)wanted[i];
+        if (wanted[i] && setsockopt(fd, SOL_SOCKET, option[i], &size, sizeof size)) {
+            return err_system(error, errno, subject, "cannot set the %s buffer to %llu bytes",
+                              i ? "receive" : "send", (unsigned long long)wanted[i]);
+        }
+    }
+    return 0;
+}

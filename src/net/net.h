@@ -1,0 +1,125 @@
+/* The transport seam: addresses, listening and opening sockets. No I/O of payload here: that is
+ * the engines' (engine/engine.h). */
+#ifndef SONDE_NET_NET_H
+#define SONDE_NET_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+
+struct transport_ops;
+
+/* A target or a place to listen: tcp://127.0.0.1:1234, tcp://[::1]:1234, unix:/run/x.sock,
+ * unix:@abstract, local:, pipe:. */
+struct address {
+    const struct transport_ops *transport;
+    struct sockaddr_storage socket_address; /* not for local: and pipe: */
+    socklen_t length;
+    char text[160]; /* canonical, for people and the record */
+};
+
+/* Socket settings of a run. 0 / NULL / false: leave the kernel's default. */
+struct net_tuning {
+    bool nodelay;                          /* TCP_NODELAY */
+    uint64_t send_buffer, receive_buffer;  /* SO_SNDBUF, SO_RCVBUF bytes */
+    const char *congestion;                /* TCP_CONGESTION */
+    const struct sockaddr_storage *source; /* bind before connect, IP_BIND_ADDRESS_NO_PORT */
+    socklen_t source_length;
+};
+
+enum {
+    TRANSPORT_CONNECTS = 1, /* client opens a socket and connects (tcp, unix) */
+    TRANSPORT_PAIRS = 2,    /* both ends are made together, before the server's process starts */
+    TRANSPORT_PORTS = 4,    /* a connection takes a local port */
+};
+
+/* The files of one end: two different ones for a pipe, the same twice for a socket. */
+struct net_end {
+    int read_fd, write_fd;
+};
+
+enum {
+    ADDRESS_TO_LISTEN = 1, /* a place to listen: port 0 is allowed, local: and pipe: are not */
+    ADDRESS_NUMERIC = 2,   /* no name look-ups: a host name is an error */
+};
+
+/* listen and open are NULL without TRANSPORT_CONNECTS, pair is NULL without TRANSPORT_PAIRS. Only
+ * TRANSPORT_PORTS transports take reuse_port. */
+/* Closes both files of an end; a negative one is skipped. */
+static inline void net_end_close(struct net_end end)
+{
+    if (end.read_fd >= 0) {
+        close(end.read_fd);
+    }
+    if (end.write_fd >= 0 && end.write_fd != end.read_fd) {
+        close(end.write_fd);
+    }
+}
+
+struct transport_ops {
+    const char *scheme; /* "tcp" */
+    const char *form;   /* "tcp://HOST:PORT", for help and errors */
+    const char *help;
+    uint32_t caps;
+    /* `rest` is what follows "scheme:"; flags: ADDRESS_*; address->text holds the URL as typed (for
+     * errors) and becomes the canonical one. Resolves names. */
+    int (*parse)(const char *rest, uint32_t flags, struct address *address, struct err *error);
+    /* A non-blocking listening socket, close-on-exec; reuse_port: SO_REUSEPORT, for one listener a
+     * thread. The fd, or -1 with *error. Updates address (a port of 0 becomes the real one). */
+    int (*listen)(struct address *address, int backlog, bool reuse_port, struct err *error);
+    /* A non-blocking, tuned, not yet connected socket. The fd or -1 with *error. */
+    int (*open)(const struct address *address, const struct net_tuning *tuning, struct err *error);
+    /* Applies the settings to an accepted or paired socket. For a pipe the larger of the two
+     * buffers is its capacity. */
+    int (*tune)(int fd, const struct net_tuning *tuning, struct err *error);
+    /* Both ends at once (TRANSPORT_PAIRS), non-blocking. */
+    int (*pair)(struct net_end *client, struct net_end *server, struct err *error);
+};
+
+extern const struct transport_ops transport_tcp, transport_unix, transport_local, transport_pipe;
+
+/* All transports, NULL-terminated. */
+extern const struct transport_ops *const transports[];
+
+/* Parses a URL; a wrong scheme offers the nearest. Code ERR_USAGE on a malformed one, ERR_SYSTEM
+ * where a name does not resolve. */
+int address_parse(const char *url, bool to_listen, struct address *address, struct err *error);
+
+/* As address_parse, with ADDRESS_* flags. */
+int address_parse_with(const char *url, uint32_t flags, struct address *address, struct err *error);
+
+/* Parses a list of source addresses "127.0.0.2,127.0.0.8-127.0.0.11" (IPv4 ranges, IPv6 single),
+ * all of one family, none twice, at most 65,536. *sources is malloc'ed and sorted; each one's
+ * length is address_source_length. */
+int address_parse_sources(const char *text, struct sockaddr_storage **sources, size_t *count,
+                          struct err *error);
+
+/* The length of a source address, for net_tuning.source_length. */
+socklen_t address_source_length(const struct sockaddr_storage *source);
+
+/* True where the address is on this machine's loopback (or a unix socket, local: or pipe:). */
+bool address_is_loopback(const struct address *address);
+
+/* True where it is the wildcard address. */
+bool address_is_any(const struct address *address);
+
+/* Removes what listening left behind (the file of a unix socket, only while it is a socket); does
+ * nothing for any other address. Only for an address on which listen succeeded: the file of one
+ * that was refused belongs to somebody else. */
+void address_unlink(const struct address *address);
+
+/* The buffers of a socket as the kernel holds them: for a socket twice what was asked for, or less
+ * where net.core.wmem_max or rmem_max cut it (the doubling is the kernel's own bookkeeping, see
+ * socket(7)); for a pipe both are its capacity. Either pointer may be NULL. */
+int net_buffer_sizes(int fd, uint64_t *send_bytes, uint64_t *receive_bytes, struct err *error);
+
+/* Sets SO_SNDBUF and SO_RCVBUF where the tuning asks for them: the part of `tune` that all sockets
+ * share. */
+int net_tune_buffers(int fd, const struct net_tuning *tuning, const char *subject,
+                     struct err *error);
+
+#endif

@@ -1,0 +1,73 @@
+/* The few kernel types that the programs touch, as far as they touch them. Every access is
+ * relocated to the running kernel's layout when the program is loaded (CO-RE), so that building
+ * needs neither kernel headers nor the BTF of a kernel. */
+#ifndef SONDE_PROBE_BPF_KERNEL_TYPES_H
+#define SONDE_PROBE_BPF_KERNEL_TYPES_H
+
+typedef signed char __s8;
+typedef unsigned char __u8;
+typedef short __s16;
+typedef unsigned short __u16;
+typedef int __s32;
+typedef unsigned int __u32;
+typedef long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+
+/* From the kernel's user interface (linux/bpf.h). */
+enum { BPF_MAP_TYPE_ARRAY = 2 };
+enum { BPF_F_MMAPABLE = 1 << 10 };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct pt_regs {
+#if defined(__TARGET_ARCH_x86)
+    unsigned long orig_ax;
+#elif defined(__TARGET_ARCH_arm64)
+    __s32 syscallno;
+#endif
+};
+
+struct thread_info {
+    unsigned long flags;
+#if defined(__TARGET_ARCH_x86)
+    __u32 status;
+#endif
+};
+
+typedef struct {
+    int counter;
+} atomic_t;
+
+struct signal_struct {
+    atomic_t live; /* threads that have not begun to exit */
+};
+
+struct task_struct {
+    struct thread_info thread_info;
+    __s32 pid;
+    __s32 tgid;
+    struct signal_struct *signal;
+    char comm[16];
+};
+
+struct io_ring_ctx {
+    unsigned int flags;
+};
+
+struct io_kiocb {
+    __u8 opcode;
+};
+
+struct io_uring_cqe {
+    __u64 user_data;
+    __s32 res;
+    __u32 flags;
+};
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,3 @@
+#include "probe/probe.h"
+
+const struct probe_ops *const probes[] = {&probe_syscalls, NULL};

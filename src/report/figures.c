@@ -1,0 +1,161 @@
+#include "report/figures.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct figures_percentile figures_percentiles[] = {
+    {50, "50", true}, {75, "75", true},     {90, "90", true},       {95, "95", true},
+    {99, "99", true}, {99.9, "99.9", true}, {99.99, "99.99", true}, {99.999, "99.999", false},
+};
+const size_t figures_percentile_count = sizeof figures_percentiles / sizeof *figures_percentiles;
+
+bool figures_run_complete(const struct record_run *run)
+{
+    return run->complete && run->failure.code == ERR_NONE;
+}
+
+bool figures_complete(const struct record *record)
+{
+    for (size_t i = 0; i < record->run_count; i++) {
+        if (!figures_run_complete(&record->runs[i])) {
+            return false;
+        }
+    }
+    return record->complete && record->failure.code == ERR_NONE;
+}
+
+double figures_ratio(double numerator, double denominator)
+{
+    return denominator == 0 ? NAN : numerator / denominator;
+}
+
+static double calls_in_all(const struct record_calls *calls)
+{
+    double sum = 0;
+    for (size_t i = 0; i < calls->syscall_count; i++) {
+        sum += (double)calls->syscalls[i].calls;
+    }
+    return sum;
+}
+
+struct figures_cost figures_cost(const struct record_run *run, const char *role)
+{
+    struct figures_cost cost = {0, 0, 0};
+    bool any = false;
+    for (size_t i = 0; i < run->process_count; i++) {
+        const struct record_process *process = &run->processes[i];
+        const struct record_calls *calls = &process->engine_calls;
+        if (strcmp(process->role, role) != 0) {
+            continue;
+        }
+        any = true;
+        double operations = process->cpu_available ? (double)process->cpu_operations : 0;
+        cost.cpu_user_ns += figures_ratio((double)process->cpu_user_ns, operations);
+        cost.cpu_system_ns += figures_ratio((double)process->cpu_system_ns, operations);
+        cost.engine_calls +=
+            figures_ratio(calls_in_all(calls), calls->available ? (double)calls->operations : 0);
+    }
+    return any ? cost : (struct figures_cost){NAN, NAN, NAN};
+}
+
+bool figures_shown(const struct record_value *value)
+{
+    return value->available && isfinite(value->value);
+}
+
+const char *figures_reason(const struct record_value *value)
+{
+    if (value->reason[0]) {
+        return value->reason;
+    }
+    if (value->available) {
+        return "not a finite number";
+    }
+    return value->metric && value->metric->kind == METRIC_RATIO ? "divided by 0" : "not measured";
+}
+
+uint64_t figures_errors(const struct record_syscall *syscall, int number)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < syscall->error_count; i++) {
+        if (syscall->errors[i].number == number) {
+            sum += syscall->errors[i].count;
+        }
+    }
+    return sum;
+}
+
+const char *figures_error_name(const struct record_error_count *error, char *storage, size_t size)
+{
+    return error->name[0] ? error->name : record_errno_name(error->number, storage, size);
+}
+
+int figures_finish(FILE *out, const char *what, struct err *error)
+{
+    errno = 0;
+    if (fflush(out) != 0 || ferror(out)) {
+        /* A write that failed earlier has left its mark on the stream, but no errno. */
+        return err_system(error, errno ? errno : EIO, what, "cannot be written");
+    }
+    return 0;
+}
+
+size_t figures_utf8(const char *text)
+{
+    const unsigned char *byte = (const unsigned char *)text;
+    /* Unicode standard, table 3-7: the second byte's range depends on the first. */
+    unsigned low = 0x80, high = 0xbf;
+    size_t length;
+    if (byte[0] == 0) {
+        return 0;
+    } else if (byte[0] < 0x80) {
+        return 1;
+    } else if (byte[0] >= 0xc2 && byte[0] <= 0xdf) {
+        length = 2;
+    } else if (byte[0] >= 0xe0 && byte[0] <= 0xef) {
+        length = 3;
+        low = byte[0] == 0xe0 ? 0xa0 : low;
+        high = byte[0] == 0xed ? 0x9f : high;
+    } else if (byte[0] >= 0xf0 && byte[0] <= 0xf4) {
+        length = 4;
+        low = byte[0] == 0xf0 ? 0x90 : low;
+        high = byte[0] == 0xf4 ? 0x8f : high;
+    } else {
+        return 0;
+    }
+    if (byte[1] < low || byte[1] > high) {
+        return 0;
+    }
+    for (size_t i = 2; i < length; i++) {
+        if (byte[i] < 0x80 || byte[i] > 0xbf) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+char *figures_valid_text(const char *text)
+{
+    size_t room = strlen(text) * 3 + 1; /* U+FFFD takes three bytes */
+    char *valid = malloc(room);
+    char *to = valid;
+    if (!valid) {
+        return NULL;
+    }
+    while (*text) {
+        size_t length = figures_utf8(text);
+        if (length) {
+            memcpy(to, text, length);
+            to += length;
+            text += length;
+        } else {
+            memcpy(to, "\xef\xbf\xbd", 3);
+            to += 3;
+            text++;
+        }
+    }
+    *to = '\0';
+    return valid;
+}

@@ -1,0 +1,58 @@
+/* What printers derive from a record: one definition for all of them. Private to report/. */
+#ifndef SONDE_REPORT_FIGURES_H
+#define SONDE_REPORT_FIGURES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "report/record.h"
+
+/* The percentiles that every printer gives, in the order of its columns. */
+struct figures_percentile {
+    double percentile;
+    const char *text; /* "99.9" */
+    bool in_text;     /* text shows fewer than JSON and CSV */
+};
+extern const struct figures_percentile figures_percentiles[];
+extern const size_t figures_percentile_count;
+
+/* A run is complete where who measured it says so and nothing failed; a record where all is. */
+bool figures_run_complete(const struct record_run *run);
+bool figures_complete(const struct record *record);
+
+/* CPU time and calls of all processes of a role in one run, for each operation. An entry is NaN
+ * where it is not known for every one of these processes, or where there is none. */
+struct figures_cost {
+    double cpu_user_ns, cpu_system_ns; /* for each operation */
+    double engine_calls;               /* for each operation, counted by sonde itself */
+};
+struct figures_cost figures_cost(const struct record_run *run, const char *role);
+
+/* A quotient; NaN where the divisor is 0. */
+double figures_ratio(double numerator, double denominator);
+
+/* True where the value can be shown as a number: available and finite. */
+bool figures_shown(const struct record_value *value);
+/* Why it cannot; never empty. */
+const char *figures_reason(const struct record_value *value);
+
+/* Calls of a system call that failed with this errno; and with any other. */
+uint64_t figures_errors(const struct record_syscall *syscall, int number);
+
+/* Name of an error: its own, else the name of its errno (into `storage`). */
+const char *figures_error_name(const struct record_error_count *error, char *storage, size_t size);
+
+/* Turns the state of `out` after printing into a result: 0, or -1 with *error. */
+int figures_finish(FILE *out, const char *what, struct err *error);
+
+/* Bytes of the valid UTF-8 sequence at `text` (1..4), 0 where there is none: not even U+0000,
+ * surrogates, overlong forms or values above U+10FFFF. */
+size_t figures_utf8(const char *text);
+
+/* A malloc'ed copy in which each byte that is not part of valid UTF-8 has become U+FFFD; NULL
+ * without memory. */
+char *figures_valid_text(const char *text);
+
+#endif

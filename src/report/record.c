@@ -1,0 +1,350 @@
+#include "report/record.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Makes room for one more element and returns it zeroed; NULL without memory. Arrays only grow by
+ * one at a time, so their capacity is known from their count: the next power of two. */
+static void *append(void **array, size_t *count, size_t element_bytes)
+{
+    size_t used = *count;
+    if ((used & (used - 1)) == 0) { /* 0 or a power of two: full */
+        size_t capacity = used ? used * 2 : 1;
+        void *larger = reallocarray(*array, capacity, element_bytes);
+        if (!larger) {
+            return NULL;
+        }
+        *array = larger;
+    }
+    void *element = (char *)*array + used * element_bytes;
+    memset(element, 0, element_bytes);
+    *count = used + 1;
+    return element;
+}
+
+/* Appends to the array `field` of `owner`, whose length is `count_field`. The pointer travels
+ * through a void * of its own: a T ** may not be written through a void **. */
+#define APPEND(owner, field, count_field, element)                                                 \
+    do {                                                                                           \
+        void *array_ = (owner)->field;                                                             \
+        (element) = append(&array_, &(owner)->count_field, sizeof *(owner)->field);                \
+        (owner)->field = array_;                                                                   \
+    } while (0)
+
+/* Copies what fits; always terminated. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+    size_t length = strnlen(from ? from : "", size - 1);
+    if (length) {
+        memcpy(to, from, length);
+    }
+    to[length] = '\0';
+}
+
+static void now_rfc3339(char *to, size_t size)
+{
+    struct timespec now;
+    struct tm date;
+    char seconds[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &date);
+    strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &date);
+    snprintf(to, size, "%s.%03uZ", seconds, (unsigned)(now.tv_nsec / 1000000) % 1000);
+}
+
+int record_init(struct record *record, int argc, char **argv, struct err *error)
+{
+    *record = (struct record){0};
+    now_rfc3339(record->started, sizeof record->started);
+    size_t count = argc > 0 ? (size_t)argc : 0;
+    record->command = calloc(count + 1, sizeof *record->command);
+    if (!record->command) {
+        return err_system(error, ENOMEM, "record", "cannot be created");
+    }
+    for (size_t i = 0; i < count; i++) {
+        record->command[i] = strdup(argv[i]);
+        if (!record->command[i]) {
+            record_release(record);
+            return err_system(error, ENOMEM, "record", "cannot be created");
+        }
+    }
+    return 0;
+}
+
+static void release_calls(struct record_calls *calls)
+{
+    for (size_t i = 0; i < calls->syscall_count; i++) {
+        free(calls->syscalls[i].errors);
+    }
+    free(calls->syscalls);
+    free(calls->uring);
+}
+
+static void release_run(struct record_run *run)
+{
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        histogram_free(run->histograms[i].histogram);
+    }
+    for (size_t i = 0; i < run->interval_count; i++) {
+        free(run->intervals[i].values);
+        free(run->intervals[i].kernel);
+    }
+    for (size_t i = 0; i < run->process_count; i++) {
+        release_calls(&run->processes[i].engine_calls);
+        release_calls(&run->processes[i].kernel_calls);
+    }
+    free(run->values);
+    free(run->histograms);
+    free(run->intervals);
+    free(run->processes);
+    free(run->errors);
+}
+
+void record_release(struct record *record)
+{
+    for (size_t i = 0; record->command && record->command[i]; i++) {
+        free(record->command[i]);
+    }
+    for (size_t i = 0; i < record->option_count; i++) {
+        free(record->options[i].name);
+        free(record->options[i].value);
+    }
+    for (size_t i = 0; i < record->machine_count; i++) {
+        free(record->machine[i].key);
+        free(record->machine[i].text);
+    }
+    for (size_t i = 0; i < record->warning_count; i++) {
+        free(record->warnings[i]);
+    }
+    for (size_t i = 0; i < record->run_count; i++) {
+        release_run(&record->runs[i]);
+    }
+    free(record->command);
+    free(record->options);
+    free(record->machine);
+    free(record->warnings);
+    free(record->runs);
+    *record = (struct record){0};
+}
+
+struct record_run *record_add_run(struct record *record, const char *label)
+{
+    struct record_run *run;
+    APPEND(record, runs, run_count, run);
+    if (run) {
+        copy_text(run->label, sizeof run->label, label);
+    }
+    return run;
+}
+
+struct record_value *record_add_value(struct record_run *run, const struct metric *metric)
+{
+    struct record_value *value;
+    APPEND(run, values, value_count, value);
+    if (value) {
+        value->metric = metric;
+    }
+    return value;
+}
+
+struct record_histogram *record_add_histogram(struct record_run *run,
+                                              const struct histogram_metric *metric,
+                                              const char *role)
+{
+    struct histogram *histogram = histogram_new();
+    if (!histogram) {
+        return NULL;
+    }
+    struct record_histogram *element;
+    APPEND(run, histograms, histogram_count, element);
+    if (!element) {
+        histogram_free(histogram);
+        return NULL;
+    }
+    *element = (struct record_histogram){.metric = metric, .role = role, .histogram = histogram};
+    return element;
+}
+
+struct record_interval *record_add_interval(struct record_run *run)
+{
+    struct record_interval *interval;
+    APPEND(run, intervals, interval_count, interval);
+    return interval;
+}
+
+struct record_value *record_interval_add_value(struct record_interval *interval,
+                                               const struct metric *metric)
+{
+    struct record_value *value;
+    APPEND(interval, values, value_count, value);
+    if (value) {
+        value->metric = metric;
+    }
+    return value;
+}
+
+struct record_process *record_add_process(struct record_run *run, const char *role, pid_t pid,
+                                          const char *name)
+{
+    struct record_process *process;
+    APPEND(run, processes, process_count, process);
+    if (process) {
+        copy_text(process->role, sizeof process->role, role);
+        copy_text(process->name, sizeof process->name, name);
+        process->pid = pid;
+        process->busiest_thread = -1;
+    }
+    return process;
+}
+
+struct record_error_count *record_add_error(struct record_run *run, const char *phase, int number,
+                                            const char *name)
+{
+    struct record_error_count *error;
+    char storage[16];
+    APPEND(run, errors, error_count, error);
+    if (error) {
+        error->number = number;
+        copy_text(error->phase, sizeof error->phase, phase);
+        copy_text(error->name, sizeof error->name,
+                  name && *name ? name : record_errno_name(number, storage, sizeof storage));
+    }
+    return error;
+}
+
+struct record_syscall *record_add_syscall(struct record_calls *calls, const char *name)
+{
+    struct record_syscall *element;
+    APPEND(calls, syscalls, syscall_count, element);
+    if (element) {
+        copy_text(element->name, sizeof element->name, name);
+    }
+    return element;
+}
+
+struct record_error_count *record_syscall_add_error(struct record_syscall *syscall, int number)
+{
+    struct record_error_count *error;
+    char storage[16];
+    APPEND(syscall, errors, error_count, error);
+    if (error) {
+        error->number = number;
+        copy_text(error->name, sizeof error->name,
+                  record_errno_name(number, storage, sizeof storage));
+    }
+    return error;
+}
+
+struct record_uring *record_add_uring(struct record_calls *calls, const char *name)
+{
+    struct record_uring *element;
+    APPEND(calls, uring, uring_count, element);
+    if (element) {
+        copy_text(element->name, sizeof element->name, name);
+    }
+    return element;
+}
+
+int record_add_option(struct record *record, const char *name, const char *value, bool given)
+{
+    struct record_option *option;
+    APPEND(record, options, option_count, option);
+    if (!option) {
+        return -1;
+    }
+    option->given = given;
+    option->name = strdup(name);
+    option->value = strdup(value ? value : "");
+    if (!option->name || !option->value) {
+        free(option->name);
+        free(option->value);
+        record->option_count--;
+        return -1;
+    }
+    return 0;
+}
+
+int record_add_machine(struct record *record, const char *key, bool numeric, const char *format,
+                       ...)
+{
+    struct record_pair *pair;
+    va_list list;
+    APPEND(record, machine, machine_count, pair);
+    if (!pair) {
+        return -1;
+    }
+    va_start(list, format);
+    int length = vasprintf(&pair->text, format, list);
+    va_end(list);
+    if (length < 0) {
+        pair->text = NULL; /* vasprintf leaves it undefined */
+    }
+    pair->numeric = numeric;
+    pair->key = strdup(key);
+    if (!pair->key || !pair->text) {
+        free(pair->key);
+        free(pair->text);
+        record->machine_count--;
+        return -1;
+    }
+    return 0;
+}
+
+int record_add_warning(struct record *record, const char *format, ...)
+{
+    char *text = NULL;
+    char **element;
+    va_list list;
+    va_start(list, format);
+    int length = vasprintf(&text, format, list);
+    va_end(list);
+    if (length < 0) {
+        return -1;
+    }
+    APPEND(record, warnings, warning_count, element);
+    if (!element) {
+        free(text);
+        return -1;
+    }
+    *element = text;
+    return 0;
+}
+
+static int compare_calls(const void *left, const void *right)
+{
+    const struct record_syscall *a = left, *b = right;
+    if (a->calls != b->calls) {
+        return a->calls > b->calls ? -1 : 1;
+    }
+    return strcmp(a->name, b->name);
+}
+
+void record_sort_calls(struct record_calls *calls)
+{
+    if (calls->syscall_count) {
+        qsort(calls->syscalls, calls->syscall_count, sizeof *calls->syscalls, compare_calls);
+    }
+}
+
+const struct record_value *record_find_value(const struct record_run *run, const char *key)
+{
+    for (size_t i = 0; i < run->value_count; i++) {
+        if (!strcmp(run->values[i].metric->key, key)) {
+            return &run->values[i];
+        }
+    }
+    return NULL;
+}
+
+const char *record_errno_name(int number, char *storage, size_t size)
+{
+    const char *name = number > 0 ? strerrorname_np(number) : NULL;
+    if (name) {
+        return name;
+    }
+    snprintf(storage, size, "E%d", number);
+    return storage;
+}

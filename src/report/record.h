@@ -1,0 +1,200 @@
+/* The record: everything that was measured, with how it was measured. Filled once, then printed
+ * by any printer (text, JSON, CSV). It owns all of its memory; record_release frees it. */
+#ifndef SONDE_REPORT_RECORD_H
+#define SONDE_REPORT_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "stats/histogram.h"
+#include "stats/metric.h"
+#include "stats/summary.h"
+
+#define RECORD_SCHEMA "sonde.record/1"
+
+/* A value of a metric, or why there is none. */
+struct record_value {
+    const struct metric *metric;
+    bool available;
+    double value;
+    char reason[96]; /* where not available; may be empty: division by zero */
+};
+
+struct record_histogram {
+    const struct histogram_metric *metric;
+    const char *role;            /* "client" or "server" (static) */
+    struct histogram *histogram; /* owned */
+};
+
+struct record_error_count {
+    int number; /* errno; 0 where `name` is a protocol error's own name */
+    char phase[16];
+    char name[48]; /* "ECONNRESET", or the protocol error */
+    uint64_t count;
+};
+
+/* One system call of one process. */
+struct record_syscall {
+    char name[32];
+    uint64_t calls, bytes;
+    struct record_error_count *errors; /* owned; phase empty */
+    size_t error_count;
+};
+
+/* One io_uring operation of one process. */
+struct record_uring {
+    char name[32]; /* "RECV"; "multishot" where the completion does not name its operation */
+    uint64_t submitted, completed, bytes;
+};
+
+/* Calls to the kernel over a stretch of time, with what to divide them by. */
+struct record_calls {
+    bool available;
+    char source[16];     /* "engine": counted by sonde itself, exact; "bpf": seen by the kernel */
+    char reason[160];    /* why not available */
+    uint64_t window_ns;  /* measured time that the counts cover */
+    uint64_t operations; /* the workload's operations that finished in it; 0: unknown */
+    struct record_syscall *syscalls; /* owned, most calls first */
+    size_t syscall_count;
+    struct record_uring *uring; /* owned */
+    size_t uring_count;
+    uint64_t lost; /* events that the probe could not count */
+};
+
+struct record_process {
+    char role[12]; /* "client", "server", "observed" */
+    pid_t pid;
+    char name[20];
+    bool cpu_available;
+    uint64_t cpu_window_ns;  /* measured time that the CPU times cover */
+    uint64_t cpu_operations; /* operations in it; 0: unknown */
+    uint64_t cpu_user_ns, cpu_system_ns;
+    double busiest_thread; /* share of a CPU that its busiest thread took, 0..1; <0: unknown */
+    uint64_t switches_voluntary, switches_involuntary;
+    uint64_t rss_bytes;               /* at the end */
+    struct record_calls engine_calls; /* counted by sonde's own engine at that end */
+    struct record_calls kernel_calls; /* seen by the observer */
+};
+
+struct record_interval {
+    uint64_t start_ns, duration_ns; /* from the start of the window; time measured unobserved */
+    struct record_value *values;    /* owned: the metrics with per_interval */
+    size_t value_count;
+    struct record_value *kernel; /* reserved for observed processes: calls per second */
+    size_t kernel_count;
+};
+
+/* What looking cost: the headline metric observed / unobserved. */
+struct record_effect {
+    bool available;
+    char metric[32];
+    struct interval ratio;
+    uint32_t blocks;
+    char reason[96];
+};
+
+struct record_run {
+    char label[48]; /* "epoll" */
+    bool complete;
+    uint64_t window_ns; /* measured, unobserved time that the headline covers */
+    uint64_t wall_ns;   /* from the start of the window to its end */
+    char mode[32];      /* "closed loop", "open loop" */
+    char detail[256];   /* one line for people: target, engine, connections … */
+    struct record_value *values;
+    size_t value_count;
+    struct record_histogram *histograms;
+    size_t histogram_count;
+    struct record_interval *intervals;
+    size_t interval_count;
+    struct record_process *processes;
+    size_t process_count;
+    struct record_error_count *errors;
+    size_t error_count;
+    struct record_effect effect;
+    char observation[224]; /* "server (pid 12), alternating"; "none (reason; what would fix it)" */
+    char limited_by[160];  /* with the evidence */
+    double null_ceiling;   /* operations/s of the same workload on the null engine; 0: not known */
+    struct err failure;    /* why it is not complete; code ERR_NONE otherwise */
+};
+
+struct record_option {
+    char *name, *value; /* owned */
+    bool given;         /* on the command line (else a default) */
+};
+
+struct record_pair {
+    char *key, *text; /* owned */
+    bool numeric;     /* text is a JSON number */
+};
+
+struct record {
+    bool complete;
+    char **command;   /* owned, NULL-terminated */
+    char started[40]; /* RFC 3339, UTC */
+    struct record_option *options;
+    size_t option_count;
+    struct record_pair *machine; /* kernel, cpu, cores, governor, … */
+    size_t machine_count;
+    char **warnings;
+    size_t warning_count;
+    struct record_run *runs;
+    size_t run_count;
+    struct err failure;    /* of the whole, e.g. before the first run */
+    const char *operation; /* "call" (static) */
+};
+
+/* An empty record of this command line, started now. */
+int record_init(struct record *record, int argc, char **argv, struct err *error);
+void record_release(struct record *record); /* safe to call twice */
+
+/* Each appends an empty element and returns it; NULL without memory. Pointers to earlier elements
+ * of the same array become invalid. */
+struct record_run *record_add_run(struct record *record, const char *label);
+struct record_value *record_add_value(struct record_run *run, const struct metric *metric);
+struct record_histogram *record_add_histogram(struct record_run *run,
+                                              const struct histogram_metric *metric,
+                                              const char *role); /* with a new histogram */
+struct record_interval *record_add_interval(struct record_run *run);
+struct record_value *record_interval_add_value(struct record_interval *interval,
+                                               const struct metric *metric);
+struct record_process *record_add_process(struct record_run *run, const char *role, pid_t pid,
+                                          const char *name);
+struct record_error_count *record_add_error(struct record_run *run, const char *phase, int number,
+                                            const char *name);
+struct record_syscall *record_add_syscall(struct record_calls *calls, const char *name);
+struct record_error_count *record_syscall_add_error(struct record_syscall *syscall, int number);
+struct record_uring *record_add_uring(struct record_calls *calls, const char *name);
+
+/* 0 or -1 without memory. */
+int record_add_option(struct record *record, const char *name, const char *value, bool given);
+int record_add_machine(struct record *record, const char *key, bool numeric, const char *format,
+                       ...) __attribute__((format(printf, 4, 5)));
+int record_add_warning(struct record *record, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Sorts system calls by count, most first, then by name. */
+void record_sort_calls(struct record_calls *calls);
+
+/* Value of a metric of a run by key; NULL where it has none. */
+const struct record_value *record_find_value(const struct record_run *run, const char *key);
+
+/* Symbolic name of an errno ("ECONNRESET"), "E<number>" where unknown. Static. */
+const char *record_errno_name(int number, char *storage, size_t size);
+
+/* A printer: text, json, csv. Returns 0, or -1 with *error where writing failed. */
+struct printer {
+    const char *name;
+    int (*print)(const struct record *record, FILE *out, struct err *error);
+};
+extern const struct printer printer_text, printer_json, printer_csv;
+
+/* Prints to a file whole or not at all: temporary file in the same folder, fsync, rename. "-" is
+ * standard output. */
+int record_write(const struct record *record, const struct printer *printer, const char *path,
+                 struct err *error);
+
+#endif

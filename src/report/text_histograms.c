@@ -1,0 +1,200 @@
+/* Histograms as text: times as percentiles, sizes by powers of two. */
+#include <math.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "report/figures.h"
+#include "report/text.h"
+
+#define SIZE_CLASSES 65 /* 0, 1, 2-3, 4-7, ... */
+#define BAR_WIDTH 20
+
+static bool of_sizes(const struct record_histogram *entry)
+{
+    return strcmp(entry->metric->unit, "bytes") == 0;
+}
+
+static bool of_times(const struct record_histogram *entry)
+{
+    return strcmp(entry->metric->unit, "ns") == 0;
+}
+
+static void percentile_row(struct table *table, const struct record_histogram *entry)
+{
+    const char *unit = entry->metric->unit;
+    const struct histogram *histogram = entry->histogram;
+    bool any = histogram_count(histogram) > 0;
+    char number[64];
+    table_cell(table, "%s%s", entry->metric->title,
+               strcmp(entry->role, "client") == 0 ? "" : " (server)");
+    for (size_t i = 0; i < figures_percentile_count; i++) {
+        uint64_t value;
+        if (!figures_percentiles[i].in_text) {
+            continue;
+        }
+        bool enough = histogram_percentile(histogram, figures_percentiles[i].percentile, &value);
+        table_cell(table, "%s",
+                   text_value(number, sizeof number, enough ? (double)value : NAN, unit));
+    }
+    table_cell(table, "%s",
+               text_value(number, sizeof number, any ? (double)histogram->maximum : NAN, unit));
+    table_cell(table, "%s",
+               text_value(number, sizeof number, any ? histogram_mean(histogram) : NAN, unit));
+}
+
+static void percentile_table(struct text *text, const struct record_run *run, const char *title,
+                             bool times)
+{
+    struct table table;
+    bool any = false;
+    table_init(&table, "lrrrrrrrrr");
+    table_cell(&table, "%s", title);
+    for (size_t i = 0; i < figures_percentile_count; i++) {
+        if (figures_percentiles[i].in_text) {
+            table_cell(&table, "p%s", figures_percentiles[i].text);
+        }
+    }
+    table_cell(&table, "max");
+    table_cell(&table, "mean");
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        const struct record_histogram *entry = &run->histograms[i];
+        if (!of_sizes(entry) && of_times(entry) == times) {
+            percentile_row(&table, entry);
+            any = true;
+        }
+    }
+    if (!any) {
+        table_release(&table);
+        return;
+    }
+    fputc('\n', text->out);
+    table_print(&table, text);
+}
+
+void text_histograms(struct text *text, const struct record_run *run)
+{
+    char number[UNITS_TEXT_MAX], highest[64];
+    percentile_table(text, run, "latency", true);
+    percentile_table(text, run, "distribution", false);
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        const struct record_histogram *entry = &run->histograms[i];
+        if (entry->histogram->out_of_range) {
+            text_paragraph(text, 2, 4,
+                           "%s (%s): %s values above %s are counted apart and stand in no "
+                           "percentile",
+                           entry->metric->title, entry->role,
+                           units_count(number, (double)entry->histogram->out_of_range),
+                           text_value(highest, sizeof highest, (double)HISTOGRAM_HIGHEST,
+                                      entry->metric->unit));
+        }
+    }
+}
+
+struct size_classes {
+    double of[SIZE_CLASSES];
+    double all;
+};
+
+/* Class 0 holds 0; class k > 0 holds 2^(k-1) .. 2^k - 1. A histogram's bucket never spans two. */
+static void classify(const struct histogram *histogram, struct size_classes *classes)
+{
+    uint32_t index = 0;
+    uint64_t low, high, count;
+    *classes = (struct size_classes){0};
+    while (histogram_next(histogram, &index, &low, &high, &count)) {
+        classes->of[low ? 64 - __builtin_clzll(low) : 0] += (double)count;
+        classes->all += (double)count;
+    }
+}
+
+static void class_name(char *to, size_t size, int class)
+{
+    char low[UNITS_TEXT_MAX], high[UNITS_TEXT_MAX];
+    if (class < 2) {
+        snprintf(to, size, "%d", class);
+    } else {
+        snprintf(to, size, "%s .. <%s", units_exact_size(low, UINT64_C(1) << (class - 1)),
+                 units_exact_size(high, class < 64 ? UINT64_C(1) << class : UINT64_MAX));
+    }
+}
+
+static void size_cells(struct table *table, const struct size_classes *classes, int class)
+{
+    static const char bar[] = "####################";
+    char number[UNITS_TEXT_MAX], share[16];
+    double part = figures_ratio(classes->of[class], classes->all);
+    if (classes->of[class] == 0) {
+        table_cell(table, "-");
+        table_cell(table, "-");
+        table_cell(table, "%*s", BAR_WIDTH, "");
+        return;
+    }
+    table_cell(table, "%s", units_count(number, classes->of[class]));
+    table_cell(table, "%s", text_share(share, sizeof share, part));
+    table_cell(table, "%-*.*s", BAR_WIDTH, (int)lround(part * BAR_WIDTH), bar);
+}
+
+/* The histogram of the same metric at the other end, after `from`; NULL where there is none. */
+static const struct record_histogram *other_end(const struct record_run *run, size_t from)
+{
+    for (size_t i = from + 1; i < run->histogram_count; i++) {
+        if (strcmp(run->histograms[i].metric->key, run->histograms[from].metric->key) == 0) {
+            return &run->histograms[i];
+        }
+    }
+    return NULL;
+}
+
+static bool printed_before(const struct record_run *run, size_t at)
+{
+    for (size_t i = 0; i < at; i++) {
+        if (strcmp(run->histograms[i].metric->key, run->histograms[at].metric->key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void size_table(struct text *text, const struct record_histogram *first,
+                       const struct record_histogram *second)
+{
+    struct size_classes classes[2];
+    const struct record_histogram *entries[2] = {first, second};
+    size_t ends = second ? 2 : 1;
+    struct table table;
+    char name[2 * UNITS_TEXT_MAX];
+    table_init(&table, second ? "lrrlrrl" : "lrrl");
+    table_cell(&table, "%s", first->metric->title);
+    for (size_t i = 0; i < ends; i++) {
+        classify(entries[i]->histogram, &classes[i]);
+        table_span(&table, 1 + 3 * i, 3, entries[i]->role);
+        table_cell(&table, "count");
+        table_cell(&table, "share");
+        table_cell(&table, "%s", "");
+    }
+    for (int class = 0; class < SIZE_CLASSES; class ++) {
+        if (classes[0].of[class] == 0 && (ends == 1 || classes[1].of[class] == 0)) {
+            continue;
+        }
+        class_name(name, sizeof name, class);
+        table_cell(&table, "%s", name);
+        for (size_t i = 0; i < ends; i++) {
+            size_cells(&table, &classes[i], class);
+        }
+    }
+    fputc('\n', text->out);
+    table_print(&table, text);
+}
+
+void text_sizes(struct text *text, const struct record_run *run)
+{
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        const struct record_histogram *entry = &run->histograms[i];
+        const struct record_histogram *other = other_end(run, i);
+        bool any =
+            histogram_count(entry->histogram) || (other && histogram_count(other->histogram));
+        if (of_sizes(entry) && any && !printed_before(run, i)) {
+            size_table(text, entry, other);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+#include "run/collect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+
+/* A worker that does not cut within this time is stuck in the kernel; its numbers stay in its bank
+ * and count with the next part. */
+#define CUT_TIMEOUT_NS (2 * NS_PER_SECOND)
+
+void *shared_memory(size_t bytes, struct err *error)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+        err_system(error, errno, "memory", "cannot reserve %zu MiB", bytes >> 20);
+        return NULL;
+    }
+    return memory;
+}
+
+void shared_release(void *memory, size_t bytes)
+{
+    if (memory) {
+        munmap(memory, bytes);
+    }
+}
+
+int tally_init(struct tally *tally, uint32_t slot_count, struct err *error)
+{
+    *tally = (struct tally){.slot_count = slot_count};
+    tally->bank = calloc(1, sizeof *tally->bank);
+    tally->worker_cpu_ns = calloc(slot_count + 1, sizeof *tally->worker_cpu_ns);
+    tally->worker_window_ns = calloc(slot_count + 1, sizeof *tally->worker_window_ns);
+    if (!tally->bank || !tally->worker_cpu_ns || !tally->worker_window_ns) {
+        tally_release(tally);
+        return err_system(error, ENOMEM, "memory", "cannot keep the results");
+    }
+    bank_clear(tally->bank);
+    return 0;
+}
+
+void tally_release(struct tally *tally)
+{
+    free(tally->bank);
+    free(tally->worker_cpu_ns);
+    free(tally->worker_window_ns);
+    *tally = (struct tally){0};
+}
+
+void tally_clear(struct tally *tally)
+{
+    bank_clear(tally->bank);
+    tally->window_ns = 0;
+    memset(tally->worker_cpu_ns, 0, tally->slot_count * sizeof *tally->worker_cpu_ns);
+    memset(tally->worker_window_ns, 0, tally->slot_count * sizeof *tally->worker_window_ns);
+}
+
+void tally_add(struct tally *to, const struct tally *from)
+{
+    bank_add(to->bank, from->bank);
+    to->window_ns += from->window_ns;
+    for (uint32_t i = 0; i < to->slot_count && i < from->slot_count; i++) {
+        to->worker_cpu_ns[i] += from->worker_cpu_ns[i];
+        to->worker_window_ns[i] += from->worker_window_ns[i];
+    }
+}
+
+static bool has_left(uint32_t state)
+{
+    return state == SLOT_FREE || state == SLOT_ENDED;
+}
+
+static void add_bank(struct tally *tally, uint32_t index, struct bank *bank, uint64_t finished_ns)
+{
+    if (bank->start_ns && bank->end_ns > bank->start_ns) {
+        uint64_t end_ns = bank->end_ns;
+        if (finished_ns && finished_ns < end_ns) {
+            end_ns = finished_ns;
+        }
+        tally->worker_window_ns[index] += end_ns > bank->start_ns ? end_ns - bank->start_ns : 0;
+    }
+    tally->worker_cpu_ns[index] += bank->cpu_user_ns + bank->cpu_system_ns;
+    bank_add(tally->bank, bank);
+    bank_clear(bank);
+}
+
+/* Reads a slot whose thread has left: nobody writes it, unless a new thread takes it, which the
+ * state COLLECTED holds off. */
+static void collect_left(struct worker_slot *slot, uint32_t index, struct tally *tally)
+{
+    uint32_t state = atomic_load(&slot->state);
+    if (!has_left(state) ||
+        !atomic_compare_exchange_strong(&slot->state, &state, SLOT_COLLECTED)) {
+        return; /* in use again: what it holds comes with the next cut */
+    }
+    uint32_t done = atomic_load(&slot->cut_done);
+    atomic_store(&slot->cut_wanted, done);
+    for (int i = 0; i < 2; i++) {
+        if (slot->banks[i].end_ns) {
+            add_bank(tally, index, &slot->banks[i], 0);
+        }
+    }
+    atomic_store(&slot->state, state);
+}
+
+void collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
+{
+    tally_clear(tally);
+    for (uint32_t i = 0; i < slot_count; i++) {
+        if (!has_left(atomic_load(&slots[i].state))) {
+            atomic_fetch_add(&slots[i].cut_wanted, 1);
+        }
+    }
+    uint64_t until_ns = clock_now_ns() + CUT_TIMEOUT_NS;
+    uint64_t measured_ns = 0;
+    uint32_t measured = 0;
+    for (uint32_t i = 0; i < slot_count; i++) {
+        struct worker_slot *slot = &slots[i];
+        struct timespec pause = clock_timespec(20 * NS_PER_US);
+        bool asked = atomic_load(&slot->cut_wanted) != atomic_load(&slot->cut_done);
+        uint32_t wanted = atomic_load(&slot->cut_wanted);
+        while (asked && atomic_load_explicit(&slot->cut_done, memory_order_acquire) != wanted &&
+               !has_left(atomic_load(&slot->state)) && clock_now_ns() < until_ns) {
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+            pause.tv_nsec = pause.tv_nsec < 500000 ? pause.tv_nsec * 2 : pause.tv_nsec;
+        }
+        uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_acquire);
+        struct bank *closed = &slot->banks[(done + 1) & 1];
+        if (done == wanted && closed->end_ns) {
+            add_bank(tally, i, closed, atomic_load(&slot->finished_ns));
+        }
+        if (has_left(atomic_load(&slot->state))) {
+            collect_left(slot, i, tally);
+        }
+        if (tally->worker_window_ns[i]) {
+            measured_ns += tally->worker_window_ns[i];
+            measured++;
+        }
+    }
+    tally->window_ns = measured ? measured_ns / measured : 0;
+}
+
+double tally_busiest(const struct tally *tally, uint32_t *worker)
+{
+    double busiest = -1;
+    for (uint32_t i = 0; i < tally->slot_count; i++) {
+        if (tally->worker_window_ns[i] == 0) {
+            continue;
+        }
+        double share = (double)tally->worker_cpu_ns[i] / (double)tally->worker_window_ns[i];
+        if (share > busiest) {
+            busiest = share;
+            *worker = i;
+        }
+    }
+    return busiest;
+}

@@ -1,0 +1,119 @@
+/* The conductor's state: what the files of a run share, and nobody else. */
+#ifndef SONDE_RUN_CONDUCTOR_H
+#define SONDE_RUN_CONDUCTOR_H
+
+#include <pthread.h>
+
+#include "probe/probe.h"
+#include "probe/process.h"
+#include "run/collect.h"
+#include "run/machine.h"
+#include "run/run.h"
+#include "run/server.h"
+#include "stats/series.h"
+
+#define WATCH_TARGETS 32
+
+/* CPU time of an observed process that is not one of sonde's own ends, over unobserved parts. */
+struct watched {
+    struct process_sample last, sum; /* sum: differences of the parts */
+    struct thread_sample *threads;   /* at the start of the window; owned */
+    size_t thread_count;
+    uint64_t window_ns;
+    double busiest;
+    bool known;
+};
+
+/* Observation of a run. */
+struct watch {
+    struct probe_target targets[WATCH_TARGETS];
+    struct watched watched[WATCH_TARGETS];
+    size_t target_count;
+    struct probe *probe; /* NULL: not observing */
+    char state[224];     /* for record_run.observation */
+    bool on;
+    uint64_t on_since_ns, on_ns; /* when it was switched on; time that counts cover */
+    uint64_t on_total;           /* calls when it was switched on */
+    double *plain_rates, *seen_rates; /* of each block; owned */
+    size_t block_count, block_capacity;
+};
+
+/* One end's tallies. */
+struct tallies {
+    struct tally part;     /* of the part just cut */
+    struct tally plain;    /* unobserved: the headline */
+    struct tally seen;     /* observed */
+};
+
+struct run_shared {
+    struct run_control client, server;
+};
+
+struct conductor {
+    const struct run_plan *plan;
+    struct record *record;
+    struct record_run *run;
+    struct run_shared *shared;
+    struct machine_cpus cpus;
+    /* client */
+    struct worker_slot *slots;
+    struct worker_config *configs;
+    pthread_t *threads;
+    uint32_t worker_count, started;
+    struct dial *dials;
+    struct sockaddr_storage *sources;
+    size_t source_count;
+    /* sonde's own server */
+    struct address address; /* of the target, own or not */
+    bool own_server;
+    struct worker_slot *server_slots;
+    uint32_t server_slot_count;
+    pid_t server_pid;
+    struct net_end *client_ends, *server_ends; /* pairs */
+    uint32_t pair_count;
+    /* measured */
+    struct tallies client, server;
+    struct tally discarded, interval;
+    struct tally block_plain, block_seen;
+    struct series series;
+    struct watch watch;
+    uint64_t window_start_ns, window_end_ns;
+    uint64_t interval_start_ns;
+    uint64_t interval_kernel_calls, interval_kernel_ns;
+    uint64_t unfinished, behind;
+    bool interrupted;
+};
+
+/* Counters of the series beside the workload's own. */
+enum { SERIES_KERNEL_CALLS = BANK_COUNTERS - 2, SERIES_KERNEL_NS = BANK_COUNTERS - 1 };
+
+/* setup.c: limits, server, dials, threads; everything is ready to go, or -1 with *error. */
+int setup_run(struct conductor *conductor, struct err *error);
+/* Ends threads and server and frees what setup made. The first failure goes to *error (code
+ * ERR_NONE where all went well). Safe on a half-made conductor. */
+void teardown_run(struct conductor *conductor, struct err *error);
+/* Fills the configuration of one worker of the plan (also for the null ceiling). */
+void setup_worker(const struct run_plan *plan, struct worker_config *config);
+
+/* watch.c */
+int watch_open(struct conductor *conductor, struct err *error);
+int watch_switch(struct conductor *conductor, bool on, struct err *error);
+void watch_part_begins(struct conductor *conductor);
+void watch_part_ends(struct conductor *conductor, bool seen);
+int watch_block(struct watch *watch, double plain_rate, double seen_rate);
+void watch_close(struct conductor *conductor);
+
+/* window.c: measures from now on until the end; what was measured stays in *conductor even where it
+ * fails. */
+int window_run(struct conductor *conductor, struct err *error);
+/* Waits until an instant; false where the run is to end before (user, or nothing left to do). */
+bool window_wait(struct conductor *conductor, uint64_t until_ns);
+/* True where every client worker has nothing left to do. */
+bool window_finished(const struct conductor *conductor);
+
+/* fill.c: everything measured into conductor->run. */
+int fill_run(struct conductor *conductor, struct err *error);
+/* verdict.c: run->limited_by with its evidence. */
+void fill_verdict(struct conductor *conductor);
+
+#endif

@@ -1,0 +1,390 @@
+/* From what a run measured to its record. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "run/conductor.h"
+#include "run/fill.h"
+
+static const struct metric effective_metrics[] = {
+    {"send_behind", "1", "calls behind schedule",
+     "open loop: operations that were due at the end of the window and not yet issued",
+     METRIC_VALUE, 0, 0, false},
+    {"unfinished", "1", "unfinished",
+     "operations issued and not answered within the drain after the window", METRIC_VALUE, 0, 0,
+     false},
+    {"rate_reached", "1", "share of the rate", "open loop: operations finished per second over "
+     "the rate asked for", METRIC_VALUE, 0, 0, false},
+    {"worker_busy", "1", "busiest client thread",
+     "largest share of a CPU that one client thread took", METRIC_VALUE, 0, 0, false},
+    {"null_ceiling", "1/s", "null-engine ceiling",
+     "operations/s that the client's threads reach on the null engine, without any kernel: what "
+     "sonde itself could issue", METRIC_VALUE, 0, 0, false},
+    {"kernel_calls_per_second", "1/s", "kernel calls/s",
+     "system calls of the observed processes, per second of the observed parts", METRIC_VALUE, 0,
+     0, true},
+};
+enum { EXTRA_BEHIND, EXTRA_UNFINISHED, EXTRA_REACHED, EXTRA_BUSY, EXTRA_CEILING, EXTRA_KERNEL };
+
+static struct record_value *set_value(struct record_run *run, const struct metric *metric,
+                                      double value)
+{
+    struct record_value *row = record_add_value(run, metric);
+    if (row) {
+        row->available = true;
+        row->value = value;
+    }
+    return row;
+}
+
+static int fill_metrics(struct record_run *run, const struct metric *metrics, size_t count,
+                        const struct tally *tally)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record_value *row = record_add_value(run, &metrics[i]);
+        if (!row) {
+            return -1;
+        }
+        row->available =
+            metric_compute(&metrics[i], tally->bank->counters, tally->window_ns, &row->value);
+    }
+    return 0;
+}
+
+static int fill_extras(struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    struct record_run *run = conductor->run;
+    uint32_t worker = 0;
+    if (plan->options->rate > 0) {
+        double rate = run->values[0].value;
+        set_value(run, &effective_metrics[EXTRA_REACHED], rate / plan->options->rate);
+        set_value(run, &effective_metrics[EXTRA_BEHIND], (double)conductor->behind);
+    }
+    set_value(run, &effective_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
+    double busiest = tally_busiest(&conductor->client.plain, &worker);
+    if (busiest >= 0) {
+        set_value(run, &effective_metrics[EXTRA_BUSY], busiest);
+    }
+    if (run->null_ceiling > 0) {
+        set_value(run, &effective_metrics[EXTRA_CEILING], run->null_ceiling);
+    }
+    return run->value_count ? 0 : -1;
+}
+
+static int fill_histograms(struct record_run *run, const struct role *role, const char *name,
+                           const struct bank *bank)
+{
+    for (size_t i = 0; i < role->histogram_count; i++) {
+        if (histogram_count(&bank->histograms[i]) == 0 && bank->histograms[i].out_of_range == 0) {
+            continue; /* send lag of a closed loop, for one */
+        }
+        struct record_histogram *row = record_add_histogram(run, &role->histograms[i], name);
+        if (!row) {
+            return -1;
+        }
+        histogram_add(row->histogram, &bank->histograms[i]);
+    }
+    return 0;
+}
+
+static int fill_intervals(struct conductor *conductor)
+{
+    const struct workload *workload = conductor->plan->workload;
+    for (size_t i = 0; i < conductor->series.count; i++) {
+        const struct series_point *point = &conductor->series.points[i];
+        struct record_interval *interval = record_add_interval(conductor->run);
+        if (!interval) {
+            return -1;
+        }
+        interval->start_ns = point->start_ns;
+        interval->duration_ns = point->duration_ns;
+        for (size_t j = 0; j < workload->metric_count; j++) {
+            const struct metric *metric = &workload->metrics[j];
+            struct record_value *row =
+                metric->per_interval ? record_interval_add_value(interval, metric) : NULL;
+            if (row) {
+                row->available = metric_compute(metric, point->counters, point->duration_ns,
+                                                &row->value);
+            }
+        }
+        uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
+        struct record_value *row =
+            observed_ns ? record_interval_add_value(interval, &effective_metrics[EXTRA_KERNEL])
+                        : NULL;
+        if (row) {
+            row->available = true;
+            row->value = (double)point->counters[SERIES_KERNEL_CALLS] * 1e9 / (double)observed_ns;
+        }
+    }
+    return 0;
+}
+
+static void fill_errors(struct record_run *run, const struct bank *bank, const char *where)
+{
+    for (size_t i = 0; i < BANK_ERRORS && bank->errors[i].count; i++) {
+        const struct bank_error *error = &bank->errors[i];
+        char phase[16];
+        snprintf(phase, sizeof phase, "%s%s", where, bank_phase_name(error->phase));
+        struct record_error_count *row = record_add_error(run, phase, error->number, error->name);
+        if (row) {
+            row->count = error->count;
+        }
+    }
+    if (bank->errors_beyond) {
+        struct record_error_count *row = record_add_error(run, "", 0, "other errors");
+        if (row) {
+            row->count = bank->errors_beyond;
+        }
+    }
+}
+
+/* An engine's own counts of its calls. */
+static int fill_calls(struct record_calls *calls, const struct call_table *table,
+                      uint64_t window_ns, uint64_t operations)
+{
+    calls->available = true;
+    snprintf(calls->source, sizeof calls->source, "engine");
+    calls->window_ns = window_ns;
+    calls->operations = operations;
+    for (size_t i = 0; i < CALL_KINDS; i++) {
+        const struct call_count *count = &table->of[i];
+        if (count->calls == 0) {
+            continue;
+        }
+        struct record_syscall *row = record_add_syscall(calls, engine_call_name((enum engine_call)i));
+        if (!row) {
+            return -1;
+        }
+        row->calls = count->calls;
+        row->bytes = count->bytes;
+        struct record_error_count *again =
+            count->again ? record_syscall_add_error(row, EAGAIN) : NULL;
+        if (again) {
+            again->count = count->again;
+        }
+        struct record_error_count *other =
+            count->errors ? record_syscall_add_error(row, 0) : NULL;
+        if (other) {
+            other->count = count->errors;
+            snprintf(other->name, sizeof other->name, "other");
+        }
+    }
+    if (table->uring_submitted || table->uring_completed) {
+        struct record_uring *row = record_add_uring(calls, "all");
+        if (row) {
+            row->submitted = table->uring_submitted;
+            row->completed = table->uring_completed;
+        }
+    }
+    record_sort_calls(calls);
+    return 0;
+}
+
+static uint64_t operations_of(const struct conductor *conductor, const struct tally *tally)
+{
+    return tally->bank->counters[conductor->plan->workload->operations];
+}
+
+/* One of sonde's own ends: CPU time and calls as its workers counted them. */
+static int fill_end(struct record_run *run, const char *role, pid_t pid,
+                    const struct tally *tally, uint64_t operations)
+{
+    struct process_sample sample = {.name = "sonde"};
+    struct err ignored;
+    if (process_sample(pid, &sample, &ignored) < 0) {
+        snprintf(sample.name, sizeof sample.name, "sonde");
+    }
+    struct record_process *process = record_add_process(run, role, pid, sample.name);
+    if (!process) {
+        return -1;
+    }
+    const struct bank *bank = tally->bank;
+    uint32_t worker = 0;
+    process->cpu_available = tally->window_ns > 0;
+    process->cpu_window_ns = tally->window_ns;
+    process->cpu_operations = operations;
+    process->cpu_user_ns = bank->cpu_user_ns;
+    process->cpu_system_ns = bank->cpu_system_ns;
+    process->switches_voluntary = bank->switches_voluntary;
+    process->switches_involuntary = bank->switches_involuntary;
+    process->busiest_thread = tally_busiest(tally, &worker);
+    process->rss_bytes = sample.rss_bytes;
+    snprintf(process->kernel_calls.reason, sizeof process->kernel_calls.reason, "not observed");
+    return fill_calls(&process->engine_calls, &bank->calls, tally->window_ns, operations);
+}
+
+static struct record_process *find_process(struct record_run *run, pid_t pid)
+{
+    for (size_t i = 0; i < run->process_count; i++) {
+        if (run->processes[i].pid == pid) {
+            return &run->processes[i];
+        }
+    }
+    return NULL;
+}
+
+/* An observed process that is not one of sonde's own ends. */
+static int fill_watched(struct conductor *conductor, const struct probe_target *target,
+                        const struct watched *watched)
+{
+    struct record_process *process = find_process(conductor->run, target->pid);
+    if (!process) {
+        process = record_add_process(conductor->run, target->role, target->pid,
+                                     watched->sum.name);
+    }
+    if (!process) {
+        return -1;
+    }
+    process->cpu_available = watched->window_ns > 0;
+    process->cpu_window_ns = watched->window_ns;
+    process->cpu_operations = operations_of(conductor, &conductor->client.plain);
+    process->cpu_user_ns = watched->sum.cpu_user_ns;
+    process->cpu_system_ns = watched->sum.cpu_system_ns;
+    process->switches_voluntary = watched->sum.switches_voluntary;
+    process->switches_involuntary = watched->sum.switches_involuntary;
+    process->rss_bytes = watched->sum.rss_bytes;
+    process->busiest_thread = -1;
+    struct thread_sample *now = NULL;
+    size_t count = 0;
+    struct err ignored;
+    uint64_t wall_ns = conductor->window_end_ns - conductor->window_start_ns;
+    if (watched->threads && wall_ns &&
+        process_threads(target->pid, &now, &count, &ignored) == 0) {
+        process->busiest_thread =
+            process_busiest(watched->threads, watched->thread_count, now, count, wall_ns);
+    }
+    free(now);
+    return 0;
+}
+
+static int fill_observed(struct conductor *conductor, struct err *error)
+{
+    struct watch *watch = &conductor->watch;
+    struct record_run *run = conductor->run;
+    if (!watch->probe) {
+        return 0;
+    }
+    for (size_t i = 0; i < watch->target_count; i++) {
+        bool own = strcmp(watch->targets[i].role, "observed") != 0;
+        if (!own && watch->targets[i].pid &&
+            fill_watched(conductor, &watch->targets[i], &watch->watched[i]) < 0) {
+            return err_system(error, ENOMEM, "memory", "cannot keep the record");
+        }
+    }
+    if (probe_syscalls.read(watch->probe, run, error) < 0) {
+        return -1;
+    }
+    /* Calls were counted for on_ns, operations in the parts between the cuts: a little less. */
+    uint64_t seen_ns = conductor->client.seen.window_ns;
+    double scale = seen_ns ? (double)watch->on_ns / (double)seen_ns : 0;
+    uint64_t operations =
+        (uint64_t)((double)operations_of(conductor, &conductor->client.seen) * scale + 0.5);
+    for (size_t i = 0; i < run->process_count; i++) {
+        struct record_calls *calls = &run->processes[i].kernel_calls;
+        if (calls->available) {
+            calls->window_ns = watch->on_ns;
+            calls->operations = operations;
+        }
+    }
+    return 0;
+}
+
+static void fill_effect(struct conductor *conductor)
+{
+    struct watch *watch = &conductor->watch;
+    struct record_effect *effect = &conductor->run->effect;
+    snprintf(effect->metric, sizeof effect->metric, "%s",
+             conductor->plan->workload->metrics[0].key);
+    if (!watch->probe) {
+        snprintf(effect->reason, sizeof effect->reason, "nothing was observed");
+        return;
+    }
+    effect->blocks = (uint32_t)watch->block_count;
+    if (watch->block_count < 2) {
+        snprintf(effect->reason, sizeof effect->reason,
+                 "the window holds %zu whole blocks of four parts: at least 2 are needed",
+                 watch->block_count);
+        return;
+    }
+    effect->available = true;
+    effect->ratio =
+        summary_paired_ratio(watch->plain_rates, watch->seen_rates, watch->block_count);
+}
+
+static const char *nagle_text(const struct conductor *conductor)
+{
+    bool null = conductor->plan->engine->flags & ENGINE_NO_KERNEL;
+    if (null || conductor->address.transport != &transport_tcp) {
+        return "";
+    }
+    if (!conductor->plan->options->nodelay) {
+        return ", Nagle's algorithm on";
+    }
+    return conductor->own_server ? ", NODELAY at both ends" : ", NODELAY at the client";
+}
+
+static void describe(struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct run_options *options = plan->options;
+    struct record_run *run = conductor->run;
+    FILE *out = fmemopen(run->detail, sizeof run->detail, "w");
+    if (out) {
+        bool null = plan->engine->flags & ENGINE_NO_KERNEL;
+        fprintf(out, "%s%s, %s", null ? "no server" : conductor->address.text,
+                conductor->own_server ? " (own server)" : "", plan->engine->name);
+        fprintf(out, ", %lu connection%s, %u thread%s%s%s%s", options->connections,
+                options->connections == 1 ? "" : "s", conductor->worker_count,
+                conductor->worker_count == 1 ? "" : "s", nagle_text(conductor),
+                plan->note ? ", " : "", plan->note ? plan->note : "");
+        fclose(out);
+    }
+    snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
+    snprintf(run->observation, sizeof run->observation, "%s", conductor->watch.state);
+    run->window_ns = conductor->client.plain.window_ns;
+    run->wall_ns = conductor->window_end_ns - conductor->window_start_ns;
+}
+
+int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,
+                size_t metric_count, const struct tally *tally, pid_t pid, struct err *error)
+{
+    fill_errors(run, tally->bank, "server ");
+    if (fill_metrics(run, metrics, metric_count, tally) < 0 ||
+        fill_histograms(run, role, "server", tally->bank) < 0 ||
+        fill_end(run, "server", pid, tally, 0) < 0) {
+        return err_system(error, ENOMEM, "memory", "cannot keep the record");
+    }
+    return 0;
+}
+
+int fill_run(struct conductor *conductor, struct err *error)
+{
+    struct record_run *run = conductor->run;
+    const struct workload *workload = conductor->plan->workload;
+    const struct tally *client = &conductor->client.plain;
+    uint64_t operations = operations_of(conductor, client);
+    describe(conductor);
+    fill_errors(run, client->bank, "");
+    fill_errors(run, conductor->client.seen.bank, "");
+    if (fill_metrics(run, workload->metrics, workload->metric_count, client) < 0 ||
+        fill_extras(conductor) < 0 ||
+        fill_histograms(run, workload->client, "client", client->bank) < 0 ||
+        fill_intervals(conductor) < 0 || fill_end(run, "client", getpid(), client, operations)) {
+        return err_system(error, ENOMEM, "memory", "cannot keep the record");
+    }
+    if (conductor->own_server) {
+        if (fill_server(run, workload->server, workload->server_metrics,
+                        workload->server_metric_count, &conductor->server.plain,
+                        conductor->server_pid, error) < 0) {
+            return -1;
+        }
+        struct record_process *server = &run->processes[run->process_count - 1];
+        server->cpu_operations = server->engine_calls.operations = operations;
+    }
+    fill_effect(conductor);
+    return fill_observed(conductor, error);
+}

@@ -1,0 +1,13 @@
+/* From tallies to a record: for a run's server side, and for a server on its own. */
+#ifndef SONDE_RUN_FILL_H
+#define SONDE_RUN_FILL_H
+
+#include "report/record.h"
+#include "run/collect.h"
+
+/* Adds what a server measured about itself: metrics, histograms, errors, the process with its CPU
+ * time and calls. 0 or -1 with *error. */
+int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,
+                size_t metric_count, const struct tally *tally, pid_t pid, struct err *error);
+
+#endif

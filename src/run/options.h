@@ -1,0 +1,45 @@
+/* Options that every workload shares. */
+#ifndef SONDE_RUN_OPTIONS_H
+#define SONDE_RUN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/opt.h"
+
+struct run_options {
+    uint64_t connections, threads;
+    uint64_t duration_ns, warmup_ns, interval_ns, drain_ns;
+    uint64_t count; /* operations in all; 0: by duration */
+    double rate;    /* open loop; 0: closed */
+    uint32_t arrival;
+    uint64_t seed;
+    struct opt_list engines;
+    uint64_t receive_bytes;
+    uint32_t uring_receive;
+    bool nodelay;
+    uint64_t socket_buffer_bytes;
+    const char *sources;
+    uint64_t connect_timeout_ns;
+    bool pin;
+    struct opt_list observe;
+    bool require_observe, follow;
+    /* sonde's own server */
+    const char *server_engine; /* NULL: the client's */
+    uint64_t server_threads;
+};
+
+enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 9, RUN_OPTIONS_OBSERVE = 3 };
+extern const struct opt run_load_rows[RUN_OPTIONS_LOAD];       /* how much, how long */
+extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE];       /* through what */
+extern const struct opt run_observe_rows[RUN_OPTIONS_OBSERVE]; /* looked at how */
+
+/* Names of the engines, NULL-terminated, for option rows. */
+extern const char *const run_engine_names[];
+/* Choices of --uring-receive, in the order of enum uring_receive. */
+extern const char *const run_uring_receive_names[];
+
+/* Checks options against each other; `given_warmup`: --warmup stood on the command line. */
+int run_options_check(struct run_options *options, bool given_warmup, struct err *error);
+
+#endif

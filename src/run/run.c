@@ -1,0 +1,222 @@
+#include "run/run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "run/conductor.h"
+
+/* Workers start together, this long after they are told. */
+#define START_DELAY_NS (200 * NS_PER_US)
+
+/* Finishes what is in flight; what never ends is counted. */
+static void drain(struct conductor *conductor)
+{
+    atomic_store(&conductor->shared->client.phase, RUN_DRAIN);
+    uint64_t until_ns = clock_now_ns() + conductor->plan->options->drain_ns;
+    while (clock_now_ns() < until_ns && !window_finished(conductor)) {
+        struct timespec pause = clock_timespec(NS_PER_MS);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+    collect(conductor->slots, conductor->worker_count, &conductor->client.part);
+    /* Late answers belong into the latencies, not into the rate. */
+    const struct bank *late = conductor->client.part.bank;
+    for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
+        histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
+    }
+    bank_add_errors(conductor->client.plain.bank, late);
+    for (uint32_t i = 0; i < conductor->worker_count; i++) {
+        conductor->unfinished += atomic_load(&conductor->slots[i].outstanding);
+        conductor->behind += atomic_load(&conductor->slots[i].behind);
+    }
+}
+
+static uint64_t open_connections(const struct conductor *conductor)
+{
+    uint64_t open = 0;
+    for (uint32_t i = 0; i < conductor->worker_count; i++) {
+        open += atomic_load(&conductor->slots[i].open);
+    }
+    return open;
+}
+
+static uint64_t finished_operations(const struct conductor *conductor)
+{
+    uint32_t index = conductor->plan->workload->operations;
+    return conductor->client.plain.bank->counters[index] +
+           conductor->client.seen.bank->counters[index];
+}
+
+/* The first error that the workers counted, as the reason of a failed run. */
+static void first_error(const struct conductor *conductor, struct err *error, const char *what)
+{
+    const struct bank_error *row = &conductor->client.plain.bank->errors[0];
+    if (row->count == 0) {
+        row = &conductor->client.seen.bank->errors[0];
+    }
+    if (row->count == 0) {
+        row = &conductor->discarded.bank->errors[0];
+    }
+    if (row->count && row->number) {
+        err_system(error, row->number, conductor->address.text, "%s: %s failed", what,
+                   bank_phase_name(row->phase));
+    } else {
+        err_set(error, ERR_PROTOCOL, conductor->address.text, "%s%s%s", what,
+                row->count ? ": " : "", row->count ? row->name : "");
+    }
+}
+
+/* Whether what was measured may stand as a result; else why not. */
+static void judge(struct conductor *conductor, uint64_t open_at_end, struct err *error)
+{
+    const struct run_options *options = conductor->plan->options;
+    const char *operation = conductor->plan->workload->operation;
+    if (error->code != ERR_NONE) {
+        return;
+    }
+    bool null = conductor->plan->engine->flags & ENGINE_NO_KERNEL;
+    uint64_t lost = options->connections > open_at_end ? options->connections - open_at_end : 0;
+    if (lost && !null) {
+        char what[96];
+        snprintf(what, sizeof what, "%lu of %lu connections were lost", lost,
+                 options->connections);
+        first_error(conductor, error, what);
+    } else if (conductor->interrupted) {
+        err_set(error, ERR_INTERRUPTED, "run", "interrupted: the window ended early");
+    } else if (conductor->unfinished) {
+        err_set(error, ERR_PROTOCOL, conductor->address.text,
+                "%lu %ss were not answered within the drain", conductor->unfinished, operation);
+        err_hint(error, "is the server stuck? a slow one may need a longer --drain");
+    } else if (finished_operations(conductor) == 0) {
+        err_set(error, ERR_PROTOCOL, conductor->address.text, "no %s finished in the window",
+                operation);
+        err_hint(error, "a longer --duration, or look at the server");
+    }
+}
+
+/* Warm-up, window, drain, with all workers ready. */
+static void measure(struct conductor *conductor, struct err *error)
+{
+    struct run_shared *shared = conductor->shared;
+    const struct run_options *options = conductor->plan->options;
+    collect(conductor->slots, conductor->worker_count, &conductor->discarded);
+    uint64_t start_ns = clock_now_ns() + START_DELAY_NS;
+    atomic_store(&shared->server.phase, RUN_GO);
+    atomic_store(&shared->client.start_ns, start_ns);
+    atomic_store(&shared->client.phase, RUN_GO);
+    bool more = options->warmup_ns == 0 || window_wait(conductor, start_ns + options->warmup_ns);
+    if (more) {
+        window_run(conductor, error);
+    } else {
+        /* Everybody was gone before the window began: keep what they said. */
+        collect(conductor->slots, conductor->worker_count, &conductor->discarded);
+    }
+    uint64_t open_at_end = open_connections(conductor);
+    drain(conductor);
+    judge(conductor, open_at_end, error);
+}
+
+static void finish(struct conductor *conductor, struct err *failure)
+{
+    struct record_run *run = conductor->run;
+    struct err fill_error = {0}, end_error;
+    const struct run_options *options = conductor->plan->options;
+    if (!conductor->plan->skip_ceiling && options->rate == 0 && failure->code == ERR_NONE) {
+        uint64_t workers = conductor->worker_count;
+        uint64_t cpus = conductor->cpus.client_count ? conductor->cpus.client_count : 1;
+        run->null_ceiling =
+            run_null_ceiling(conductor->plan) * (double)(workers < cpus ? workers : cpus);
+    }
+    if (fill_run(conductor, &fill_error) < 0 && failure->code == ERR_NONE) {
+        *failure = fill_error;
+    }
+    fill_verdict(conductor);
+    teardown_run(conductor, &end_error);
+    if (failure->code == ERR_NONE) {
+        *failure = end_error;
+    }
+    run->failure = *failure;
+    run->complete = failure->code == ERR_NONE;
+    conductor->record->complete = conductor->record->complete && run->complete;
+}
+
+int run_execute(const struct run_plan *plan, struct record *record, struct err *error)
+{
+    struct conductor *conductor = calloc(1, sizeof *conductor);
+    struct record_run *run = conductor ? record_add_run(record, plan->label) : NULL;
+    if (!run) {
+        free(conductor);
+        return err_system(error, ENOMEM, "memory", "cannot start a run");
+    }
+    conductor->plan = plan;
+    conductor->record = record;
+    conductor->run = run;
+    *error = (struct err){0};
+    if (setup_run(conductor, error) < 0) {
+        struct err ignored;
+        run->failure = *error;
+        run->complete = record->complete = false;
+        snprintf(run->observation, sizeof run->observation, "%s", conductor->watch.state);
+        teardown_run(conductor, &ignored);
+        free(conductor);
+        return -1;
+    }
+    measure(conductor, error);
+    finish(conductor, error);
+    free(conductor);
+    return error->code == ERR_NONE ? 0 : -1;
+}
+
+static void *ceiling_thread(void *argument)
+{
+    worker_run(argument);
+    return NULL;
+}
+
+double run_null_ceiling(const struct run_plan *plan)
+{
+    struct err ignored = {0};
+    struct run_shared *shared = shared_memory(sizeof *shared, &ignored);
+    struct worker_slot *slot = shared ? shared_memory(sizeof *slot, &ignored) : NULL;
+    struct tally tally = {0};
+    uint32_t connections = (uint32_t)plan->options->connections;
+    uint32_t share = plan->engine->flags & ENGINE_ONE_CHANNEL
+                         ? 1
+                         : connections / (uint32_t)plan->options->threads;
+    share = share ? share : 1;
+    struct dial *dials = slot ? calloc(share, sizeof *dials) : NULL;
+    pthread_t thread;
+    double rate = 0;
+    if (dials && tally_init(&tally, 1, &ignored) == 0) {
+        struct worker_config config;
+        setup_worker(plan, &config);
+        config.engine = &engine_null;
+        config.control = &shared->client;
+        config.slot = slot;
+        config.dials = dials;
+        config.dial_count = share;
+        for (uint32_t i = 0; i < share; i++) {
+            dials[i].end = (struct net_end){-1, -1};
+        }
+        atomic_store(&shared->client.phase, RUN_GO);
+        if (pthread_create(&thread, NULL, ceiling_thread, &config) == 0) {
+            struct timespec pause = clock_timespec(10 * NS_PER_MS);
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+            collect(slot, 1, &tally);
+            pause = clock_timespec(30 * NS_PER_MS);
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+            collect(slot, 1, &tally);
+            uint64_t operations = tally.bank->counters[plan->workload->operations];
+            rate = tally.window_ns ? (double)operations * 1e9 / (double)tally.window_ns : 0;
+            atomic_store(&shared->client.phase, RUN_STOP);
+            pthread_join(thread, NULL);
+        }
+    }
+    tally_release(&tally);
+    free(dials);
+    shared_release(slot, sizeof *slot);
+    shared_release(shared, sizeof *shared);
+    return rate;
+}

@@ -1,0 +1,44 @@
+/* One run: plan -> workers -> window -> drain -> record. */
+#ifndef SONDE_RUN_RUN_H
+#define SONDE_RUN_RUN_H
+
+#include "report/record.h"
+#include "run/options.h"
+#include "run/worker.h"
+#include "workload/workload.h"
+
+/* What has been measured in one interval, while the run goes on. */
+struct run_progress {
+    uint64_t start_ns, end_ns; /* from the start of the window */
+    uint64_t window_ns;        /* measured, unobserved time in it */
+    const struct bank *bank;   /* of the client's workers in that time */
+    const struct workload *workload;
+    bool observed;             /* kernel_calls_per_second is known */
+    double kernel_calls_per_second;
+    const char *kernel_role;   /* of whom */
+};
+
+struct run_plan {
+    const struct workload *workload;
+    const void *workload_options;
+    const struct run_options *options;
+    const struct engine_ops *engine, *server_engine;
+    /* NULL: sonde's own server on loopback TCP; local: and pipe: mean its own server too. */
+    const struct address *target;
+    const char *label;
+    const char *note; /* the workload's settings, for people; may be NULL */
+    int stop_fd; /* readable (a signalfd) when the user wants to end; -1: none */
+    void (*progress)(void *owner, const struct run_progress *progress);
+    void *owner;
+    bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
+};
+
+/* Runs it and appends one run to the record, also where it fails in the middle (run->failure, and
+ * what was measured is kept). -1 with *error where nothing could be measured at all. */
+int run_execute(const struct run_plan *plan, struct record *record, struct err *error);
+
+/* Operations per second of one worker of this plan on the null engine, measured for about 40 ms;
+ * 0 where that is not possible. */
+double run_null_ceiling(const struct run_plan *plan);
+
+#endif

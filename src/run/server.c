@@ -1,0 +1,326 @@
+#include "run/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* Kernel memory for stacks of threads that do little on them. */
+#define STACK_BYTES ((size_t)256 * 1024)
+
+uint32_t server_slots(const struct engine_ops *engine, uint32_t threads, uint32_t listeners,
+                      uint32_t connections_max)
+{
+    /* A thread a connection: one slot each, and one for each acceptor. */
+    return engine->flags & ENGINE_ONE_CHANNEL ? listeners + connections_max : threads;
+}
+
+struct server;
+
+/* What one thread of the server is started with. */
+struct member {
+    struct server *server;
+    struct worker_config worker;
+    int listeners[64];
+    struct net_end end;
+};
+
+struct server {
+    const struct server_config *config;
+    struct member *members; /* one a slot */
+    _Atomic uint32_t live;  /* threads that have not left */
+};
+
+static void *member_run(void *argument)
+{
+    struct member *member = argument;
+    struct worker_slot *slot = member->worker.slot;
+    worker_run(&member->worker);
+    if (slot->failure.code == ERR_NONE) {
+        atomic_store(&slot->state, SLOT_FREE);
+    }
+    atomic_fetch_sub(&member->server->live, 1);
+    return NULL;
+}
+
+static int start_member(struct server *server, struct member *member)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    atomic_fetch_add(&server->live, 1);
+    int failed = pthread_create(&thread, &attributes, member_run, member);
+    pthread_attr_destroy(&attributes);
+    if (failed) {
+        atomic_fetch_sub(&server->live, 1);
+    }
+    return failed;
+}
+
+/* Takes a free slot, waiting out a conductor that is reading it; NULL where all are in use. */
+static struct member *take_slot(struct server *server)
+{
+    for (uint32_t i = 0; i < server->config->slot_count; i++) {
+        struct worker_slot *slot = &server->config->slots[i];
+        uint32_t state = SLOT_FREE;
+        while (!atomic_compare_exchange_weak(&slot->state, &state, SLOT_STARTING)) {
+            if (state != SLOT_FREE && state != SLOT_COLLECTED) {
+                break;
+            }
+            state = SLOT_FREE;
+        }
+        if (state == SLOT_FREE) {
+            return &server->members[i];
+        }
+    }
+    return NULL;
+}
+
+static void fill_worker(struct server *server, struct member *member)
+{
+    const struct server_config *config = server->config;
+    member->server = server;
+    member->worker = (struct worker_config){
+        .engine = config->engine,
+        .role = config->role,
+        .options = config->options,
+        .control = config->control,
+        .slot = &config->slots[member - server->members],
+        .tuning = config->tuning,
+        .receive_bytes = config->receive_bytes,
+        .receive_mode = config->receive_mode,
+        .cpu = config->cpu,
+        .quota = UINT64_MAX,
+        .connections_max = config->connections_max / config->threads + 1,
+        .listeners = member->listeners,
+        .ends = &member->end,
+    };
+}
+
+/* A thread for one connection; takes the files over. */
+static int serve_alone(struct server *server, struct net_end end)
+{
+    struct member *member = take_slot(server);
+    if (member) {
+        fill_worker(server, member);
+        member->end = end;
+        member->worker.end_count = 1;
+        if (start_member(server, member) == 0) {
+            return 0;
+        }
+        atomic_store(&member->worker.slot->state, SLOT_FREE);
+    }
+    net_end_close(end);
+    return -1;
+}
+
+static void accepted(void *owner, int fd)
+{
+    struct member *acceptor = owner;
+    struct err ignored;
+    transport_tcp.tune(fd, &acceptor->worker.tuning, &ignored);
+    if (serve_alone(acceptor->server, (struct net_end){fd, fd}) < 0) {
+        struct worker_slot *slot = acceptor->worker.slot;
+        struct bank *bank = &slot->banks[atomic_load(&slot->cut_done) & 1];
+        bank->counters[acceptor->worker.role->refused_counter]++;
+    }
+}
+
+/* A thread a connection: acceptors, and threads for the connections given at the start. */
+static int start_threads(struct server *server, struct err *error)
+{
+    const struct server_config *config = server->config;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        struct member *member = take_slot(server);
+        if (!member) {
+            return err_set(error, ERR_LIMIT, "serve", "no place for an acceptor");
+        }
+        fill_worker(server, member);
+        member->listeners[0] = config->listeners[i];
+        member->worker.listener_count = 1;
+        member->worker.accepted = accepted;
+        member->worker.owner = member;
+        int failed = start_member(server, member);
+        if (failed) {
+            return err_system(error, failed, "serve", "cannot start a thread");
+        }
+    }
+    for (uint32_t i = 0; i < config->end_count; i++) {
+        if (serve_alone(server, config->ends[i]) < 0) {
+            return err_system(error, EAGAIN, "serve", "cannot start a thread");
+        }
+    }
+    return 0;
+}
+
+/* Event loops: each thread has a listener for each address and its share of the given pairs. */
+static int start_loops(struct server *server, struct net_end *ends, struct err *error)
+{
+    const struct server_config *config = server->config;
+    uint32_t addresses = config->listener_count / config->threads;
+    uint32_t given = 0;
+    for (uint32_t i = 0; i < config->threads; i++) {
+        struct member *member = take_slot(server);
+        if (!member || addresses > sizeof member->listeners / sizeof *member->listeners) {
+            return err_set(error, ERR_LIMIT, "serve", "too many addresses or threads");
+        }
+        fill_worker(server, member);
+        for (uint32_t j = 0; j < addresses; j++) {
+            member->listeners[j] = config->listeners[j * config->threads + i];
+        }
+        member->worker.listener_count = addresses;
+        uint32_t share = (config->end_count - given) / (config->threads - i);
+        member->worker.ends = ends + given;
+        member->worker.end_count = share;
+        given += share;
+        int failed = start_member(server, member);
+        if (failed) {
+            return err_system(error, failed, "serve", "cannot start a thread");
+        }
+    }
+    return 0;
+}
+
+/* The first failure of a worker, if any. */
+static int collect_failure(const struct server_config *config, struct err *error)
+{
+    for (uint32_t i = 0; i < config->slot_count; i++) {
+        struct worker_slot *slot = &config->slots[i];
+        if (atomic_load(&slot->state) == SLOT_ENDED && slot->failure.code != ERR_NONE) {
+            *error = slot->failure;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int server_run(const struct server_config *config, struct err *error)
+{
+    struct server server = {.config = config};
+    server.members = calloc(config->slot_count, sizeof *server.members);
+    struct net_end *ends = calloc(config->end_count + 1, sizeof *ends);
+    int result = -1;
+    if (!server.members || !ends) {
+        err_system(error, ENOMEM, "serve", "cannot start");
+    } else {
+        memcpy(ends, config->ends, config->end_count * sizeof *ends);
+        result = config->engine->flags & ENGINE_ONE_CHANNEL ? start_threads(&server, error)
+                                                            : start_loops(&server, ends, error);
+    }
+    if (result < 0) {
+        atomic_store(&config->control->phase, RUN_STOP);
+    }
+    struct timespec pause = clock_timespec(2 * NS_PER_MS);
+    while (atomic_load(&server.live)) {
+        /* Threads without connections leave only at the end: a slow look costs nothing. */
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        pause = clock_timespec(atomic_load(&config->control->phase) == RUN_STOP ? NS_PER_MS
+                                                                               : 20 * NS_PER_MS);
+        if (result == 0 && collect_failure(config, error) < 0) {
+            result = -1;
+            atomic_store(&config->control->phase, RUN_STOP);
+        }
+    }
+    free(server.members);
+    free(ends);
+    return result;
+}
+
+pid_t server_spawn(const struct server_config *config, struct err *error)
+{
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid < 0) {
+        return err_system(error, errno, "server", "cannot start a process");
+    }
+    if (pid > 0) {
+        return pid;
+    }
+    struct err failure = {0};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "sonde-server");
+    signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the whole group: the parent ends the run in order */
+    if (getppid() != parent) {
+        _exit(1);
+    }
+    for (uint32_t i = 0; i < config->foreign_count; i++) {
+        net_end_close(config->foreign[i]);
+    }
+    int result = server_run(config, &failure);
+    if (result < 0) {
+        config->slots[0].failure = failure;
+    }
+    _exit(result < 0 ? 1 : 0);
+}
+
+int server_stop(pid_t pid, struct run_control *control, struct err *error)
+{
+    if (pid <= 0) {
+        return 0;
+    }
+    atomic_store(&control->phase, RUN_STOP);
+    uint64_t until_ns = clock_now_ns() + 2 * NS_PER_SECOND;
+    for (;;) {
+        int status;
+        pid_t left = waitpid(pid, &status, WNOHANG);
+        if (left == pid) {
+            if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+                return 0;
+            }
+            return err_set(error, ERR_SYSTEM, "server", "ended with %s %d",
+                           WIFSIGNALED(status) ? "signal" : "status",
+                           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        }
+        if (left < 0) {
+            return err_system(error, errno, "server", "cannot wait for it");
+        }
+        if (clock_now_ns() > until_ns) {
+            kill(pid, SIGKILL);
+            waitpid(pid, &status, 0);
+            return err_set(error, ERR_SYSTEM, "server", "did not stop in time and was killed");
+        }
+        struct timespec pause = clock_timespec(NS_PER_MS);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+}
+
+int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads,
+                  int backlog, int **listeners, struct err *error)
+{
+    int *files = calloc((size_t)address_count * threads + 1, sizeof *files);
+    uint32_t opened = 0;
+    if (!files) {
+        return err_system(error, ENOMEM, "listen", "cannot start");
+    }
+    for (uint32_t i = 0; i < address_count; i++) {
+        struct address *address = &addresses[i];
+        bool many = address->transport->caps & TRANSPORT_PORTS;
+        for (uint32_t j = 0; j < threads; j++) {
+            int fd = j == 0 || many
+                         ? address->transport->listen(address, backlog, many && threads > 1, error)
+                         : fcntl(files[opened - j], F_DUPFD_CLOEXEC, 0);
+            if (fd < 0) {
+                if (j > 0 && !many) {
+                    err_system(error, errno, address->text, "cannot share the socket");
+                }
+                while (opened) {
+                    close(files[--opened]);
+                }
+                free(files);
+                return -1;
+            }
+            files[opened++] = fd;
+        }
+    }
+    *listeners = files;
+    return 0;
+}

@@ -1,0 +1,360 @@
+/* From a plan to workers that are ready to go, and back. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "run/conductor.h"
+#include "run/limits.h"
+
+#define STACK_BYTES ((size_t)256 * 1024)
+#define BACKLOG 4096
+
+static bool thread_each(const struct engine_ops *engine)
+{
+    return engine->flags & ENGINE_ONE_CHANNEL;
+}
+
+/* Where to connect, and whether sonde has to start the server itself. */
+static int find_target(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    if (plan->target) {
+        conductor->address = *plan->target;
+        conductor->own_server = plan->target->transport->caps & TRANSPORT_PAIRS;
+        return 0;
+    }
+    conductor->own_server = !(plan->engine->flags & ENGINE_NO_KERNEL);
+    return address_parse("tcp://127.0.0.1:0", true, &conductor->address, error);
+}
+
+static int check_limits(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct run_options *options = plan->options;
+    const struct transport_ops *transport = conductor->address.transport;
+    uint32_t files_each = transport == &transport_pipe ? 4 : transport->caps & TRANSPORT_PAIRS ? 2
+                                                                                              : 1;
+    struct limits_warnings warnings = {.count = 0};
+    bool kernel = !(plan->engine->flags & ENGINE_NO_KERNEL);
+    struct limits_need need = {
+        .files = kernel ? options->connections * files_each + 2 * conductor->worker_count : 0,
+        .connections = options->connections,
+        .sources = conductor->source_count,
+        .ports = kernel && transport->caps & TRANSPORT_PORTS,
+        .threads = conductor->worker_count +
+                   (conductor->own_server ? conductor->server_slot_count : 0),
+        .backlog = kernel && transport->caps & TRANSPORT_CONNECTS ? options->connections : 0,
+    };
+    /* Rings are touched only as far as calls are in flight: what the marks allow is the most. */
+    need.memory_bytes = options->connections * plan->workload->client->connection_bytes;
+    if (limits_check(&need, &warnings, error) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < warnings.count; i++) {
+        record_add_warning(conductor->record, "%s", warnings.text[i]);
+    }
+    return 0;
+}
+
+static int make_pairs(struct conductor *conductor, struct err *error)
+{
+    uint32_t count = (uint32_t)conductor->plan->options->connections;
+    conductor->client_ends = calloc(count, sizeof *conductor->client_ends);
+    conductor->server_ends = calloc(count, sizeof *conductor->server_ends);
+    if (!conductor->client_ends || !conductor->server_ends) {
+        return err_system(error, ENOMEM, "memory", "cannot make the connections");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (conductor->address.transport->pair(&conductor->client_ends[i],
+                                               &conductor->server_ends[i], error) < 0) {
+            return -1;
+        }
+        conductor->pair_count = i + 1;
+    }
+    return 0;
+}
+
+static void close_ends(struct net_end *ends, uint32_t count)
+{
+    for (uint32_t i = 0; ends && i < count; i++) {
+        net_end_close(ends[i]);
+        ends[i] = (struct net_end){-1, -1};
+    }
+}
+
+static int start_server(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct run_options *options = plan->options;
+    bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
+    uint32_t threads = thread_each(plan->server_engine) ? 1 : (uint32_t)options->server_threads;
+    int *listeners = NULL;
+    conductor->server_slots =
+        shared_memory(conductor->server_slot_count * sizeof(struct worker_slot), error);
+    if (!conductor->server_slots || (pairs && make_pairs(conductor, error) < 0) ||
+        (!pairs &&
+         server_listen(&conductor->address, 1, threads, BACKLOG, &listeners, error) < 0)) {
+        return -1;
+    }
+    struct server_config config = {
+        .engine = plan->server_engine,
+        .role = plan->workload->server,
+        .options = plan->workload_options,
+        .control = &conductor->shared->server,
+        .slots = conductor->server_slots,
+        .slot_count = conductor->server_slot_count,
+        .threads = threads,
+        .listeners = listeners,
+        .listener_count = pairs ? 0 : threads,
+        .ends = conductor->server_ends,
+        .end_count = conductor->pair_count,
+        .foreign = conductor->client_ends,
+        .foreign_count = conductor->pair_count,
+        .connections_max = UINT32_MAX / 2,
+        .tuning = {.nodelay = options->nodelay},
+        .receive_bytes = (uint32_t)options->receive_bytes,
+        .receive_mode = options->uring_receive,
+        .cpu = options->pin && conductor->cpus.pinned ? conductor->cpus.server : -1,
+    };
+    conductor->server_pid = server_spawn(&config, error);
+    close_ends(conductor->server_ends, conductor->pair_count);
+    for (uint32_t i = 0; listeners && i < threads; i++) {
+        close(listeners[i]);
+    }
+    free(listeners);
+    return conductor->server_pid < 0 ? -1 : 0;
+}
+
+static int make_dials(struct conductor *conductor, struct err *error)
+{
+    uint32_t count = (uint32_t)conductor->plan->options->connections;
+    bool kernel = !(conductor->plan->engine->flags & ENGINE_NO_KERNEL);
+    conductor->dials = calloc(count, sizeof *conductor->dials);
+    if (!conductor->dials) {
+        return err_system(error, ENOMEM, "memory", "cannot plan the connections");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct dial *dial = &conductor->dials[i];
+        dial->end = (struct net_end){-1, -1};
+        if (i < conductor->pair_count) {
+            dial->end = conductor->client_ends[i];
+            conductor->client_ends[i] = (struct net_end){-1, -1}; /* the worker's now */
+        } else if (kernel) {
+            dial->address = &conductor->address;
+            dial->source = conductor->source_count
+                               ? &conductor->sources[i % conductor->source_count]
+                               : NULL;
+        }
+    }
+    return 0;
+}
+
+void setup_worker(const struct run_plan *plan, struct worker_config *config)
+{
+    const struct run_options *options = plan->options;
+    *config = (struct worker_config){
+        .engine = plan->engine,
+        .role = plan->workload->client,
+        .options = plan->workload_options,
+        .tuning = {.nodelay = options->nodelay,
+                   .send_buffer = options->socket_buffer_bytes,
+                   .receive_buffer = options->socket_buffer_bytes},
+        .receive_bytes = (uint32_t)options->receive_bytes,
+        .receive_mode = options->uring_receive,
+        .cpu = -1,
+        .quota = UINT64_MAX,
+        .rate = options->rate,
+        .arrival = options->arrival ? ARRIVAL_POISSON : ARRIVAL_FIXED,
+        .workers = 1,
+        .seed = options->seed,
+        .connect_timeout_ns = options->connect_timeout_ns,
+    };
+}
+
+static void *client_thread(void *argument)
+{
+    worker_run(argument);
+    return NULL;
+}
+
+static int start_client(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct run_options *options = plan->options;
+    uint32_t workers = conductor->worker_count;
+    uint32_t connections = (uint32_t)options->connections;
+    uint32_t dialed = 0;
+    conductor->configs = calloc(workers, sizeof *conductor->configs);
+    conductor->threads = calloc(workers, sizeof *conductor->threads);
+    if (!conductor->configs || !conductor->threads) {
+        return err_system(error, ENOMEM, "memory", "cannot start the workers");
+    }
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    for (uint32_t i = 0; i < workers; i++) {
+        struct worker_config *config = &conductor->configs[i];
+        setup_worker(plan, config);
+        config->control = &conductor->shared->client;
+        config->slot = &conductor->slots[i];
+        config->index = i;
+        config->workers = workers;
+        config->dials = conductor->dials + dialed;
+        config->dial_count = (connections - dialed) / (workers - i);
+        dialed += config->dial_count;
+        if (options->count) {
+            config->quota = options->count / workers + (i < options->count % workers);
+        }
+        const struct machine_cpus *cpus = &conductor->cpus;
+        if (options->pin && conductor->own_server && cpus->pinned && cpus->client_count) {
+            config->cpu = cpus->clients[i % cpus->client_count];
+        }
+        atomic_store(&config->slot->state, SLOT_STARTING);
+        int failed = pthread_create(&conductor->threads[i], &attributes, client_thread, config);
+        if (failed) {
+            pthread_attr_destroy(&attributes);
+            return err_system(error, failed, "client", "cannot start thread %u of %u", i + 1,
+                              workers);
+        }
+        conductor->started = i + 1;
+    }
+    pthread_attr_destroy(&attributes);
+    return 0;
+}
+
+/* Waits until all workers are connected; the first failure ends it. */
+static int await_ready(struct conductor *conductor, struct err *error)
+{
+    for (uint32_t i = 0; i < conductor->worker_count; i++) {
+        struct worker_slot *slot = &conductor->slots[i];
+        while (atomic_load(&slot->state) == SLOT_STARTING) {
+            window_wait(conductor, clock_now_ns() + 200 * NS_PER_US);
+            if (conductor->interrupted) {
+                return err_set(error, ERR_INTERRUPTED, "run", "interrupted while connecting");
+            }
+        }
+        if (atomic_load(&slot->state) == SLOT_ENDED) {
+            *error = slot->failure;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int make_tallies(struct conductor *conductor, struct err *error)
+{
+    struct tallies *ends[] = {&conductor->client, &conductor->server};
+    uint32_t slots[] = {conductor->worker_count, conductor->server_slot_count};
+    for (size_t i = 0; i < 2; i++) {
+        if (tally_init(&ends[i]->part, slots[i], error) < 0 ||
+            tally_init(&ends[i]->plain, slots[i], error) < 0 ||
+            tally_init(&ends[i]->seen, slots[i], error) < 0) {
+            return -1;
+        }
+    }
+    uint32_t workers = conductor->worker_count;
+    if (tally_init(&conductor->discarded, workers, error) < 0 ||
+        tally_init(&conductor->interval, workers, error) < 0 ||
+        tally_init(&conductor->block_plain, workers, error) < 0 ||
+        tally_init(&conductor->block_seen, workers, error) < 0) {
+        return -1;
+    }
+    return series_init(&conductor->series, 3600, BANK_COUNTERS, error);
+}
+
+int setup_run(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct run_options *options = plan->options;
+    uint32_t connections = (uint32_t)options->connections;
+    conductor->worker_count =
+        thread_each(plan->engine) || options->threads > connections ? connections
+                                                                    : (uint32_t)options->threads;
+    if (find_target(conductor, error) < 0 || machine_pick_cpus(&conductor->cpus, error) < 0) {
+        return -1;
+    }
+    if (options->sources && address_parse_sources(options->sources, &conductor->sources,
+                                                  &conductor->source_count, error) < 0) {
+        return -1;
+    }
+    conductor->server_slot_count =
+        conductor->own_server
+            ? server_slots(plan->server_engine, (uint32_t)options->server_threads,
+                           conductor->address.transport->caps & TRANSPORT_PAIRS ? 0 : 1,
+                           connections + 8)
+            : 0;
+    if (check_limits(conductor, error) < 0 || make_tallies(conductor, error) < 0) {
+        return -1;
+    }
+    conductor->shared = shared_memory(sizeof *conductor->shared, error);
+    conductor->slots =
+        conductor->shared
+            ? shared_memory(conductor->worker_count * sizeof *conductor->slots, error)
+            : NULL;
+    if (!conductor->slots || (conductor->own_server && start_server(conductor, error) < 0) ||
+        watch_open(conductor, error) < 0 || make_dials(conductor, error) < 0 ||
+        start_client(conductor, error) < 0) {
+        return -1;
+    }
+    return await_ready(conductor, error);
+}
+
+static void release_memory(struct conductor *conductor)
+{
+    struct tallies *ends[] = {&conductor->client, &conductor->server};
+    for (size_t i = 0; i < 2; i++) {
+        tally_release(&ends[i]->part);
+        tally_release(&ends[i]->plain);
+        tally_release(&ends[i]->seen);
+    }
+    tally_release(&conductor->discarded);
+    tally_release(&conductor->interval);
+    tally_release(&conductor->block_plain);
+    tally_release(&conductor->block_seen);
+    series_release(&conductor->series);
+    shared_release(conductor->slots, conductor->worker_count * sizeof *conductor->slots);
+    shared_release(conductor->server_slots,
+                   conductor->server_slot_count * sizeof *conductor->server_slots);
+    shared_release(conductor->shared, sizeof *conductor->shared);
+    free(conductor->configs);
+    free(conductor->threads);
+    free(conductor->dials);
+    free(conductor->sources);
+    free(conductor->client_ends);
+    free(conductor->server_ends);
+}
+
+void teardown_run(struct conductor *conductor, struct err *error)
+{
+    *error = (struct err){0};
+    if (conductor->shared) {
+        atomic_store(&conductor->shared->client.phase, RUN_STOP);
+    }
+    for (uint32_t i = 0; i < conductor->started; i++) {
+        pthread_join(conductor->threads[i], NULL);
+        if (error->code == ERR_NONE) {
+            *error = conductor->slots[i].failure;
+        }
+    }
+    if (conductor->server_pid > 0) {
+        struct err server_error = {0};
+        server_stop(conductor->server_pid, &conductor->shared->server, &server_error);
+        if (error->code == ERR_NONE) {
+            *error = server_error;
+        }
+    }
+    if (conductor->dials) { /* ends that no worker took over */
+        for (uint32_t i = 0; i < conductor->pair_count; i++) {
+            if (conductor->started == 0) {
+                net_end_close(conductor->dials[i].end);
+            }
+        }
+    }
+    close_ends(conductor->client_ends, conductor->pair_count);
+    close_ends(conductor->server_ends, conductor->pair_count);
+    watch_close(conductor);
+    release_memory(conductor);
+}

@@ -1,0 +1,421 @@
+/* The worker's loop. */
+#include "run/worker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "run/worker_state.h"
+
+/* Longest wait: how late an idle worker may notice a cut or the end. */
+#define LOOK_NS (20 * NS_PER_MS)
+/* Before a scheduled arrival the last stretch is spun: a wake-up from a wait costs about this. */
+#define SPIN_NS (60 * NS_PER_US)
+/* Arrivals taken before completions get their turn. */
+#define ARRIVALS_IN_A_ROW 256
+
+static uint64_t timeval_ns(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_usec * NS_PER_US;
+}
+
+static struct worker_usage usage_now(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    return (struct worker_usage){
+        .cpu_user_ns = timeval_ns(usage.ru_utime),
+        .cpu_system_ns = timeval_ns(usage.ru_stime),
+        .switches_voluntary = (uint64_t)usage.ru_nvcsw,
+        .switches_involuntary = (uint64_t)usage.ru_nivcsw,
+    };
+}
+
+/* Closes the present bank's account of CPU time at now_ns. */
+static void account(struct worker *worker, struct bank *bank, uint64_t now_ns)
+{
+    struct worker_usage now = usage_now();
+    const struct worker_usage *last = &worker->usage;
+    bank->end_ns = now_ns;
+    bank->cpu_user_ns += now.cpu_user_ns - last->cpu_user_ns;
+    bank->cpu_system_ns += now.cpu_system_ns - last->cpu_system_ns;
+    bank->switches_voluntary += now.switches_voluntary - last->switches_voluntary;
+    bank->switches_involuntary += now.switches_involuntary - last->switches_involuntary;
+    worker->usage = now;
+}
+
+static void use_bank(struct worker *worker, struct bank *bank, uint64_t now_ns)
+{
+    bank->start_ns = now_ns;
+    worker->context.bank = bank;
+    worker->engine->calls = &bank->calls;
+}
+
+static void cut(struct worker *worker, uint64_t now_ns)
+{
+    struct worker_slot *slot = worker->config->slot;
+    uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_relaxed);
+    account(worker, &slot->banks[done & 1], now_ns);
+    use_bank(worker, &slot->banks[(done + 1) & 1], now_ns);
+    atomic_store_explicit(&slot->cut_done, done + 1, memory_order_release);
+}
+
+static void set_state(struct worker *worker, enum slot_state state)
+{
+    if (worker->failure.code != ERR_NONE) {
+        worker->config->slot->failure = worker->failure;
+    }
+    atomic_store_explicit(&worker->config->slot->state, (uint32_t)state, memory_order_release);
+}
+
+static void step_all(struct worker *worker, enum op_kind kind, uint64_t now_ns)
+{
+    for (struct connection *next, *connection = worker->first; connection; connection = next) {
+        next = connection->next;
+        struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
+        worker_feed(worker, connection, &op);
+    }
+}
+
+static void go(struct worker *worker, uint64_t now_ns)
+{
+    const struct worker_config *config = worker->config;
+    worker->started = true;
+    worker->turn = worker->first;
+    if (config->rate > 0) {
+        arrival_init(&worker->arrival, config->arrival, config->rate, config->index,
+                     config->workers, now_ns, config->seed + config->index);
+    }
+    for (struct connection *next, *connection = worker->first; connection; connection = next) {
+        next = connection->next;
+        if (connection->flagged & CONNECTION_STARTED) {
+            continue;
+        }
+        connection->flagged |= CONNECTION_STARTED;
+        struct op op = {.kind = OP_START, .channel = &connection->channel,
+                        .now_ns = clock_now_ns()};
+        worker_feed(worker, connection, &op);
+    }
+}
+
+static void drain(struct worker *worker, uint64_t now_ns)
+{
+    worker->context.draining = true;
+    if (worker->started && worker->config->rate > 0) {
+        atomic_store(&worker->config->slot->behind, arrival_backlog(&worker->arrival, now_ns));
+    }
+    step_all(worker, OP_DRAIN, now_ns);
+}
+
+/* Follows the conductor's phase. */
+static void follow_phase(struct worker *worker, uint64_t now_ns)
+{
+    struct run_control *control = worker->config->control;
+    uint32_t phase = atomic_load_explicit(&control->phase, memory_order_acquire);
+    bool client = worker->config->dial_count > 0;
+    if (client && !worker->started && phase == RUN_GO &&
+        now_ns >= atomic_load_explicit(&control->start_ns, memory_order_relaxed)) {
+        go(worker, now_ns);
+    }
+    if (phase != worker->phase) {
+        worker->phase = phase;
+        if (phase == RUN_DRAIN) {
+            drain(worker, now_ns);
+        }
+    }
+}
+
+/* The connection whose turn it is among those that can take an arrival; NULL where none can. */
+static struct connection *next_taker(struct worker *worker)
+{
+    struct connection *candidate = worker->turn ? worker->turn : worker->first;
+    for (uint32_t i = 0; i < worker->open && candidate; i++) {
+        struct connection *after = candidate->next ? candidate->next : worker->first;
+        if (worker->role->can_take(&worker->context, candidate)) {
+            worker->turn = after;
+            return candidate;
+        }
+        candidate = after;
+    }
+    return NULL;
+}
+
+static void take_arrivals(struct worker *worker, uint64_t now_ns)
+{
+    for (int i = 0; i < ARRIVALS_IN_A_ROW && worker->context.quota && !worker->blocked; i++) {
+        uint64_t intended_ns = arrival_peek(&worker->arrival);
+        if (intended_ns > now_ns) {
+            return;
+        }
+        struct connection *taker = next_taker(worker);
+        if (!taker) {
+            worker->blocked = true; /* until something completes */
+            return;
+        }
+        arrival_take(&worker->arrival);
+        struct op op = {.kind = OP_ARRIVAL, .channel = &taker->channel, .now_ns = intended_ns};
+        worker_feed(worker, taker, &op);
+    }
+}
+
+static bool open_loop_active(const struct worker *worker)
+{
+    return worker->started && worker->config->rate > 0 && !worker->context.draining &&
+           worker->context.quota;
+}
+
+static void expire_timers(struct worker *worker, uint64_t now_ns)
+{
+    struct connection *connection;
+    while ((connection = timers_expire(&worker->timers, now_ns))) {
+        struct op op = {.kind = OP_TIMER, .channel = &connection->channel, .now_ns = now_ns};
+        worker_feed(worker, connection, &op);
+    }
+}
+
+/* Steps every connection of a list once; those that ask again stand on the new list. */
+static void run_flush(struct worker *worker)
+{
+    struct connection *connection = worker->flush;
+    worker->flush = NULL;
+    uint64_t now_ns = connection ? clock_now_ns() : 0;
+    while (connection) {
+        struct connection *next = connection->next_flush;
+        connection->flagged &= (uint8_t)~CONNECTION_IN_FLUSH;
+        if (!(connection->flagged & CONNECTION_DEAD)) {
+            struct op op = {.kind = OP_FLUSH, .channel = &connection->channel, .now_ns = now_ns};
+            worker_feed(worker, connection, &op);
+        }
+        connection = next;
+    }
+}
+
+static void run_resume(struct worker *worker, uint64_t now_ns)
+{
+    struct connection *connection = worker->resume;
+    worker->resume = NULL;
+    while (connection) {
+        struct connection *next = connection->next_resume;
+        connection->flagged &= (uint8_t)~CONNECTION_IN_RESUME;
+        if (!(connection->flagged & CONNECTION_DEAD)) {
+            struct op op = {.kind = OP_RESUME, .channel = &connection->channel, .now_ns = now_ns};
+            worker_feed(worker, connection, &op);
+        }
+        connection = next;
+    }
+}
+
+static void retry_busy(struct worker *worker)
+{
+    size_t count = worker->busy_count;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct op op = worker->busy[i];
+        if (op.channel->closing && op.kind != OP_CLOSE) {
+            continue;
+        }
+        enum submit_result result = worker->engine->ops->submit(worker->engine, &op);
+        if (result == SUBMIT_BUSY) {
+            worker->busy[kept++] = op;
+        } else if (result == SUBMIT_DONE) {
+            op.now_ns = clock_now_ns();
+            worker_deliver(worker, &op);
+        }
+    }
+    /* Operations that came in meanwhile stand behind the old ones. */
+    memmove(worker->busy + kept, worker->busy + count,
+            (worker->busy_count - count) * sizeof *worker->busy);
+    worker->busy_count = kept + worker->busy_count - count;
+}
+
+/* Until when the engine may wait; 0: not at all. */
+static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
+{
+    if (worker->resume || worker->flush || worker->busy_count) {
+        return 0;
+    }
+    uint64_t until_ns = now_ns + LOOK_NS;
+    uint64_t timer_ns = timers_next_ns(&worker->timers);
+    until_ns = timer_ns < until_ns ? timer_ns : until_ns;
+    if (worker->config->dial_count && !worker->started &&
+        atomic_load_explicit(&worker->config->control->phase, memory_order_relaxed) == RUN_GO) {
+        uint64_t start_ns = atomic_load(&worker->config->control->start_ns);
+        until_ns = start_ns < until_ns ? start_ns : until_ns;
+    }
+    if (open_loop_active(worker) && !worker->blocked) {
+        uint64_t arrival_ns = arrival_peek(&worker->arrival);
+        if (arrival_ns <= now_ns + SPIN_NS) {
+            return 0;
+        }
+        until_ns = arrival_ns - SPIN_NS < until_ns ? arrival_ns - SPIN_NS : until_ns;
+    }
+    return until_ns;
+}
+
+static uint64_t outstanding(const struct worker *worker)
+{
+    uint64_t sum = 0;
+    for (const struct connection *connection = worker->first; connection;
+         connection = connection->next) {
+        sum += worker->role->outstanding ? worker->role->outstanding(connection) : 0;
+    }
+    return sum;
+}
+
+/* Notices that nothing is left to do: everything was issued and answered, or everybody is gone. */
+static void check_finished(struct worker *worker, uint64_t now_ns)
+{
+    struct worker_slot *slot = worker->config->slot;
+    bool ending = worker->context.quota == 0 || worker->context.draining;
+    if (!worker->started || (worker->open && !ending)) {
+        return;
+    }
+    uint64_t left = outstanding(worker);
+    atomic_store_explicit(&slot->outstanding, left, memory_order_relaxed);
+    if (left == 0 &&
+        atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
+        atomic_store_explicit(&slot->finished_ns, now_ns, memory_order_relaxed);
+        set_state(worker, SLOT_FINISHED);
+    }
+}
+
+/* One round of the loop; false where the worker has to leave. */
+static bool round_trip(struct worker *worker)
+{
+    const struct worker_config *config = worker->config;
+    struct worker_slot *slot = config->slot;
+    uint64_t now_ns = clock_now_ns();
+
+    follow_phase(worker, now_ns);
+    if (worker->phase == RUN_STOP || worker->failure.code != ERR_NONE ||
+        (worker->given && worker->open == 0)) {
+        return false;
+    }
+    if (atomic_load_explicit(&slot->cut_wanted, memory_order_relaxed) !=
+        atomic_load_explicit(&slot->cut_done, memory_order_relaxed)) {
+        cut(worker, now_ns);
+    }
+    if (timers_next_ns(&worker->timers) <= now_ns) {
+        expire_timers(worker, now_ns);
+    }
+    if (worker->resume) {
+        run_resume(worker, now_ns);
+    }
+    if (open_loop_active(worker)) {
+        take_arrivals(worker, now_ns);
+    }
+    if (worker->flush) {
+        run_flush(worker);
+    }
+    if (worker->engine->ops->reap(worker->engine, wait_until_ns(worker, now_ns),
+                                  &worker->failure) < 0) {
+        return false;
+    }
+    if (worker->busy_count) {
+        retry_busy(worker);
+    }
+    if (worker->dead) {
+        worker_bury(worker);
+    }
+    if (config->dial_count &&
+        (worker->context.quota == 0 || worker->context.draining || worker->open == 0)) {
+        check_finished(worker, now_ns);
+    }
+    return true;
+}
+
+/* Waits until every connection is connected. */
+static int await_connections(struct worker *worker)
+{
+    uint64_t until_ns = clock_now_ns() + worker->config->connect_timeout_ns;
+    while (worker->connecting && worker->failure.code == ERR_NONE) {
+        uint64_t now_ns = clock_now_ns();
+        if (now_ns >= until_ns) {
+            err_set(&worker->failure, ERR_SYSTEM, worker->config->dials[0].address->text,
+                    "%u connections were not established in time", worker->connecting);
+            return err_hint(&worker->failure, "is the host reachable? see --connect-timeout");
+        }
+        if (atomic_load_explicit(&worker->config->control->phase, memory_order_relaxed) >=
+            RUN_DRAIN) {
+            return err_set(&worker->failure, ERR_INTERRUPTED, "connecting", "stopped");
+        }
+        uint64_t look_ns = now_ns + LOOK_NS;
+        if (worker->engine->ops->reap(worker->engine, look_ns < until_ns ? look_ns : until_ns,
+                                      &worker->failure) < 0) {
+            return -1;
+        }
+    }
+    worker_bury(worker);
+    return worker->failure.code == ERR_NONE ? 0 : -1;
+}
+
+static int open_worker(struct worker *worker)
+{
+    const struct worker_config *config = worker->config;
+    struct bank *bank =
+        &config->slot->banks[atomic_load_explicit(&config->slot->cut_done,
+                                                  memory_order_relaxed) & 1];
+    if (config->cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((size_t)config->cpu, &set);
+        if (sched_setaffinity(0, sizeof set, &set) < 0) {
+            return err_system(&worker->failure, errno, "--cpu", "cannot pin a worker to CPU %d",
+                              config->cpu);
+        }
+    }
+    uint32_t expected = config->dial_count + config->end_count + config->listener_count;
+    worker->context.shared =
+        config->role->open_worker(config->options, expected, &worker->failure);
+    if (!worker->context.shared) {
+        return -1;
+    }
+    struct engine_config engine = {.owner = worker, .deliver = worker_deliver,
+                                   .receive_bytes = config->receive_bytes,
+                                   .channels = expected, .receive_mode = config->receive_mode};
+    if (config->engine->init(&worker->engine, &engine, &bank->calls, &worker->failure) < 0) {
+        worker->engine = NULL;
+        return -1;
+    }
+    worker->context.bank = bank;
+    if (worker_open_all(worker) < 0 || await_connections(worker) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+void worker_run(const struct worker_config *config)
+{
+    struct worker worker = {.config = config, .role = config->role, .reserve_fd = -1};
+    worker.context = (struct role_context){
+        .options = config->options,
+        .open_loop = config->rate > 0,
+        .sends_at_once = (config->engine->flags & ENGINE_SENDS_AT_ONCE) != 0,
+        .quota = config->quota,
+        .receive_bytes = config->receive_bytes,
+    };
+    worker.started = config->dial_count == 0;
+    set_state(&worker, SLOT_STARTING);
+    if (open_worker(&worker) == 0) {
+        uint64_t now_ns = clock_now_ns();
+        struct bank *bank = worker.context.bank;
+        worker.usage = usage_now(); /* starting is not the work */
+        bank->start_ns = now_ns;
+        set_state(&worker, SLOT_READY);
+        while (round_trip(&worker)) {
+        }
+    }
+    if (worker.engine) {
+        account(&worker, worker.context.bank, clock_now_ns());
+        worker_close_all(&worker);
+    }
+    if (worker.context.shared) {
+        config->role->close_worker(worker.context.shared);
+    }
+    timers_release(&worker.timers);
+    free(worker.busy);
+    set_state(&worker, SLOT_ENDED);
+}

@@ -1,0 +1,97 @@
+/* A worker: one thread, one engine, its connections, its banks. Client and server ends run the same
+ * loop; only the role differs. */
+#ifndef SONDE_RUN_WORKER_H
+#define SONDE_RUN_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "engine/engine.h"
+#include "net/net.h"
+#include "stats/arrival.h"
+#include "workload/workload.h"
+
+/* What the conductor tells all workers of a process. Lies in shared memory. */
+enum run_phase {
+    RUN_CONNECT, /* open connections, be ready */
+    RUN_GO,      /* work, from start_ns on */
+    RUN_DRAIN,   /* issue nothing new */
+    RUN_STOP,    /* leave */
+};
+
+struct run_control {
+    _Alignas(64) _Atomic uint32_t phase; /* enum run_phase */
+    _Atomic uint64_t start_ns;
+};
+
+enum slot_state {
+    SLOT_FREE,     /* no thread */
+    SLOT_STARTING, /* its thread opens connections */
+    SLOT_READY,
+    SLOT_FINISHED, /* nothing left to do (count reached and answered, or no connection left) */
+    SLOT_ENDED,    /* its thread has left; banks[cut_done & 1] holds the rest */
+    SLOT_COLLECTED, /* the conductor reads a free slot */
+};
+
+/* What a worker and the conductor share: cuts and banks. The worker writes bank cut_done & 1; when
+ * cut_wanted is ahead it closes that bank and goes on with the other, so the conductor may read
+ * (and must clear) the closed one before it asks for the next cut. Lies in zeroed shared memory. */
+struct worker_slot {
+    _Alignas(64) _Atomic uint32_t cut_wanted;
+    _Alignas(64) _Atomic uint32_t cut_done;
+    _Atomic uint32_t state;        /* enum slot_state */
+    _Atomic uint32_t open;         /* connections open now */
+    _Atomic uint64_t outstanding;  /* after the drain: operations never answered */
+    _Atomic uint64_t finished_ns;  /* when SLOT_FINISHED was reached */
+    _Atomic uint64_t behind;       /* open loop: arrivals due and not issued at the drain */
+    struct err failure;            /* valid once state is SLOT_FINISHED or SLOT_ENDED */
+    struct bank banks[2];
+};
+
+/* Where a client's connection comes from: an address to connect to, or a ready end. */
+struct dial {
+    const struct address *address; /* NULL: `end` is connected already */
+    const struct sockaddr_storage *source; /* bind here first; NULL: no */
+    struct net_end end;
+};
+
+struct worker_config {
+    const struct engine_ops *engine;
+    const struct role *role;
+    const void *options; /* the workload's */
+    struct run_control *control;
+    struct worker_slot *slot;
+    struct net_tuning tuning;
+    uint32_t receive_bytes;
+    uint32_t receive_mode; /* enum uring_receive */
+    int cpu;               /* to pin to; -1: not pinned */
+    /* Client: */
+    const struct dial *dials;
+    uint32_t dial_count;
+    uint64_t quota; /* operations to issue; UINT64_MAX: no end */
+    double rate;    /* open loop: operations/s of all workers; 0: closed loop */
+    enum arrival_kind arrival;
+    uint32_t index, workers; /* this worker among all */
+    uint64_t seed;
+    uint64_t connect_timeout_ns;
+    /* Server: */
+    const int *listeners; /* non-blocking listening sockets, taken over */
+    uint32_t listener_count;
+    const struct net_end *ends; /* connected pairs, taken over */
+    uint32_t end_count;
+    uint32_t connections_max;
+    /* Servers whose engine takes one channel hand each accepted file over. NULL: serve it here. */
+    void (*accepted)(void *owner, int fd);
+    void *owner;
+};
+
+/* Runs a worker on the calling thread until RUN_STOP (server: or, with one given connection, until
+ * that is closed). Everything it has to say is in the slot. `config` must outlive it. */
+void worker_run(const struct worker_config *config);
+
+/* Memory that one connection costs in the worker: its struct. For the plan and for tests. */
+size_t worker_connection_bytes(const struct role *role);
+
+#endif

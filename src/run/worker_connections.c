@@ -1,0 +1,418 @@
+/* A worker's connections: opening, accepting, feeding, closing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "run/worker_state.h"
+
+/* Operations that one completion may set off before the worker returns to the engine. */
+#define CHAIN_MAX 16
+
+size_t worker_connection_bytes(const struct role *role)
+{
+    return role->connection_bytes;
+}
+
+static struct connection *connection_of(struct channel *channel)
+{
+    return (struct connection *)(void *)channel; /* the channel is its first member */
+}
+
+static void link_open(struct worker *worker, struct connection *connection)
+{
+    connection->previous = NULL;
+    connection->next = worker->first;
+    if (worker->first) {
+        worker->first->previous = connection;
+    }
+    worker->first = connection;
+    worker->open++;
+    atomic_store_explicit(&worker->config->slot->open, worker->open, memory_order_relaxed);
+}
+
+static void unlink_open(struct worker *worker, struct connection *connection)
+{
+    if (worker->turn == connection) {
+        worker->turn = connection->next;
+    }
+    if (connection->previous) {
+        connection->previous->next = connection->next;
+    } else {
+        worker->first = connection->next;
+    }
+    if (connection->next) {
+        connection->next->previous = connection->previous;
+    }
+    worker->open--;
+    atomic_store_explicit(&worker->config->slot->open, worker->open, memory_order_relaxed);
+}
+
+/* An empty connection around files; takes the files over: on failure they are closed. */
+static struct connection *new_connection(struct worker *worker, struct net_end end, int *failed)
+{
+    struct connection *connection = worker->spare;
+    if (connection) {
+        worker->spare = connection->next;
+        memset(connection, 0, worker->role->connection_bytes);
+    } else {
+        connection = calloc(1, worker->role->connection_bytes);
+    }
+    *failed = connection ? 0 : -ENOMEM;
+    if (connection) {
+        connection->channel.fd = end.read_fd;
+        connection->channel.write_fd = end.write_fd;
+        connection->channel.kind =
+            end.read_fd == end.write_fd ? CHANNEL_SOCKET : CHANNEL_PIPE;
+        *failed = worker->engine->ops->add(worker->engine, &connection->channel);
+    }
+    if (*failed == 0) {
+        *failed = worker->role->open(&worker->context, connection);
+        if (*failed == 0) {
+            link_open(worker, connection);
+            return connection;
+        }
+        worker->role->close(&worker->context, connection);
+        worker->engine->ops->submit(worker->engine, &(struct op){.kind = OP_CLOSE,
+                                                                 .channel = &connection->channel});
+    } else {
+        net_end_close(end);
+    }
+    free(connection);
+    return NULL;
+}
+
+static void start(struct worker *worker, struct connection *connection)
+{
+    connection->flagged |= CONNECTION_STARTED;
+    struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = clock_now_ns()};
+    worker_feed(worker, connection, &op);
+}
+
+static void closed(struct worker *worker, struct connection *connection)
+{
+    timers_cancel(&worker->timers, &connection->timer);
+    unlink_open(worker, connection);
+    worker->role->close(&worker->context, connection);
+    connection->flagged |= CONNECTION_DEAD;
+    connection->next = worker->dead;
+    worker->dead = connection;
+}
+
+void worker_bury(struct worker *worker)
+{
+    struct connection **link = &worker->dead;
+    while (*link) {
+        struct connection *connection = *link;
+        if (connection->flagged & (CONNECTION_IN_FLUSH | CONNECTION_IN_RESUME)) {
+            link = &connection->next;
+            continue;
+        }
+        *link = connection->next;
+        connection->next = worker->spare;
+        worker->spare = connection;
+    }
+}
+
+static void keep_busy(struct worker *worker, const struct op *op)
+{
+    if (worker->busy_count == worker->busy_capacity) {
+        size_t capacity = worker->busy_capacity ? 2 * worker->busy_capacity : 64;
+        struct op *busy = reallocarray(worker->busy, capacity, sizeof *busy);
+        if (!busy) {
+            err_system(&worker->failure, ENOMEM, "worker", "cannot queue an operation");
+            return;
+        }
+        worker->busy = busy;
+        worker->busy_capacity = capacity;
+    }
+    worker->busy[worker->busy_count++] = *op;
+}
+
+/* Submits an operation; true where it is done and its connection has to hear of it. */
+static bool submit(struct worker *worker, struct op *op)
+{
+    op->now_ns = 0; /* an operation that is done at once has no completion time of its own */
+    enum submit_result result = worker->engine->ops->submit(worker->engine, op);
+    if (result == SUBMIT_BUSY) {
+        keep_busy(worker, op);
+    }
+    if (result != SUBMIT_DONE) {
+        return false;
+    }
+    struct connection *connection = connection_of(op->channel);
+    if (op->kind == OP_CLOSE) {
+        if (!(connection->flagged & CONNECTION_LISTENER)) {
+            closed(worker, connection);
+        }
+        return false;
+    }
+    return op->kind == OP_SEND || op->kind == OP_CONNECT || op->result < 0;
+}
+
+static void take_wishes(struct worker *worker, struct connection *connection)
+{
+    const struct step_out *out = &worker->context.out;
+    if (out->flush && !(connection->flagged & CONNECTION_IN_FLUSH)) {
+        connection->flagged |= CONNECTION_IN_FLUSH;
+        connection->next_flush = worker->flush;
+        worker->flush = connection;
+    }
+    if (out->resume && !(connection->flagged & CONNECTION_IN_RESUME)) {
+        connection->flagged |= CONNECTION_IN_RESUME;
+        connection->next_resume = worker->resume;
+        worker->resume = connection;
+    }
+    if (out->set_timer) {
+        if (out->timer_ns == 0) {
+            timers_cancel(&worker->timers, &connection->timer);
+        } else if (timers_set(&worker->timers, connection, &connection->timer, out->timer_ns)) {
+            err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
+        }
+    }
+}
+
+void worker_feed(struct worker *worker, struct connection *connection, struct op *first)
+{
+    struct op chain[CHAIN_MAX];
+    uint32_t begin = 0, end = 0;
+    struct op *op = first;
+    struct step_out *out = &worker->context.out;
+    for (;;) {
+        out->count = 0;
+        out->flush = out->resume = out->set_timer = false;
+        worker->role->step(&worker->context, connection, op);
+        take_wishes(worker, connection);
+        for (uint32_t i = 0; i < out->count && !(connection->flagged & CONNECTION_DEAD); i++) {
+            if (submit(worker, &out->ops[i]) && end - begin < CHAIN_MAX) {
+                chain[end++ % CHAIN_MAX] = out->ops[i];
+            }
+        }
+        if (begin == end || connection->flagged & CONNECTION_DEAD) {
+            return;
+        }
+        /* A copy: the slot may be written again while the step looks at it. */
+        struct op next = chain[begin++ % CHAIN_MAX];
+        *first = next;
+        op = first;
+    }
+}
+
+static void refuse(struct worker *worker, int fd)
+{
+    worker->context.bank->counters[worker->role->refused_counter]++;
+    close(fd);
+}
+
+/* Out of files: gives up the reserved one to take the connection and close it, so that the peer
+ * hears of it and the listener does not stay ready for ever. */
+static void refuse_without_file(struct worker *worker, struct channel *listener, int number)
+{
+    bank_error(worker->context.bank, PHASE_ACCEPT, number, NULL);
+    if (worker->reserve_fd < 0) {
+        return;
+    }
+    close(worker->reserve_fd);
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        refuse(worker, fd);
+    }
+    worker->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void accepted(struct worker *worker, struct op *op)
+{
+    const struct worker_config *config = worker->config;
+    if (op->result < 0) {
+        int number = (int)-op->result;
+        if (number == EMFILE || number == ENFILE) {
+            refuse_without_file(worker, op->channel, number);
+        } else if (number != ECANCELED) {
+            bank_error(worker->context.bank, PHASE_ACCEPT, number, NULL);
+        }
+        return;
+    }
+    int fd = (int)op->result;
+    if (config->accepted) {
+        config->accepted(config->owner, fd);
+        return;
+    }
+    if (worker->open >= config->connections_max || worker->phase >= RUN_DRAIN) {
+        refuse(worker, fd);
+        return;
+    }
+    struct err ignored;
+    if (config->tuning.nodelay) {
+        /* Fails on a unix socket, where it means nothing. */
+        transport_tcp.tune(fd, &config->tuning, &ignored);
+    }
+    int failed;
+    struct connection *connection = new_connection(worker, (struct net_end){fd, fd}, &failed);
+    if (!connection) {
+        bank_error(worker->context.bank, PHASE_ACCEPT, -failed, NULL);
+        return;
+    }
+    start(worker, connection);
+}
+
+static void connected(struct worker *worker, struct connection *connection, struct op *op)
+{
+    worker->connecting--;
+    if (op->result == 0) {
+        return; /* started by the loop, all at once */
+    }
+    bank_error(worker->context.bank, PHASE_CONNECT, (int)-op->result, NULL);
+    if (worker->failure.code == ERR_NONE) {
+        err_system(&worker->failure, (int)-op->result, worker->config->dials[0].address->text,
+                   "cannot connect");
+        if (op->result == -ECONNREFUSED) {
+            err_hint(&worker->failure, "is the server running and listening there?");
+        }
+    }
+    struct op close_op = {.kind = OP_CLOSE, .channel = &connection->channel};
+    submit(worker, &close_op);
+}
+
+void worker_deliver(void *owner, struct op *op)
+{
+    struct worker *worker = owner;
+    struct connection *connection = connection_of(op->channel);
+    switch (op->kind) {
+    case OP_ACCEPT:
+        accepted(worker, op);
+        break;
+    case OP_CONNECT:
+        connected(worker, connection, op);
+        break;
+    case OP_CLOSE:
+        if (!(connection->flagged & CONNECTION_LISTENER)) {
+            closed(worker, connection);
+        }
+        break;
+    default:
+        worker->blocked = false;
+        worker_feed(worker, connection, op);
+        break;
+    }
+}
+
+static int dial_one(struct worker *worker, const struct dial *dial)
+{
+    struct net_end end = dial->end;
+    if (dial->address) {
+        struct net_tuning tuning = worker->config->tuning;
+        tuning.source = dial->source;
+        tuning.source_length = dial->source ? address_source_length(dial->source) : 0;
+        int fd = dial->address->transport->open(dial->address, &tuning, &worker->failure);
+        if (fd < 0) {
+            return -1;
+        }
+        end = (struct net_end){fd, fd};
+    }
+    int failed;
+    struct connection *connection = new_connection(worker, end, &failed);
+    if (!connection) {
+        return err_system(&worker->failure, -failed, "connection", "cannot open");
+    }
+    if (dial->address) {
+        struct op op = {.kind = OP_CONNECT,
+                        .channel = &connection->channel,
+                        .data = (const uint8_t *)&dial->address->socket_address,
+                        .length = dial->address->length};
+        worker->connecting++;
+        if (submit(worker, &op)) {
+            connected(worker, connection, &op);
+        }
+    }
+    return worker->failure.code == ERR_NONE ? 0 : -1;
+}
+
+static int open_listener(struct worker *worker, int fd)
+{
+    struct connection *listener = calloc(1, sizeof *listener);
+    if (!listener) {
+        return err_system(&worker->failure, ENOMEM, "listener", "cannot open");
+    }
+    listener->flagged = CONNECTION_LISTENER;
+    listener->channel = (struct channel){.fd = fd, .write_fd = fd, .kind = CHANNEL_LISTENER};
+    listener->next = worker->listeners;
+    worker->listeners = listener;
+    int failed = worker->engine->ops->add(worker->engine, &listener->channel);
+    struct op op = {.kind = OP_ACCEPT, .channel = &listener->channel};
+    if (failed == 0 && submit(worker, &op)) {
+        failed = (int)op.result;
+    }
+    return failed ? err_system(&worker->failure, -failed, "listener", "cannot accept") : 0;
+}
+
+int worker_open_all(struct worker *worker)
+{
+    const struct worker_config *config = worker->config;
+    for (uint32_t i = 0; i < config->dial_count; i++) {
+        if (dial_one(worker, &config->dials[i]) < 0) {
+            return -1;
+        }
+    }
+    for (uint32_t i = 0; i < config->end_count; i++) {
+        int failed;
+        struct connection *connection = new_connection(worker, config->ends[i], &failed);
+        if (!connection) {
+            return err_system(&worker->failure, -failed, "connection", "cannot open");
+        }
+        worker->given = true;
+        start(worker, connection);
+    }
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        if (open_listener(worker, config->listeners[i]) < 0) {
+            return -1;
+        }
+    }
+    if (config->listener_count) {
+        worker->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    return 0;
+}
+
+static void free_list(struct connection **list)
+{
+    while (*list) {
+        struct connection *connection = *list;
+        *list = connection->next;
+        free(connection);
+    }
+}
+
+void worker_close_all(struct worker *worker)
+{
+    struct err ignored;
+    for (struct connection *listener = worker->listeners; listener; listener = listener->next) {
+        if (!listener->channel.closing) {
+            submit(worker, &(struct op){.kind = OP_CLOSE, .channel = &listener->channel});
+        }
+    }
+    for (struct connection *next, *connection = worker->first; connection; connection = next) {
+        next = connection->next;
+        if (!connection->channel.closing) {
+            struct op op = {.kind = OP_CLOSE, .channel = &connection->channel};
+            submit(worker, &op);
+        }
+    }
+    uint64_t until_ns = clock_now_ns() + NS_PER_SECOND;
+    while (worker->first && clock_now_ns() < until_ns &&
+           worker->engine->ops->reap(worker->engine, until_ns, &ignored) == 0) {
+    }
+    worker->engine->ops->fini(worker->engine);
+    worker->engine = NULL;
+    /* With the engine gone, nothing refers to a connection any more. */
+    while (worker->first) {
+        closed(worker, worker->first);
+    }
+    free_list(&worker->dead);
+    free_list(&worker->spare);
+    free_list(&worker->listeners);
+    if (worker->reserve_fd >= 0) {
+        close(worker->reserve_fd);
+    }
+}

@@ -1,0 +1,54 @@
+/* The worker's own state, shared by its files and nobody else. */
+#ifndef SONDE_RUN_WORKER_STATE_H
+#define SONDE_RUN_WORKER_STATE_H
+
+#include "base/timers.h"
+#include "run/worker.h"
+
+enum { CONNECTION_IN_FLUSH = 1, CONNECTION_IN_RESUME = 2, CONNECTION_DEAD = 4,
+       CONNECTION_STARTED = 8, CONNECTION_LISTENER = 16 };
+
+/* What the worker's thread has used since it began (RUSAGE_THREAD). */
+struct worker_usage {
+    uint64_t cpu_user_ns, cpu_system_ns, switches_voluntary, switches_involuntary;
+};
+
+struct worker {
+    const struct worker_config *config;
+    const struct role *role;
+    struct engine *engine;
+    struct role_context context;
+    struct connection *first;         /* open connections */
+    struct connection *flush, *resume; /* lists of those that asked */
+    struct connection *dead;          /* closed: freed at the end of the round */
+    struct connection *spare;         /* for reuse */
+    struct connection *turn;          /* open loop: whose turn it is */
+    struct connection *listeners;     /* one a listener, never stepped */
+    struct op *busy;                  /* operations that the engine had no room for */
+    size_t busy_count, busy_capacity;
+    struct timers timers;
+    struct arrival arrival;
+    bool started, blocked, given;     /* given: served connections were handed to it */
+    uint32_t phase;
+    uint32_t connecting, open;
+    struct worker_usage usage; /* at the last cut */
+    int reserve_fd; /* given up to refuse a connection when files run out */
+    struct err failure;
+};
+
+/* Feeds a completed operation to its connection and submits what that asks for. */
+void worker_feed(struct worker *worker, struct connection *connection, struct op *op);
+
+/* Engine's deliver. */
+void worker_deliver(void *owner, struct op *op);
+
+/* Opens what the configuration names: dials, ends, listeners. 0 or -1 with worker->failure. */
+int worker_open_all(struct worker *worker);
+
+/* Frees connections that have been closed and stand on no list. */
+void worker_bury(struct worker *worker);
+
+/* Closes everything that is open, as far as the engine completes it within a second. */
+void worker_close_all(struct worker *worker);
+
+#endif

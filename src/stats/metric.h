@@ -1,0 +1,57 @@
+/* A metric is declared once, in one row; text, JSON, CSV and the documentation come from it. */
+#ifndef SONDE_STATS_METRIC_H
+#define SONDE_STATS_METRIC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How a metric comes out of a module's array of counters. */
+enum metric_kind {
+    METRIC_COUNT,      /* counters[numerator] */
+    METRIC_PER_SECOND, /* counters[numerator] / window in seconds */
+    METRIC_RATIO,      /* counters[numerator] / counters[denominator]; n/a where that is 0 */
+    METRIC_VALUE,      /* set directly by who measures it */
+};
+
+struct metric {
+    const char *key;   /* stable name in JSON and CSV: "calls_per_second" */
+    const char *unit;  /* "1/s", "ns", "bytes", "1" */
+    const char *title; /* in text: "calls/s" */
+    const char *help;  /* one sentence */
+    enum metric_kind kind;
+    uint8_t numerator, denominator; /* indexes into the module's counters */
+    bool per_interval;              /* also given for each interval */
+};
+
+/* Computes a metric from counters over a window. False: not available (division by 0, VALUE). */
+static inline bool metric_compute(const struct metric *metric, const uint64_t *counters,
+                                  uint64_t window_ns, double *value)
+{
+    double numerator = (double)counters[metric->numerator];
+    switch (metric->kind) {
+    case METRIC_COUNT:
+        *value = numerator;
+        return true;
+    case METRIC_PER_SECOND:
+        *value = window_ns ? numerator * 1e9 / (double)window_ns : 0;
+        return window_ns != 0;
+    case METRIC_RATIO:
+        *value =
+            counters[metric->denominator] ? numerator / (double)counters[metric->denominator] : 0;
+        return counters[metric->denominator] != 0;
+    case METRIC_VALUE:
+        break;
+    }
+    return false;
+}
+
+/* A histogram that a module fills, declared once like a metric. */
+struct histogram_metric {
+    const char *key;   /* "response_time" */
+    const char *unit;  /* "ns", "bytes" */
+    const char *title; /* "response time" */
+    const char *help;
+};
+
+#endif

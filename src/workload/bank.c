@@ -1,0 +1,89 @@
+#include "workload/bank.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *bank_phase_name(enum bank_phase phase)
+{
+    static const char *const names[PHASE_KINDS] = {
+#define X(name, text) text,
+        BANK_PHASES(X)
+#undef X
+    };
+    return names[phase];
+}
+
+static void add_error(struct bank *bank, uint32_t phase, int number, const char *name,
+                      uint64_t count)
+{
+    for (size_t i = 0; i < BANK_ERRORS; i++) {
+        struct bank_error *row = &bank->errors[i];
+        if (row->count == 0) {
+            row->phase = phase;
+            row->number = number;
+            snprintf(row->name, sizeof row->name, "%s", name ? name : "");
+        } else if (row->phase != phase || row->number != number ||
+                   strncmp(row->name, name ? name : "", sizeof row->name - 1) != 0) {
+            continue;
+        }
+        row->count += count;
+        return;
+    }
+    bank->errors_beyond += count;
+}
+
+void bank_error(struct bank *bank, enum bank_phase phase, int number, const char *name)
+{
+    add_error(bank, phase, number, name, 1);
+}
+
+static void add_calls(struct call_table *to, const struct call_table *from)
+{
+    for (size_t i = 0; i < CALL_KINDS; i++) {
+        to->of[i].calls += from->of[i].calls;
+        to->of[i].again += from->of[i].again;
+        to->of[i].errors += from->of[i].errors;
+        to->of[i].bytes += from->of[i].bytes;
+    }
+    to->uring_submitted += from->uring_submitted;
+    to->uring_completed += from->uring_completed;
+}
+
+void bank_add_errors(struct bank *to, const struct bank *from)
+{
+    for (size_t i = 0; i < BANK_ERRORS && from->errors[i].count; i++) {
+        const struct bank_error *row = &from->errors[i];
+        add_error(to, row->phase, row->number, row->name, row->count);
+    }
+    to->errors_beyond += from->errors_beyond;
+}
+
+void bank_add(struct bank *to, const struct bank *from)
+{
+    if (to->start_ns == 0 || (from->start_ns && from->start_ns < to->start_ns)) {
+        to->start_ns = from->start_ns;
+    }
+    if (from->end_ns > to->end_ns) {
+        to->end_ns = from->end_ns;
+    }
+    to->cpu_user_ns += from->cpu_user_ns;
+    to->cpu_system_ns += from->cpu_system_ns;
+    to->switches_voluntary += from->switches_voluntary;
+    to->switches_involuntary += from->switches_involuntary;
+    for (size_t i = 0; i < BANK_COUNTERS; i++) {
+        to->counters[i] += from->counters[i];
+    }
+    add_calls(&to->calls, &from->calls);
+    bank_add_errors(to, from);
+    for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
+        histogram_add(&to->histograms[i], &from->histograms[i]);
+    }
+}
+
+void bank_clear(struct bank *bank)
+{
+    memset(bank, 0, offsetof(struct bank, histograms));
+    for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
+        histogram_clear(&bank->histograms[i]);
+    }
+}

@@ -1,0 +1,66 @@
+/* What one worker measured in one part of the window. Each worker has two banks: it writes one
+ * while the conductor reads the other (run/worker.h), so nothing on the hot path is shared. Banks
+ * lie in memory that the server's process shares with the client's. */
+#ifndef SONDE_WORKLOAD_BANK_H
+#define SONDE_WORKLOAD_BANK_H
+
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "stats/histogram.h"
+#include "stats/series.h"
+
+#define BANK_COUNTERS SERIES_COUNTERS_MAX
+#define BANK_HISTOGRAMS 5
+#define BANK_ERRORS 24
+
+/* Where an operation failed. */
+#define BANK_PHASES(X)                                                                             \
+    X(SOCKET, "socket")                                                                            \
+    X(CONNECT, "connect")                                                                          \
+    X(ACCEPT, "accept")                                                                            \
+    X(SEND, "send")                                                                                \
+    X(RECEIVE, "receive")                                                                          \
+    X(PROTOCOL, "protocol")                                                                        \
+    X(DRAIN, "drain")
+
+enum bank_phase {
+#define X(name, text) PHASE_##name,
+    BANK_PHASES(X)
+#undef X
+        PHASE_KINDS
+};
+
+struct bank_error {
+    uint32_t phase;  /* enum bank_phase */
+    int32_t number;  /* errno; 0: `name` says it */
+    uint64_t count;
+    char name[48];   /* a protocol error's own name */
+};
+
+struct bank {
+    uint64_t start_ns, end_ns;
+    uint64_t cpu_user_ns, cpu_system_ns; /* of the worker's thread (RUSAGE_THREAD) */
+    uint64_t switches_voluntary, switches_involuntary;
+    uint64_t counters[BANK_COUNTERS];
+    struct call_table calls;
+    struct bank_error errors[BANK_ERRORS];
+    uint64_t errors_beyond; /* that found no row */
+    struct histogram histograms[BANK_HISTOGRAMS];
+};
+
+/* Counts an error. `name` may be NULL where number != 0; it is cut to fit. */
+void bank_error(struct bank *bank, enum bank_phase phase, int number, const char *name);
+
+/* Adds the errors of `from` to `to`. */
+void bank_add_errors(struct bank *to, const struct bank *from);
+
+/* Adds `from` to `to` (times: earliest start, latest end). */
+void bank_add(struct bank *to, const struct bank *from);
+
+/* Empties a bank (or initialises zeroed memory). */
+void bank_clear(struct bank *bank);
+
+const char *bank_phase_name(enum bank_phase phase);
+
+#endif

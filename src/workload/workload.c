@@ -1,0 +1,3 @@
+#include "workload/workload.h"
+
+const struct workload *const workloads[] = {&workload_call, NULL};

@@ -1,0 +1,221 @@
+#!/usr/bin/python3
+"""Checks records of sonde (JSON, sonde.record/1): against the schema, then what a schema cannot say.
+
+As a module: check_record.problems(record) gives a list of texts, empty where all is well;
+check_record.load(text) parses as strictly as JSON itself (no NaN, no key twice).
+As a command: check_record.py [--incomplete] FILE... ("-" is standard input), exit status 1 and a
+line for each problem where something is wrong. --incomplete accepts only records that say
+`"complete": false`; without it, both are accepted.
+"""
+
+import base64
+import json
+import math
+import pathlib
+import struct
+import sys
+import zlib
+
+import jsonschema
+
+SCHEMA_FILE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "record.schema.json"
+
+
+def schema():
+    return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_duplicates(pairs):
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"the key {key!r} stands twice in one object")
+    return dict(pairs)
+
+
+def load(text):
+    """Parses a record; ValueError where it is not strict JSON."""
+    return json.loads(
+        text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+    )
+
+
+def _schema_problems(record):
+    validator = jsonschema.Draft202012Validator(schema())
+    for error in validator.iter_errors(record):
+        best = jsonschema.exceptions.best_match([error]) or error
+        yield f"{best.json_path}: {best.message[:300]}"
+
+
+def _complete_problems(record):
+    whole = record["error"] is None and all(run["complete"] for run in record["runs"])
+    if record["complete"] and not whole:
+        yield "$.complete: true although an error or an incomplete run stands in it"
+    for i, run in enumerate(record["runs"]):
+        if run["complete"] and run["error"] is not None:
+            yield f"$.runs[{i}].complete: true although its error is {run['error']}"
+    for name in record["options_given"]:
+        if name not in record["options"]:
+            yield f"$.options_given: {name} is no option"
+
+
+def _encoded_header(encoded):
+    """The cookies of the compressed V2 encoding and of what is in it."""
+    raw = base64.b64decode(encoded, validate=True)
+    cookie, length = struct.unpack(">II", raw[:8])
+    inner = zlib.decompress(raw[8 : 8 + length])
+    return cookie, struct.unpack(">I", inner[:4])[0]
+
+
+def _encoded_count(encoded):
+    """Sum of the counts of an encoded histogram, by the format's own definition: after a header of
+    40 bytes ZigZag LEB128 numbers, negative ones being runs of zeroes."""
+    raw = base64.b64decode(encoded, validate=True)
+    inner = zlib.decompress(raw[8:])
+    payload = struct.unpack(">I", inner[4:8])[0]
+    body, at, total = inner[40 : 40 + payload], 0, 0
+    while at < len(body):
+        value = shift = 0
+        for position in range(9):
+            byte = body[at]
+            at += 1
+            if position == 8:  # the ninth byte carries eight bits
+                value |= byte << shift
+                break
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+        number = (value >> 1) ^ -(value & 1)
+        total += max(number, 0)
+    return total
+
+
+def _histogram_problems(where, histogram):
+    values = [v for v in histogram["percentiles"].values() if v is not None]
+    if values != sorted(values):
+        yield f"{where}.percentiles: not in order"
+    if histogram["count"] == 0:
+        for key in ("min", "mean", "max"):
+            if histogram[key] is not None:
+                yield f"{where}.{key}: a value of an empty histogram"
+    else:
+        low, mean, high = histogram["min"], histogram["mean"], histogram["max"]
+        # The mean is over the middles of buckets that are 0.1 % wide.
+        if None in (low, mean, high) or not low * 0.999 <= mean <= high * 1.001:
+            yield f"{where}: min {low}, mean {mean}, max {high} are not in order"
+        elif values and values[-1] > high:
+            yield f"{where}.percentiles: above the maximum"
+    for text, value in histogram["percentiles"].items():
+        tail = histogram["count"] * min(float(text), 100 - float(text)) / 100
+        if value is not None and tail < 10 - 1e-6:
+            yield f"{where}.percentiles.{text}: given although only {tail:.1f} values lie beyond"
+    try:
+        cookies = _encoded_header(histogram["encoded"])
+        if cookies != (0x1C849314, 0x1C849313) and cookies != (0x1C849304, 0x1C849303):
+            yield f"{where}.encoded: cookies {cookies}"
+        elif _encoded_count(histogram["encoded"]) != histogram["count"]:
+            yield f"{where}.encoded: holds another number of values than count says"
+    except (ValueError, IndexError, struct.error, zlib.error) as error:
+        yield f"{where}.encoded: {error}"
+
+
+def _close(a, b):
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _calls_problems(where, calls):
+    if not calls["available"]:
+        return
+    names = [call["name"] for call in calls["syscalls"]]
+    if len(names) != len(set(names)):
+        yield f"{where}.syscalls: a name stands twice"
+    for call in calls["syscalls"]:
+        each, operations = call["calls_per_operation"], calls["operations"]
+        if (each is None) != (operations is None):
+            yield f"{where}.{call['name']}: calls_per_operation does not fit operations"
+        elif each is not None and not _close(each, call["calls"] / operations):
+            yield f"{where}.{call['name']}: calls_per_operation is not calls / operations"
+        if sum(call["errors"].values()) > call["calls"]:
+            yield f"{where}.{call['name']}: more errors than calls"
+
+
+def _process_problems(where, process):
+    for part in ("user", "system"):
+        each = process["cpu_per_operation"][part]["value"]
+        total, operations = process[f"cpu_{part}_ns"], process["cpu_operations"]
+        if (each is None) != (total is None or operations is None):
+            yield f"{where}.cpu_per_operation.{part}: does not fit its total"
+        elif each is not None and not _close(each, total / operations):
+            yield f"{where}.cpu_per_operation.{part}: is not total / operations"
+    yield from _calls_problems(f"{where}.engine_calls", process["engine_calls"])
+    yield from _calls_problems(f"{where}.kernel_calls", process["kernel_calls"])
+
+
+def _run_problems(where, run):
+    if run["window_ns"] > run["wall_ns"] * 1.001 + 1e6:
+        yield f"{where}.window_ns: longer than wall_ns"
+    for key, histogram in run["histograms"].items():
+        if (histogram["role"] == "server") != key.startswith("server_"):
+            yield f"{where}.histograms.{key}: its role is {histogram['role']}"
+        yield from _histogram_problems(f"{where}.histograms.{key}", histogram)
+    for i, process in enumerate(run["processes"]):
+        yield from _process_problems(f"{where}.processes[{i}]", process)
+    effect = run["probe_effect"]
+    if effect["low"] is not None and not effect["low"] <= effect["ratio"] <= effect["high"]:
+        yield f"{where}.probe_effect: the ratio lies outside of its interval"
+    starts = [interval["start_ns"] for interval in run["intervals"]]
+    if starts != sorted(starts):
+        yield f"{where}.intervals: not in order"
+
+
+def _error_problems(record):
+    total = sum(error["count"] for error in record["errors"])
+    parts = sum(error["count"] for run in record["runs"] for error in run["errors"])
+    if total != parts:
+        yield f"$.errors: {total} errors, but {parts} in the runs"
+
+
+def problems(record):
+    """Everything that is wrong with a record, as texts."""
+    found = list(_schema_problems(record))
+    if found:
+        return found  # the rest relies on the shape
+    found += _complete_problems(record)
+    found += _error_problems(record)
+    for i, run in enumerate(record["runs"]):
+        found += _run_problems(f"$.runs[{i}]", run)
+    return found
+
+
+def main(arguments):
+    incomplete = "--incomplete" in arguments
+    files = [name for name in arguments if name != "--incomplete"]
+    if not files or any(name.startswith("--") for name in files):
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    status = 0
+    for name in files:
+        try:
+            if name == "-":
+                text = sys.stdin.buffer.read().decode("utf-8")
+            else:
+                text = pathlib.Path(name).read_text(encoding="utf-8")
+            record = load(text)
+            found = problems(record)
+            if not found and incomplete and record["complete"]:
+                found = ["$.complete: true"]
+        except (OSError, ValueError) as error:
+            found = [str(error)]
+        for problem in found:
+            print(f"{name}: {problem}")
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

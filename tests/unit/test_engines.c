@@ -1,0 +1,618 @@
+/* Every engine does the same: each case runs over all of them. */
+#include "engine_world.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#define BIG (1024 * 1024)
+
+static void expect_received(const struct end *end, const void *data, size_t length)
+{
+    assert_int_equal(end->received_length, length);
+    assert_memory_equal(end->received, data, length);
+}
+
+static void expect_from(int fd, const void *data, size_t length)
+{
+    uint8_t *got = malloc(length);
+    assert_non_null(got);
+    assert_int_equal(recv(fd, got, length, MSG_WAITALL), length);
+    assert_memory_equal(got, data, length);
+    free(got);
+}
+
+static void echo(struct end *end, int peer)
+{
+    struct world *world = end->world;
+    start_receiving(end);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(write(peer, "question", 8), 8);
+        end->received_length = 0;
+        REAP_WHILE_NOT(world, end->received_length == 8);
+        expect_received(end, "question", 8);
+        start_send(end, "answer", 6, i % 2 ? OP_QUIET : 0);
+        struct pollfd poll_peer = {.fd = peer, .events = POLLIN};
+        REAP_WHILE_NOT(world, end->sent && poll(&poll_peer, 1, 0) == 1);
+        assert_int_equal(end->send_result, 6);
+        expect_from(peer, "answer", 6);
+    }
+    assert_int_equal(end->sends, 20);
+}
+
+static void test_echo_pair(void **state)
+{
+    struct world world;
+    world_open(&world, state, 4096);
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    echo(end, peer);
+    end_close(end);
+    assert_int_equal(read(peer, &peer, 1), 0); /* the file is really closed */
+    close(peer);
+    world_close(&world);
+}
+
+static void test_echo_tcp(void **state)
+{
+    struct world world;
+    world_open(&world, state, 4096);
+    int peer;
+    struct end *end = end_of_tcp(&world, &peer);
+    echo(end, peer);
+    end_close(end);
+    assert_int_equal(read(peer, &peer, 1), 0);
+    close(peer);
+    world_close(&world);
+}
+
+static void test_pipe(void **state)
+{
+    struct world world;
+    world_open(&world, state, 4096);
+    int in[2], out[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    struct end *end = end_add(&world, CHANNEL_PIPE, in[0], out[1]);
+    start_receiving(end);
+    for (int i = 0; i < 10; i++) {
+        char got[8];
+        assert_int_equal(write(in[1], "question", 8), 8);
+        end->received_length = 0;
+        REAP_WHILE_NOT(&world, end->received_length == 8);
+        start_send(end, "answer", 6, 0);
+        REAP_WHILE_NOT(&world, end->sent);
+        assert_int_equal(end->send_result, 6);
+        assert_int_equal(read(out[0], got, sizeof got), 6);
+        assert_memory_equal(got, "answer", 6);
+    }
+    submit_op(end, (struct op){.kind = OP_SHUTDOWN});
+    char byte;
+    assert_int_equal(read(out[0], &byte, 1), 0);
+    close(in[1]);
+    REAP_WHILE_NOT(&world, end->ended);
+    assert_int_equal(end->end_result, 0);
+    end_close(end);
+    close(out[0]);
+    world_close(&world);
+}
+
+static void test_byte_at_a_time(void **state)
+{
+    struct world world;
+    world_open(&world, state, 4096);
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    uint8_t data[300];
+    fill(data, sizeof data);
+    start_receiving(end);
+    for (size_t i = 0; i < sizeof data; i++) {
+        assert_int_equal(write(peer, data + i, 1), 1);
+        reap_until(&world, 0);
+    }
+    REAP_WHILE_NOT(&world, end->received_length == sizeof data);
+    expect_received(end, data, sizeof data);
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
+/* More pieces than there are buffers. */
+static void test_small_buffers(void **state)
+{
+    struct world world;
+    world_open(&world, state, 3);
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    uint8_t data[5000];
+    fill(data, sizeof data);
+    assert_int_equal(write(peer, data, sizeof data), sizeof data);
+    start_receiving(end);
+    REAP_WHILE_NOT(&world, end->received_length == sizeof data);
+    expect_received(end, data, sizeof data);
+    assert_true(end->receives >= sizeof data / 3);
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
+/* Sends without a reader until the kernel takes no more, then reads all of it. */
+static void transfer_out(void **state, uint32_t flags)
+{
+    struct world world;
+    world_open(&world, state, 4096);
+    int peer;
+    struct end *end = end_of_tcp(&world, &peer);
+    uint8_t *data = malloc(BIG), *got = malloc(BIG);
+    assert_true(data && got);
+    fill(data, BIG);
+    size_t taken = 0, arrived = 0;
+    uint64_t stop_ns = clock_now_ns() + LIMIT_NS;
+    bool reading = false, idle = false;
+    start_send(end, data, BIG, flags);
+    while (arrived < BIG && clock_now_ns() < stop_ns) {
+        if (end->sent) {
+            assert_true(end->send_result > 0);
+            taken += (size_t)end->send_result;
+            end->sent = false;
+            if (taken < BIG) {
+                start_send(end, data + taken, BIG - taken, flags);
+            }
+            continue;
+        }
+        uint64_t before = world.deliveries;
+        reap_until(&world, clock_now_ns() + 2 * NS_PER_MS);
+        idle = world.deliveries == before;
+        if (idle && !reading) {
+            assert_true(taken < BIG); /* nobody has read: it cannot all have gone */
+            reading = true;
+        }
+        ssize_t count = reading ? recv(peer, got + arrived, BIG - arrived, MSG_DONTWAIT) : 0;
+        arrived += count > 0 ? (size_t)count : 0;
+    }
+    REAP_WHILE_NOT(&world, end->sent || taken == BIG);
+    assert_int_equal(arrived, BIG);
+    assert_int_equal(taken + (end->sent ? (size_t)end->send_result : 0), BIG);
+    assert_memory_equal(got, data, BIG);
+    end_close(end);
+    close(peer);
+    free(data);
+    free(got);
+    world_close(&world);
+}
+
+static void test_send_with_back_pressure(void **state)
+{
+    transfer_out(state, 0);
+}
+
+static void test_quiet_send_with_back_pressure(void **state)
+{
+    transfer_out(state, OP_QUIET);
+}
+
+static void test_large_receive(void **state)
+{
+    struct world world;
+    world_open(&world, state, 16384);
+    int peer;
+    struct end *end = end_of_tcp(&world, &peer);
+    uint8_t *data = malloc(BIG);
+    assert_non_null(data);
+    fill(data, BIG);
+    start_receiving(end);
+    size_t written = 0;
+    while (written < BIG) {
+        ssize_t count = send(peer, data + written, BIG - written, MSG_DONTWAIT);
+        written += count > 0 ? (size_t)count : 0;
+        reap_until(&world, clock_now_ns() + NS_PER_MS);
+    }
+    close(peer);
+    REAP_WHILE_NOT(&world, end->ended);
+    assert_int_equal(end->end_result, 0);
+    expect_received(end, data, BIG);
+    end_close(end);
+    free(data);
+    world_close(&world);
+}
+
+/* Paused from inside a delivery: all that came stays where it is, in order. */
+static void test_pause_in_delivery(void **state)
+{
+    struct world world;
+    world_open(&world, state, 100);
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    uint8_t data[2000];
+    fill(data, sizeof data);
+    end->pause_after_receive = true;
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(write(peer, data + i * 100, 100), 100);
+    }
+    for (uint32_t i = 1; i <= 20; i++) {
+        start_receiving(end);
+        REAP_WHILE_NOT(&world, end->receives == i);
+        settle(&world);
+        assert_int_equal(end->receives, i);
+    }
+    expect_received(end, data, sizeof data);
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
+/* Paused while the kernel already waits for data. */
+static void test_pause_while_waiting(void **state)
+{
+    struct world world;
+    world_open(&world, state, 100);
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    start_receiving(end);
+    for (int i = 0; i < 10; i++) {
+        if (i % 3) {
+            settle(&world); /* also without: paused before the kernel has heard of it */
+        }
+        pause_receiving(end);
+        if (i % 2) {
+            settle(&world);
+        }
+        assert_int_equal(write(peer, &i, sizeof i), sizeof i);
+        settle(&world);
+        assert_int_equal(end->receives, i);
+        start_receiving(end);
+        if (i % 4 == 3) { /* and changed its mind twice */
+            pause_receiving(end);
+            start_receiving(end);
+        }
+        REAP_WHILE_NOT(&world, end->receives == (uint32_t)i + 1);
+        assert_memory_equal(end->received + (size_t)i * sizeof i, &i, sizeof i);
+    }
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
+/* The end is told after the data before it, and after the pause. */
+static void test_end_while_paused(void **state)
+{
+    struct world world;
+    world_open(&world, state, 100);
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    start_receiving(end);
+    settle(&world);
+    assert_int_equal(write(peer, "last", 4), 4);
+    close(peer);
+    pause_receiving(end);
+    settle(&world);
+    assert_false(end->ended);
+    assert_int_equal(end->received_length, 0);
+    start_receiving(end);
+    REAP_WHILE_NOT(&world, end->ended);
+    expect_received(end, "last", 4);
+    assert_int_equal(end->end_result, 0);
+    settle(&world); /* `note` fails on a second end */
+    end_close(end);
+    world_close(&world);
+}
+
+static void reset(int fd)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
+    close(fd);
+}
+
+static void test_reset(void **state)
+{
+    for (int paused = 0; paused < 2; paused++) {
+        struct world world;
+        world_open(&world, state, 100);
+        int peer;
+        struct end *end = end_of_tcp(&world, &peer);
+        start_receiving(end);
+        settle(&world);
+        if (paused) {
+            pause_receiving(end);
+        }
+        reset(peer);
+        if (paused) {
+            settle(&world);
+            assert_false(end->ended);
+            start_receiving(end);
+        }
+        REAP_WHILE_NOT(&world, end->ended);
+        assert_int_equal(end->end_result, -ECONNRESET);
+        settle(&world);
+        start_send(end, "x", 1, OP_QUIET);
+        REAP_WHILE_NOT(&world, end->sent);
+        assert_true(end->send_result == -EPIPE || end->send_result == -ECONNRESET);
+        end_close(end);
+        world_close(&world);
+    }
+}
+
+static void test_connect_refused(void **state)
+{
+    struct world world;
+    world_open(&world, state, 100);
+    struct sockaddr_in address;
+    close(listen_tcp(&address));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct end *end = end_add(&world, CHANNEL_SOCKET, fd, fd);
+    submit_op(end, (struct op){.kind = OP_CONNECT,
+                               .data = (const uint8_t *)&address,
+                               .length = sizeof address});
+    REAP_WHILE_NOT(&world, end->connected);
+    assert_int_equal(end->connect_result, -ECONNREFUSED);
+    end_close(end);
+    world_close(&world);
+}
+
+static void test_accept(void **state)
+{
+    enum { COUNT = 60 };
+    struct world world;
+    world_open(&world, state, 100);
+    struct sockaddr_in address;
+    int listener = listen_tcp(&address);
+    int clients[COUNT];
+    struct end *end = end_add(&world, CHANNEL_LISTENER, listener, listener);
+    submit_op(end, (struct op){.kind = OP_ACCEPT});
+    for (uint32_t i = 0; i < COUNT; i++) {
+        clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(clients[i], (struct sockaddr *)&address, sizeof address), 0);
+        if (i % 7 == 0) {
+            REAP_WHILE_NOT(&world, end->accept_count == i + 1);
+        }
+    }
+    REAP_WHILE_NOT(&world, end->accept_count == COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        int fd = end->accepted[i];
+        assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+        assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+        assert_int_equal(write(clients[i], &i, sizeof i), sizeof i);
+        expect_from(fd, &i, sizeof i); /* accepted in order */
+        close(fd);
+        close(clients[i]);
+    }
+    assert_int_equal(end->accept_error, 0);
+    end_close(end);
+    int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(late, (struct sockaddr *)&address, sizeof address), -1);
+    close(late);
+    world_close(&world);
+}
+
+static void test_shutdown(void **state)
+{
+    struct world world;
+    world_open(&world, state, 100);
+    int peer;
+    struct end *end = end_of_tcp(&world, &peer);
+    start_receiving(end);
+    start_send(end, "last", 4, 0);
+    REAP_WHILE_NOT(&world, end->sent);
+    assert_int_equal(submit_op(end, (struct op){.kind = OP_SHUTDOWN}), SUBMIT_DONE);
+    settle(&world);
+    expect_from(peer, "last", 4);
+    char byte;
+    assert_int_equal(read(peer, &byte, 1), 0);
+    assert_int_equal(write(peer, "x", 1), 1);
+    REAP_WHILE_NOT(&world, end->received_length == 1);
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
+/* Nothing comes for a channel once it is closed (`note` checks), with a receive and a send that
+ * waits for room still under way. */
+static void test_close_in_flight(void **state)
+{
+    for (int round = 0; round < 4; round++) {
+        struct world world;
+        world_open(&world, state, 100);
+        int peer;
+        struct end *end = end_of_tcp(&world, &peer);
+        uint8_t *data = calloc(1, BIG);
+        assert_non_null(data);
+        start_receiving(end);
+        do {
+            start_send(end, data, BIG, 0);
+            settle(&world);
+        } while (end->sent && end->send_result > 0);
+        assert_false(end->sent);
+        if (round & 1) {
+            pause_receiving(end);
+        }
+        if (round & 2) {
+            assert_int_equal(write(peer, "late", 4), 4);
+        }
+        int fd = end->channel.fd;
+        end_close(end);
+        assert_int_equal(fcntl(fd, F_GETFD), -1);
+        free(data); /* the kernel no longer reads from it */
+        close(peer);
+        world_close(&world);
+    }
+}
+
+static void test_reap_times_out(void **state)
+{
+    struct world world;
+    world_open(&world, state, 100);
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    start_receiving(end);
+    uint64_t until_ns = clock_now_ns() + 20 * NS_PER_MS;
+    for (int i = 0; clock_now_ns() < until_ns; i++) {
+        assert_true(i < 100); /* it waits, and does not spin */
+        reap_until(&world, until_ns);
+    }
+    reap_until(&world, 0);
+    reap_until(&world, clock_now_ns() - NS_PER_SECOND);
+    assert_int_equal(world.deliveries, 0);
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
+static void test_many_channels(void **state)
+{
+    enum { COUNT = 200, ROUNDS = 5 };
+    struct world world;
+    world_open(&world, state, 64);
+    if (world.variant->ops->flags & ENGINE_ONE_CHANNEL) {
+        world_close(&world);
+        skip();
+    }
+    struct end *ends[COUNT];
+    int peers[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        ends[i] = end_of_pair(&world, &peers[i]);
+        start_receiving(ends[i]);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        int value[COUNT];
+        for (int i = 0; i < COUNT; i++) {
+            value[i] = i * ROUNDS + round;
+            assert_int_equal(write(peers[i], &value[i], sizeof(int)), sizeof(int));
+            start_send(ends[i], &value[i], sizeof(int), round % 2 ? OP_QUIET : 0);
+        }
+        for (int i = 0; i < COUNT; i++) {
+            size_t length = (size_t)(round + 1) * sizeof(int);
+            REAP_WHILE_NOT(&world, ends[i]->received_length == length && ends[i]->sent);
+            assert_memory_equal(ends[i]->received + length - sizeof(int), &value[i], sizeof(int));
+            expect_from(peers[i], &value[i], sizeof(int));
+        }
+    }
+    for (int i = 0; i < COUNT; i++) {
+        end_close(ends[i]);
+        close(peers[i]);
+    }
+    world_close(&world);
+}
+
+/* What paused channels have received does not take the buffers away from the others. */
+static void test_paused_do_not_starve(void **state)
+{
+    enum { COUNT = 50 };
+    struct world world;
+    world_open(&world, state, 64);
+    if (world.variant->ops->flags & ENGINE_ONE_CHANNEL) {
+        world_close(&world);
+        skip();
+    }
+    struct end *ends[COUNT];
+    int peers[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        ends[i] = end_of_pair(&world, &peers[i]);
+        start_receiving(ends[i]);
+    }
+    settle(&world);
+    for (int i = 1; i < COUNT; i++) { /* what arrives before the kernel hears of the pause */
+        assert_int_equal(write(peers[i], &i, sizeof i), sizeof i);
+        pause_receiving(ends[i]);
+    }
+    echo(ends[0], peers[0]);
+    for (int i = 1; i < COUNT; i++) {
+        start_receiving(ends[i]);
+        REAP_WHILE_NOT(&world, ends[i]->received_length == sizeof i);
+        expect_received(ends[i], &i, sizeof i);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        end_close(ends[i]);
+        close(peers[i]);
+    }
+    world_close(&world);
+}
+
+/* Each request that the kernel took has ended, and exactly once. */
+static void test_uring_balance(void **state)
+{
+    struct world world;
+    world_open(&world, state, 64);
+    if (world.variant->ops != &engine_uring) {
+        assert_int_equal(world.calls.uring_submitted + world.calls.uring_completed, 0);
+        assert_int_equal(world.calls.of[CALL_IO_URING_ENTER].calls, 0);
+        world_close(&world);
+        skip();
+    }
+    int peer;
+    struct end *end = end_of_pair(&world, &peer);
+    start_receiving(end);
+    for (uint64_t i = 1; i <= 50; i++) {
+        start_send(end, "x", 1, 0);
+        REAP_WHILE_NOT(&world, end->sends == i);
+        assert_int_equal(write(peer, "y", 1), 1);
+        REAP_WHILE_NOT(&world, end->receives == i);
+    }
+    end_close(end);
+    const struct call_table *calls = &world.calls;
+    if (world.variant->receive_mode == URING_RECEIVE_MULTISHOT) {
+        /* 50 receives of one submission. */
+        assert_int_equal(calls->uring_completed, calls->uring_submitted + 50);
+    } else {
+        assert_int_equal(calls->uring_completed, calls->uring_submitted);
+        assert_true(calls->uring_submitted >= 100);
+    }
+    for (int i = 0; i < CALL_KINDS; i++) {
+        assert_true(i == CALL_IO_URING_ENTER || calls->of[i].calls == 0);
+    }
+    close(peer);
+    world_close(&world);
+}
+
+int main(void)
+{
+    static struct variant variants[] = {
+        {&engine_threads, URING_RECEIVE_AUTO},    {&engine_poll, URING_RECEIVE_AUTO},
+        {&engine_epoll, URING_RECEIVE_AUTO},      {&engine_uring, URING_RECEIVE_AUTO},
+        {&engine_uring, URING_RECEIVE_MULTISHOT}, {&engine_uring, URING_RECEIVE_SINGLE},
+    };
+    static const char *const modes[] = {"auto", "multishot", "single"};
+#define CASE(name)                                                                                 \
+    {                                                                                              \
+#name, name, NULL, NULL, NULL                                                              \
+    }
+    static const struct CMUnitTest cases[] = {
+        CASE(test_echo_pair),
+        CASE(test_echo_tcp),
+        CASE(test_pipe),
+        CASE(test_byte_at_a_time),
+        CASE(test_small_buffers),
+        CASE(test_send_with_back_pressure),
+        CASE(test_quiet_send_with_back_pressure),
+        CASE(test_large_receive),
+        CASE(test_pause_in_delivery),
+        CASE(test_pause_while_waiting),
+        CASE(test_end_while_paused),
+        CASE(test_reset),
+        CASE(test_connect_refused),
+        CASE(test_accept),
+        CASE(test_shutdown),
+        CASE(test_close_in_flight),
+        CASE(test_reap_times_out),
+        CASE(test_many_channels),
+        CASE(test_paused_do_not_starve),
+        CASE(test_uring_balance),
+    };
+    enum {
+        VARIANTS = sizeof variants / sizeof *variants,
+        CASES = sizeof cases / sizeof *cases,
+    };
+    static char names[VARIANTS * CASES][80];
+    static struct CMUnitTest tests[VARIANTS * CASES];
+    for (size_t v = 0; v < VARIANTS; v++) {
+        for (size_t c = 0; c < CASES; c++) {
+            size_t i = v * CASES + c;
+            snprintf(names[i], sizeof names[i], "%s (%s): %s", variants[v].ops->name,
+                     modes[variants[v].receive_mode], cases[c].name);
+            tests[i] = cases[c];
+            tests[i].name = names[i];
+            tests[i].initial_state = &variants[v];
+        }
+    }
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests_name("engines", tests, NULL, NULL);
+}

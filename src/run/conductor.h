@@ -106,6 +106,8 @@ void watch_close(struct conductor *conductor);
 /* window.c: measures from now on until the end; what was measured stays in *conductor even where it
  * fails. */
 int window_run(struct conductor *conductor, struct err *error);
+/* What happened at both ends since the last cut belongs to no part. */
+void window_discard(struct conductor *conductor);
 /* Waits until an instant; false where the run is to end before (user, or nothing left to do). */
 bool window_wait(struct conductor *conductor, uint64_t until_ns);
 /* True where every client worker has nothing left to do. */

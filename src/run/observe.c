@@ -158,10 +158,11 @@ static int watch_targets(struct observation *self, struct err *error)
         }
         int file = (int)syscall(SYS_pidfd_open, pid, 0);
         if (file < 0) {
+            int number = errno;
             char subject[32];
             snprintf(subject, sizeof subject, "pid=%d", (int)pid);
-            return errno == ESRCH ? err_set(error, ERR_SYSTEM, subject, "there is no such process")
-                                  : err_system(error, errno, subject, "cannot be watched");
+            return number == ESRCH ? err_set(error, ERR_SYSTEM, subject, "there is no such process")
+                                   : err_system(error, number, subject, "cannot be watched");
         }
         self->watched[self->watched_count++] = (struct pollfd){.fd = file, .events = POLLIN};
     }

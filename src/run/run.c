@@ -101,17 +101,19 @@ static void measure(struct conductor *conductor, struct err *error)
 {
     struct run_shared *shared = conductor->shared;
     const struct run_options *options = conductor->plan->options;
-    collect(conductor->slots, conductor->worker_count, &conductor->discarded);
+    window_discard(conductor);
     uint64_t start_ns = clock_now_ns() + START_DELAY_NS;
     atomic_store(&shared->server.phase, RUN_GO);
     atomic_store(&shared->client.start_ns, start_ns);
     atomic_store(&shared->client.phase, RUN_GO);
-    bool more = options->warmup_ns == 0 || window_wait(conductor, start_ns + options->warmup_ns);
+    bool more = true;
+    if (options->warmup_ns) {
+        more = window_wait(conductor, start_ns + options->warmup_ns);
+        /* Where everybody was gone before the window began, this keeps what they said. */
+        window_discard(conductor);
+    }
     if (more) {
         window_run(conductor, error);
-    } else {
-        /* Everybody was gone before the window began: keep what they said. */
-        collect(conductor->slots, conductor->worker_count, &conductor->discarded);
     }
     uint64_t open_at_end = open_connections(conductor);
     drain(conductor);

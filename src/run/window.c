@@ -60,8 +60,7 @@ static void collect_ends(struct conductor *conductor, struct tally *client, stru
     }
 }
 
-/* What happened since the last cut belongs to no part. */
-static void discard(struct conductor *conductor)
+void window_discard(struct conductor *conductor)
 {
     collect_ends(conductor, &conductor->discarded, &conductor->server.part);
 }
@@ -167,7 +166,7 @@ static int run_parts(struct conductor *conductor, struct err *error)
             if (watch_switch(conductor, seen, error) < 0) {
                 return -1;
             }
-            discard(conductor);
+            window_discard(conductor);
         }
         watch_part_begins(conductor);
         more = window_wait(conductor, part_end_ns) && part_end_ns < end_ns;
@@ -187,7 +186,6 @@ static int run_parts(struct conductor *conductor, struct err *error)
 
 int window_run(struct conductor *conductor, struct err *error)
 {
-    discard(conductor);
     conductor->window_start_ns = conductor->interval_start_ns = clock_now_ns();
     int result = run_parts(conductor, error);
     if (conductor->watch.on) {

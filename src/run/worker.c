@@ -84,6 +84,7 @@ static void go(struct worker *worker, uint64_t now_ns)
 {
     const struct worker_config *config = worker->config;
     worker->started = true;
+    worker->context.bank->start_ns = now_ns; /* until now there was nothing to measure */
     worker->turn = worker->first;
     if (config->rate > 0) {
         arrival_init(&worker->arrival, config->arrival, config->rate, config->index,
@@ -266,7 +267,7 @@ static uint64_t outstanding(const struct worker *worker)
 }
 
 /* Notices that nothing is left to do: everything was issued and answered, or everybody is gone. */
-static void check_finished(struct worker *worker, uint64_t now_ns)
+static void check_finished(struct worker *worker)
 {
     struct worker_slot *slot = worker->config->slot;
     bool ending = worker->context.quota == 0 || worker->context.draining;
@@ -277,7 +278,7 @@ static void check_finished(struct worker *worker, uint64_t now_ns)
     atomic_store_explicit(&slot->outstanding, left, memory_order_relaxed);
     if (left == 0 &&
         atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
-        atomic_store_explicit(&slot->finished_ns, now_ns, memory_order_relaxed);
+        atomic_store_explicit(&slot->finished_ns, clock_now_ns(), memory_order_relaxed);
         set_state(worker, SLOT_FINISHED);
     }
 }
@@ -322,7 +323,7 @@ static bool round_trip(struct worker *worker)
     }
     if (config->dial_count &&
         (worker->context.quota == 0 || worker->context.draining || worker->open == 0)) {
-        check_finished(worker, now_ns);
+        check_finished(worker);
     }
     return true;
 }

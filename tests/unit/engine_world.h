@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -215,7 +216,8 @@ static inline void end_close(struct end *end)
     REAP_WHILE_NOT(world, end->closed);
     free(end->received);
     free(end);
-    settle(world);
+    reap_until(world, 0); /* nothing looks at it again */
+    reap_until(world, 0);
 }
 
 static inline void world_close(struct world *world)

@@ -26,8 +26,8 @@ static inline struct timespec clock_timespec(uint64_t ns)
 
 /* What reading the clock costs and how finely it steps, measured on this machine. */
 struct clock_quality {
-    double cost_ns;        /* of one read */
-    uint64_t step_ns;      /* smallest difference seen between two reads that differ */
+    double cost_ns;         /* of one read */
+    uint64_t step_ns;       /* smallest difference seen between two reads that differ */
     uint64_t resolution_ns; /* as clock_getres states it */
 };
 

@@ -45,7 +45,8 @@ static inline double rng_unit(struct rng *rng)
     return (double)(rng_next(rng) >> 11) * 0x1.0p-53;
 }
 
-/* Uniform in [0, bound), bound > 0 (Lemire's multiply; the bias is below 2^-32 for small bounds). */
+/* Uniform in [0, bound), bound > 0 (Lemire's multiply; the bias is below 2^-32 for small bounds).
+ */
 static inline uint64_t rng_below(struct rng *rng, uint64_t bound)
 {
     return (uint64_t)(((unsigned __int128)rng_next(rng) * bound) >> 64);

@@ -13,8 +13,8 @@ static size_t sets(struct opt_set *to)
 
 static int run(int argc, char **argv, struct err *error)
 {
-    return workload_command_run(&workload_call, echo_option_rows, ECHO_OPTIONS, SERVER_OFFSET,
-                                argc, argv, error);
+    return workload_command_run(&workload_call, echo_option_rows, ECHO_OPTIONS, SERVER_OFFSET, argc,
+                                argv, error);
 }
 
 const struct command command_call = {

@@ -9,15 +9,17 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "cli/command.h"
+#include "cli/commands.h"
 #include "cli/observe_print.h"
+#include "cli/output.h"
 #include "run/machine.h"
 #include "run/observe.h"
 
 struct observe_options {
     uint64_t duration_ns, interval_ns;
     bool follow;
-    const char *json, *csv, *output;
+    const char *text_file; /* NULL: standard output */
+    struct output_options output;
 };
 
 #define OBSERVE struct observe_options
@@ -31,15 +33,8 @@ static const struct opt look_rows[] = {
                  .help = "a line for each such stretch (0: none)"),
     OPT_BOOL(OBSERVE, follow, .name = "follow", .initial = "yes",
              .help = "observe the children too, those that exist and those to come"),
-};
-
-static const struct opt output_rows[] = {
-    OPT_TEXT(OBSERVE, json, .name = "json", .optional = "-", .argument = "FILE",
-             .help = "write the record as JSON (to standard output: instead of the text)"),
-    OPT_TEXT(OBSERVE, csv, .name = "csv", .optional = "-", .argument = "FILE",
-             .help = "write the record as CSV (to standard output: instead of the text)"),
-    OPT_TEXT(OBSERVE, output, .name = "output", .argument = "FILE",
-             .help = "write the text to a file"),
+    OPT_TEXT(OBSERVE, text_file, .name = "output", .argument = "FILE",
+             .help = "write the text to a file instead of standard output"),
 };
 
 enum { SET_COUNT = 2 };
@@ -52,8 +47,8 @@ static size_t fill_sets(struct opt_set *sets, struct observe_options *options)
                                .target = options};
     sets[1] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
-                               .count = sizeof output_rows / sizeof output_rows[0],
-                               .target = options};
+                               .count = OUTPUT_OPTIONS,
+                               .target = &options->output};
     return SET_COUNT;
 }
 
@@ -122,59 +117,38 @@ static int parse_targets(const struct opt_arguments *arguments, struct probe_tar
 
 /* ---- the record ---- */
 
-static int add_options(struct record *record, const struct opt_set *sets, size_t set_count,
-                       struct err *error)
-{
-    for (size_t i = 0; i < set_count; i++) {
-        for (size_t j = 0; j < sets[i].count; j++) {
-            const struct opt *row = &sets[i].rows[j];
-            char *text = NULL;
-            size_t length = 0;
-            FILE *memory = open_memstream(&text, &length);
-            bool failed = memory == NULL;
-            if (!failed) {
-                opt_print_value(row, sets[i].target, memory);
-                failed = fclose(memory) != 0 || text == NULL ||
-                         record_add_option(record, row->name, text,
-                                           opt_given(&sets[i], row->offset)) != 0;
-            }
-            free(text);
-            if (failed) {
-                return err_set(error, ERR_LIMIT, "observe", "no memory");
-            }
-        }
-    }
-    return 0;
-}
-
-static int on_stdout(const char *path)
-{
-    return path != NULL && strcmp(path, "-") == 0;
-}
-
 static void print_interval(void *context, const struct observe_interval *interval)
 {
     observe_print_interval(context, interval);
 }
 
-/* `text`: where the text goes; NULL: nowhere. */
+static bool on_stdout(const char *path)
+{
+    return path != NULL && strcmp(path, "-") == 0;
+}
+
+/* `text`: where the text goes; NULL: nowhere. The files are written even where the text cannot be.
+ */
 static int write_report(const struct record *record, const struct observe_options *options,
                         FILE *text, struct err *error)
 {
+    struct err failure = {0};
+    int status = 0;
     if (text != NULL) {
         bool failed = false;
         errno = 0;
         observe_print_report(text, record, &failed);
         if (failed || fflush(text) != 0 || ferror(text)) {
-            return err_system(error, errno ? errno : EIO,
-                              options->output ? options->output : "standard output",
-                              "cannot be written");
+            status = err_system(error, errno ? errno : EIO,
+                                options->text_file ? options->text_file : "standard output",
+                                "cannot be written");
         }
     }
-    if (options->json != NULL && record_write(record, &printer_json, options->json, error) != 0) {
-        return -1;
+    if (output_write_files(&options->output, record, &failure) != 0 && status == 0) {
+        *error = failure;
+        status = -1;
     }
-    return options->csv == NULL ? 0 : record_write(record, &printer_csv, options->csv, error);
+    return status;
 }
 
 static int exit_status(const struct observe_end *end)
@@ -215,6 +189,22 @@ static int observe_into(struct record *record, const struct observe_options *opt
     return exit_status(&end);
 }
 
+/* Where the text goes: NULL in *text for nowhere. */
+static int open_text(const struct observe_options *options, FILE **text, struct err *error)
+{
+    *text = output_text(&options->output) ? stdout : NULL;
+    if (on_stdout(options->output.json) && on_stdout(options->output.csv)) {
+        return err_set(error, ERR_USAGE, "--csv", "standard output is taken by --json");
+    }
+    if (options->text_file != NULL && !on_stdout(options->text_file)) {
+        *text = fopen(options->text_file, "we");
+        if (*text == NULL) {
+            return err_system(error, errno, options->text_file, "cannot be written");
+        }
+    }
+    return 0;
+}
+
 static int observe_targets(const struct observe_options *options, const struct opt_set *sets,
                            size_t set_count, int argc, char **argv,
                            const struct opt_arguments *arguments, struct err *error)
@@ -225,32 +215,26 @@ static int observe_targets(const struct observe_options *options, const struct o
                                 .duration_ns = options->duration_ns,
                                 .interval_ns = options->interval_ns,
                                 .target_count = arguments->count};
-    struct probe_target *targets;
-    FILE *text = on_stdout(options->json) || on_stdout(options->csv) ? NULL : stdout;
+    struct probe_target *targets = NULL;
+    FILE *text = NULL;
     int status = parse_targets(arguments, &targets, error);
-    if (status == 0 && on_stdout(options->json) && on_stdout(options->csv)) {
-        status = err_set(error, ERR_USAGE, "--csv", "standard output is taken by --json");
-    }
-    if (status == 0 && options->output != NULL && !on_stdout(options->output)) {
-        text = fopen(options->output, "we");
-        if (text == NULL) {
-            status = err_system(error, errno, options->output, "cannot be written");
-        }
+    if (status == 0) {
+        status = open_text(options, &text, error);
     }
     if (status == 0) {
         status = record_init(&record, argc, argv, error);
     }
     if (status == 0) {
-        status = add_options(&record, sets, set_count, error);
+        status = output_options_to_record(sets, set_count, &record, error);
     }
     if (status == 0) {
         plan.targets = targets;
-        plan.on_interval = text != NULL ? print_interval : NULL;
+        plan.on_interval = text != NULL && !options->output.quiet ? print_interval : NULL;
         plan.context = text;
         status = observe_into(&record, options, &plan, text, error);
     }
     if (text != NULL && text != stdout && fclose(text) != 0 && status >= 0) {
-        status = err_system(error, errno, options->output, "cannot be written");
+        status = err_system(error, errno, options->text_file, "cannot be written");
     }
     record_release(&record);
     free(targets);
@@ -271,8 +255,6 @@ static int observe_run_command(int argc, char **argv, struct err *error)
     opt_release(sets, count, &arguments);
     return result;
 }
-
-extern const struct command command_observe;
 
 const struct command command_observe = {
     .name = "observe",

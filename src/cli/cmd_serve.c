@@ -40,8 +40,8 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_COUNT(struct serve_options, threads, .name = "threads", .letter = 't', .initial = "1",
               .least = 1, .most = 1024, .argument = "N",
               .help = "threads (the threads engine has one for each connection)"),
-    OPT_COUNT(struct serve_options, connections_max, .name = "max-connections",
-              .initial = "10000", .least = 1, .most = 1000000, .argument = "N",
+    OPT_COUNT(struct serve_options, connections_max, .name = "max-connections", .initial = "10000",
+              .least = 1, .most = 1000000, .argument = "N",
               .help = "close further connections at once"),
     OPT_SIZE(struct serve_options, receive_bytes, .name = "receive-buffer", .initial = "64k",
              .least = 1, .most = 16 << 20, .argument = "SIZE",
@@ -74,12 +74,17 @@ struct serving {
 
 static size_t serve_sets(struct serving *serving, struct opt_set *sets)
 {
-    sets[0] = (struct opt_set){.title = "Serving", .rows = serve_rows, .count = SERVE_OPTIONS,
+    sets[0] = (struct opt_set){.title = "Serving",
+                               .rows = serve_rows,
+                               .count = SERVE_OPTIONS,
                                .target = serving ? &serving->options : NULL};
-    sets[1] = (struct opt_set){.title = "Answers", .rows = echo_option_rows,
+    sets[1] = (struct opt_set){.title = "Answers",
+                               .rows = echo_option_rows,
                                .count = ECHO_OPTIONS,
                                .target = serving ? &serving->echo.echo : NULL};
-    sets[2] = (struct opt_set){.title = "Output", .rows = output_rows, .count = OUTPUT_OPTIONS,
+    sets[2] = (struct opt_set){.title = "Output",
+                               .rows = output_rows,
+                               .count = OUTPUT_OPTIONS,
                                .target = serving ? &serving->output : NULL};
     return 3;
 }
@@ -92,8 +97,7 @@ static size_t sets_for_help(struct opt_set *sets)
 static void *serve_thread(void *argument)
 {
     struct serving *serving = argument;
-    if (server_run(&serving->config, &serving->failure) < 0 &&
-        serving->failure.code == ERR_NONE) {
+    if (server_run(&serving->config, &serving->failure) < 0 && serving->failure.code == ERR_NONE) {
         err_set(&serving->failure, ERR_SYSTEM, "serve", "a thread failed");
     }
     atomic_store(&serving->ended, true);
@@ -114,9 +118,8 @@ static uint64_t open_connections(const struct serving *serving)
 /* Until a signal, the duration, or a failure; then an orderly end. */
 static void serve_until_stopped(struct serving *serving, int stop_fd)
 {
-    uint64_t end_ns = serving->options.duration_ns
-                          ? clock_now_ns() + serving->options.duration_ns
-                          : UINT64_MAX;
+    uint64_t end_ns =
+        serving->options.duration_ns ? clock_now_ns() + serving->options.duration_ns : UINT64_MAX;
     while (!atomic_load(&serving->ended) && clock_now_ns() < end_ns) {
         struct timespec look = clock_timespec(100 * NS_PER_MS);
         struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
@@ -165,8 +168,8 @@ static int prepare(struct serving *serving, struct err *error)
         return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
     }
     if (engine->why_not(reason, sizeof reason) < 0) {
-        return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s",
-                       engine->name, reason);
+        return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s", engine->name,
+                       reason);
     }
     if (check_limits(serving, error) < 0 ||
         server_listen(serving->addresses, serving->address_count, threads, 4096, &listeners,
@@ -174,8 +177,8 @@ static int prepare(struct serving *serving, struct err *error)
         return -1;
     }
     serving->listening = serving->address_count;
-    serving->slot_count = server_slots(engine, threads, serving->address_count,
-                                       (uint32_t)options->connections_max);
+    serving->slot_count =
+        server_slots(engine, threads, serving->address_count, (uint32_t)options->connections_max);
     serving->control = shared_memory(sizeof *serving->control, error);
     serving->slots = serving->control
                          ? shared_memory(serving->slot_count * sizeof *serving->slots, error)
@@ -235,8 +238,8 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
                      serving->addresses[i].text);
         }
         run->window_ns = run->wall_ns = tally.window_ns;
-        result = fill_server(run, &echo_server, echo_metrics, ECHO_METRICS, &tally, getpid(),
-                             error);
+        result =
+            fill_server(run, &echo_server, echo_metrics, ECHO_METRICS, &tally, getpid(), error);
     }
     result = result ? result : output_options_to_record(sets, set_count, &record, error);
     result = result ? result : machine_describe(&record, error);

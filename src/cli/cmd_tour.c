@@ -27,8 +27,8 @@ static const struct stop stops[] = {
 enum { STOPS = sizeof stops / sizeof *stops };
 
 /* Shared by all stops: short enough for the whole tour to take about ten seconds. */
-static const char *const common[] = {"--duration", "2500ms", "--warmup", "300ms", "--interval",
-                                     "500ms", "--observe", "server", NULL};
+static const char *const common[] = {"--duration", "2500ms",    "--warmup", "300ms", "--interval",
+                                     "500ms",      "--observe", "server",   NULL};
 
 struct tour_command {
     struct run_options run;
@@ -38,23 +38,23 @@ struct tour_command {
 
 static size_t run_sets(struct tour_command *tour, struct opt_set *sets)
 {
-    sets[0] = (struct opt_set){.rows = workload_call.options,
-                               .count = workload_call.option_count, .target = &tour->call};
-    sets[1] = (struct opt_set){.rows = run_load_rows, .count = RUN_OPTIONS_LOAD,
-                               .target = &tour->run};
-    sets[2] = (struct opt_set){.rows = run_wire_rows, .count = RUN_OPTIONS_WIRE,
-                               .target = &tour->run};
-    sets[3] = (struct opt_set){.rows = run_observe_rows, .count = RUN_OPTIONS_OBSERVE,
-                               .target = &tour->run};
-    sets[4] = (struct opt_set){.rows = echo_option_rows, .count = ECHO_OPTIONS,
-                               .target = &tour->call.echo};
+    sets[0] = (struct opt_set){
+        .rows = workload_call.options, .count = workload_call.option_count, .target = &tour->call};
+    sets[1] =
+        (struct opt_set){.rows = run_load_rows, .count = RUN_OPTIONS_LOAD, .target = &tour->run};
+    sets[2] =
+        (struct opt_set){.rows = run_wire_rows, .count = RUN_OPTIONS_WIRE, .target = &tour->run};
+    sets[3] = (struct opt_set){
+        .rows = run_observe_rows, .count = RUN_OPTIONS_OBSERVE, .target = &tour->run};
+    sets[4] = (struct opt_set){
+        .rows = echo_option_rows, .count = ECHO_OPTIONS, .target = &tour->call.echo};
     return 5;
 }
 
 static int parse_stop(const struct stop *stop, struct opt_set *sets, size_t count,
                       struct opt_arguments *arguments, struct err *error)
 {
-    char *argv[24] = {(char *)(uintptr_t)"call"};
+    char *argv[24] = {(char *)(uintptr_t) "call"};
     int argc = 1;
     for (size_t i = 0; stop->arguments[i]; i++) {
         argv[argc++] = (char *)(uintptr_t)stop->arguments[i];
@@ -68,8 +68,7 @@ static int parse_stop(const struct stop *stop, struct opt_set *sets, size_t coun
                : 0;
 }
 
-static int run_stop(const struct stop *stop, struct record *record, int stop_fd,
-                    struct err *error)
+static int run_stop(const struct stop *stop, struct record *record, int stop_fd, struct err *error)
 {
     struct tour_command *tour = calloc(1, sizeof *tour);
     struct opt_set sets[COMMAND_SETS_MAX];
@@ -86,10 +85,14 @@ static int run_stop(const struct stop *stop, struct record *record, int stop_fd,
         result = workload_call.check(&tour->call, error);
     }
     if (result == 0) {
-        struct run_plan plan = {.workload = &workload_call, .workload_options = &tour->call,
-                                .options = &tour->run, .engine = &engine_epoll,
-                                .server_engine = &engine_epoll, .label = stop->arguments[1],
-                                .stop_fd = stop_fd, .skip_ceiling = true};
+        struct run_plan plan = {.workload = &workload_call,
+                                .workload_options = &tour->call,
+                                .options = &tour->run,
+                                .engine = &engine_epoll,
+                                .server_engine = &engine_epoll,
+                                .label = stop->arguments[1],
+                                .stop_fd = stop_fd,
+                                .skip_ceiling = true};
         result = run_execute(&plan, record, error);
     }
     opt_release(sets, count, &arguments);
@@ -183,8 +186,8 @@ static void print_table(const struct record *record)
 static int run(int argc, char **argv, struct err *error)
 {
     struct output_options output = {0};
-    struct opt_set set = {.title = "Output", .rows = output_rows, .count = OUTPUT_OPTIONS,
-                          .target = &output};
+    struct opt_set set = {
+        .title = "Output", .rows = output_rows, .count = OUTPUT_OPTIONS, .target = &output};
     struct opt_arguments arguments = {0};
     struct record record;
     if (opt_defaults(&set, 1, error) < 0 || opt_parse(&set, 1, argc, argv, &arguments, error) < 0) {

@@ -8,16 +8,16 @@
 #include "cli/commands.h"
 
 const struct command *const commands[] = {
-    &command_call,   &command_serve, &command_observe,    &command_doctor,
-    &command_tour,   &command_man,   &command_completion, NULL,
+    &command_call, &command_serve, &command_observe,    &command_doctor,
+    &command_tour, &command_man,   &command_completion, NULL,
 };
 
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */
 static int report(const struct err *error)
 {
     fflush(stdout);
-    fprintf(stderr, "sonde: %s: %s%s%s\n", error->subject, error->what,
-            error->hint[0] ? ": " : "", error->hint);
+    fprintf(stderr, "sonde: %s: %s%s%s\n", error->subject, error->what, error->hint[0] ? ": " : "",
+            error->hint);
     return err_exit_status(error);
 }
 

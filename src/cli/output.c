@@ -82,9 +82,9 @@ int output_options_to_record(const struct opt_set *sets, size_t set_count, struc
                 return err_system(error, errno, "record", "cannot keep the options");
             }
             opt_print_value(&sets[i].rows[j], sets[i].target, out);
-            int failed = fclose(out) != 0 || !text ||
-                         record_add_option(record, sets[i].rows[j].name, text,
-                                           sets[i].given >> j & 1) < 0;
+            int failed =
+                fclose(out) != 0 || !text ||
+                record_add_option(record, sets[i].rows[j].name, text, sets[i].given >> j & 1) < 0;
             free(text);
             if (failed) {
                 return err_system(error, ENOMEM, "record", "cannot keep the options");

@@ -10,7 +10,7 @@
 struct output_options {
     const char *json; /* "-": standard output, instead of the text; NULL: no JSON */
     const char *csv;
-    bool quiet;       /* no line for each interval */
+    bool quiet; /* no line for each interval */
 };
 
 enum { OUTPUT_OPTIONS = 3 };

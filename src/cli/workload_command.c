@@ -19,20 +19,28 @@ size_t workload_command_sets(const struct workload *workload, const struct opt *
     char *options = storage ? storage->options : NULL;
     struct run_options *run = storage ? &storage->run : NULL;
     size_t count = 0;
-    sets[count++] = (struct opt_set){.title = "Workload", .rows = workload->options,
-                                     .count = workload->option_count, .target = options};
-    sets[count++] = (struct opt_set){.title = "Load", .rows = run_load_rows,
-                                     .count = RUN_OPTIONS_LOAD, .target = run};
-    sets[count++] = (struct opt_set){.title = "Connections and engines", .rows = run_wire_rows,
-                                     .count = RUN_OPTIONS_WIRE, .target = run};
-    sets[count++] = (struct opt_set){.title = "Observation", .rows = run_observe_rows,
-                                     .count = RUN_OPTIONS_OBSERVE, .target = run};
+    sets[count++] = (struct opt_set){.title = "Workload",
+                                     .rows = workload->options,
+                                     .count = workload->option_count,
+                                     .target = options};
+    sets[count++] = (struct opt_set){
+        .title = "Load", .rows = run_load_rows, .count = RUN_OPTIONS_LOAD, .target = run};
+    sets[count++] = (struct opt_set){.title = "Connections and engines",
+                                     .rows = run_wire_rows,
+                                     .count = RUN_OPTIONS_WIRE,
+                                     .target = run};
+    sets[count++] = (struct opt_set){.title = "Observation",
+                                     .rows = run_observe_rows,
+                                     .count = RUN_OPTIONS_OBSERVE,
+                                     .target = run};
     if (extra_count) {
-        sets[count++] = (struct opt_set){.title = "Sonde's own server", .rows = extra,
+        sets[count++] = (struct opt_set){.title = "Sonde's own server",
+                                         .rows = extra,
                                          .count = extra_count,
                                          .target = options ? options + extra_offset : NULL};
     }
-    sets[count++] = (struct opt_set){.title = "Output", .rows = output_rows,
+    sets[count++] = (struct opt_set){.title = "Output",
+                                     .rows = output_rows,
                                      .count = OUTPUT_OPTIONS,
                                      .target = storage ? &storage->output : NULL};
     return count;
@@ -52,8 +60,7 @@ static void print_progress(void *owner, const struct run_progress *progress)
         if (!metric->per_interval || metric->kind == METRIC_COUNT) {
             continue;
         }
-        bool known =
-            metric_compute(metric, progress->bank->counters, progress->window_ns, &value);
+        bool known = metric_compute(metric, progress->bank->counters, progress->window_ns, &value);
         fprintf(out, "  %s %s", known ? units_count(text, value) : "-", metric->title);
     }
     const struct histogram *first = &progress->bank->histograms[0];
@@ -117,8 +124,7 @@ static int engine_of(const char *name, const char *option, const struct engine_o
 /* Each engine of --engine, one run after the other. The first failure is kept; an interruption ends
  * all. */
 static int run_engines(const struct workload *workload, struct workload_command *command,
-                       const struct run_plan *prototype, struct record *record,
-                       struct err *error)
+                       const struct run_plan *prototype, struct record *record, struct err *error)
 {
     const struct opt_list *names = &command->run.engines;
     int result = 0;
@@ -129,8 +135,7 @@ static int run_engines(const struct workload *workload, struct workload_command 
         const char *server_name = command->run.server_engine;
         if (engine_of(names->items[i], "--engine", &plan.engine, &failure) == 0) {
             if (!server_name) {
-                server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll"
-                                                                    : plan.engine->name;
+                server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll" : plan.engine->name;
             }
             plan.label = plan.engine->name;
             if (engine_of(server_name, "--server-engine", &plan.server_engine, &failure) == 0) {

@@ -67,18 +67,18 @@ enum channel_kind {
 /* A connection as an engine sees it: embedded at the head of every connection. The owner sets fd,
  * write_fd and kind; the rest is the engine's, zero at first. */
 struct channel {
-    int fd;       /* to read from; a socket's only file */
-    int write_fd; /* to write to; equals fd for a socket */
-    uint8_t kind; /* enum channel_kind */
-    uint8_t wants;   /* CHANNEL_WANTS_* */
-    uint8_t armed;   /* what the kernel has been asked to report or do */
-    uint8_t closing; /* OP_CLOSE submitted */
-    uint32_t in_flight; /* completions that the kernel still owes */
+    int fd;                   /* to read from; a socket's only file */
+    int write_fd;             /* to write to; equals fd for a socket */
+    uint8_t kind;             /* enum channel_kind */
+    uint8_t wants;            /* CHANNEL_WANTS_* */
+    uint8_t armed;            /* what the kernel has been asked to report or do */
+    uint8_t closing;          /* OP_CLOSE submitted */
+    uint32_t in_flight;       /* completions that the kernel still owes */
     const uint8_t *send_data; /* rest of the send that waits for room */
     uint32_t send_length;
     uint32_t send_flags;
-    uint32_t slot;   /* the engine's own index */
-    uint32_t held;   /* the engine's own: data received while not wanted */
+    uint32_t slot;                /* the engine's own index */
+    uint32_t held;                /* the engine's own: data received while not wanted */
     struct channel *next_pending; /* the engine's own list of channels with work left over */
 };
 
@@ -91,14 +91,14 @@ enum {
 
 enum op_kind {
     /* Submitted to engines. */
-    OP_CONNECT, /* data: struct sockaddr, valid until it completes, length: its size; result 0 or
-                   -errno */
-    OP_ACCEPT,  /* lasting: each completion's result is a new non-blocking fd or -errno */
-    OP_RECEIVE, /* lasting: each completion lends data and result bytes until deliver returns;
-                   result 0: the peer closed; -errno: failed; both end it */
-    OP_PAUSE,   /* ends OP_RECEIVE, resumed by another OP_RECEIVE; always DONE */
-    OP_SEND,    /* data, length: must stay valid until it completes; one in flight a channel;
-                   result: bytes taken (may be fewer than length) or -errno. Length below 2^32 */
+    OP_CONNECT,  /* data: struct sockaddr, valid until it completes, length: its size; result 0 or
+                    -errno */
+    OP_ACCEPT,   /* lasting: each completion's result is a new non-blocking fd or -errno */
+    OP_RECEIVE,  /* lasting: each completion lends data and result bytes until deliver returns;
+                    result 0: the peer closed; -errno: failed; both end it */
+    OP_PAUSE,    /* ends OP_RECEIVE, resumed by another OP_RECEIVE; always DONE */
+    OP_SEND,     /* data, length: must stay valid until it completes; one in flight a channel;
+                    result: bytes taken (may be fewer than length) or -errno. Length below 2^32 */
     OP_SHUTDOWN, /* ends the sending direction; always DONE */
     OP_CLOSE,    /* closes the files; when it completes, nothing more comes for the channel and its
                     memory may go */
@@ -112,9 +112,9 @@ enum op_kind {
 };
 
 enum {
-    OP_MORE = 1, /* OP_SEND: more follows at once (MSG_MORE) */
-    OP_TRY = 2,  /* OP_SEND to an ENGINE_SENDS_AT_ONCE: DONE in any case, -EAGAIN without room; the
-                    data need not outlive the call */
+    OP_MORE = 1,  /* OP_SEND: more follows at once (MSG_MORE) */
+    OP_TRY = 2,   /* OP_SEND to an ENGINE_SENDS_AT_ONCE: DONE in any case, -EAGAIN without room; the
+                     data need not outlive the call */
     OP_QUIET = 4, /* OP_SEND: nothing waits for it to succeed (the submitter has no more to send
                      until something else happens): an engine may report success only when its wait
                      ends for another reason. Failure and short sends are reported at once */
@@ -141,9 +141,9 @@ struct engine_config {
     /* Called from reap for each completion. May submit; may not call reap. op->data is lent until
      * it returns. */
     void (*deliver)(void *owner, struct op *op);
-    size_t receive_bytes;     /* most that one receive takes: size of the lent buffers */
-    uint32_t channels;        /* how many to expect (a hint; more may come) */
-    uint32_t receive_mode;    /* enum uring_receive */
+    size_t receive_bytes;  /* most that one receive takes: size of the lent buffers */
+    uint32_t channels;     /* how many to expect (a hint; more may come) */
+    uint32_t receive_mode; /* enum uring_receive */
 };
 
 enum uring_receive { URING_RECEIVE_AUTO, URING_RECEIVE_MULTISHOT, URING_RECEIVE_SINGLE };
@@ -157,8 +157,8 @@ struct engine {
 };
 
 enum {
-    ENGINE_ONE_CHANNEL = 1, /* serves one channel: a thread for each connection */
-    ENGINE_NO_KERNEL = 2,   /* needs no files: completes by itself (null) */
+    ENGINE_ONE_CHANNEL = 1,   /* serves one channel: a thread for each connection */
+    ENGINE_NO_KERNEL = 2,     /* needs no files: completes by itself (null) */
     ENGINE_SENDS_AT_ONCE = 4, /* honours OP_TRY */
 };
 

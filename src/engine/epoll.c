@@ -64,8 +64,8 @@ static int arm(struct ready_engine *ready, struct channel *channel)
             failed = arm_file(epoll, channel, channel->fd, IN_SET, in, data);
         }
         if (!failed && changed & writes && channel->write_fd >= 0) {
-            failed = arm_file(epoll, channel, channel->write_fd, WRITE_IN_SET, out,
-                              data | WRITE_END);
+            failed =
+                arm_file(epoll, channel, channel->write_fd, WRITE_IN_SET, out, data | WRITE_END);
         }
     }
     if (!failed) {
@@ -146,9 +146,9 @@ static int epoll_reap(struct engine *engine, uint64_t until_ns, struct err *erro
         bool failed = (events & (EPOLLERR | EPOLLHUP)) != 0;
         bool write_end = (data & WRITE_END) != 0;
         ready_handle(&epoll->ready, channel, !write_end && (failed || events & EPOLLIN),
-                     write_end ? failed || events & EPOLLOUT
-                               : channel->fd == channel->write_fd &&
-                                     (failed || (events & EPOLLOUT)));
+                     write_end
+                         ? failed || events & EPOLLOUT
+                         : channel->fd == channel->write_fd && (failed || (events & EPOLLOUT)));
     }
     return 0;
 }

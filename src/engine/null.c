@@ -114,8 +114,11 @@ static void give_back(struct null_engine *null, struct channel *channel)
             return;
         }
         size_t piece = rest < config->receive_bytes ? rest : config->receive_bytes;
-        struct op op = {.kind = OP_RECEIVE, .channel = channel, .data = data,
-                        .result = (int64_t)piece, .now_ns = clock_now_ns()};
+        struct op op = {.kind = OP_RECEIVE,
+                        .channel = channel,
+                        .data = data,
+                        .result = (int64_t)piece,
+                        .now_ns = clock_now_ns()};
         config->deliver(config->owner, &op);
         data += piece;
         rest -= piece;

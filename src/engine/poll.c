@@ -123,7 +123,8 @@ static int poll_reap(struct engine *engine, uint64_t until_ns, struct err *error
     if (ready < 0) {
         return errno == EINTR ? 0 : err_system(error, errno, "poll", "waiting failed");
     }
-    uint32_t count = poll_engine->count; /* channels added by a completion wait for the next round */
+    uint32_t count =
+        poll_engine->count; /* channels added by a completion wait for the next round */
     for (uint32_t i = 0; i < count && ready > 0; i++) {
         /* Read before handling: a completion may grow or change the array. */
         short read_events = poll_engine->files[2 * i].revents;

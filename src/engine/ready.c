@@ -51,8 +51,7 @@ static ssize_t try_receive(struct ready_engine *ready, const struct channel *cha
     struct engine *engine = &ready->engine;
     size_t size = engine->config.receive_bytes;
     if (channel->kind == CHANNEL_PIPE) {
-        return call_counted(engine->calls, CALL_READ, read(channel->fd, ready->buffer, size),
-                            true);
+        return call_counted(engine->calls, CALL_READ, read(channel->fd, ready->buffer, size), true);
     }
     return call_counted(engine->calls, CALL_RECVFROM, recv(channel->fd, ready->buffer, size, flags),
                         true);
@@ -225,8 +224,7 @@ static void handle_accept(struct ready_engine *ready, struct channel *channel)
     }
 }
 
-void ready_handle(struct ready_engine *ready, struct channel *channel, bool readable,
-                  bool writable)
+void ready_handle(struct ready_engine *ready, struct channel *channel, bool readable, bool writable)
 {
     if (writable && channel->wants & CHANNEL_WANTS_CONNECT) {
         handle_connect(ready, channel);

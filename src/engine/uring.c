@@ -59,6 +59,8 @@ static int uring_init(struct engine **engine, const struct engine_config *config
     }
     uring->engine = (struct engine){.ops = &engine_uring, .calls = calls, .config = *config};
     uring->pending_end = &uring->pending;
+    /* AUTO is single-shot: a multishot receive costs a cancellation whenever its channel pauses, as
+     * an echo does for each message, and gains nothing while one request is in flight. */
     uring->multishot = config->receive_mode == URING_RECEIVE_MULTISHOT;
     int result = uring_open(&uring->ring, config->channels);
     if (result < 0) {

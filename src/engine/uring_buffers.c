@@ -18,8 +18,9 @@ static void *map(size_t bytes)
 
 static void publish(struct uring_buffers *buffers, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         uring_buffers_give(buffers, buffers->published++);
+    }
 }
 
 int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uint32_t first,
@@ -36,9 +37,10 @@ int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uin
     buffers->entries = entries;
     buffers->ring = map(entries * sizeof(struct io_uring_buf));
     buffers->held = calloc(entries, sizeof *buffers->held);
-    if (!buffers->ring || !buffers->memory || !buffers->held)
+    if (!buffers->ring || !buffers->memory || !buffers->held) {
         return err_system(error, ENOMEM, "io_uring", "cannot reserve %zu bytes of receive buffers",
                           entries * buffers->stride);
+    }
 
     struct io_uring_buf_reg registration = {
         .ring_addr = (uintptr_t)buffers->ring,
@@ -46,18 +48,21 @@ int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uin
         .bgid = URING_BUFFER_GROUP,
     };
     int result = io_uring_register_buf_ring(ring, &registration, 0);
-    if (result < 0)
+    if (result < 0) {
         return err_system(error, -result, "io_uring", "cannot register a buffer ring");
+    }
     publish(buffers, first < entries ? first : entries);
     return 0;
 }
 
 void uring_buffers_close(struct uring_buffers *buffers)
 {
-    if (buffers->ring)
+    if (buffers->ring) {
         munmap(buffers->ring, buffers->entries * sizeof(struct io_uring_buf));
-    if (buffers->memory)
+    }
+    if (buffers->memory) {
         munmap(buffers->memory, buffers->entries * buffers->stride);
+    }
     free(buffers->held);
     *buffers = (struct uring_buffers){0};
 }
@@ -89,14 +94,16 @@ void uring_buffers_hold(struct uring_buffers *buffers, struct channel *channel, 
 bool uring_buffers_unhold(struct uring_buffers *buffers, struct channel *channel, uint32_t *buffer,
                           uint32_t *length)
 {
-    if (!channel->held)
+    if (!channel->held) {
         return false;
+    }
     uint32_t newest = channel->held - 1;
     uint32_t oldest = buffers->held[newest].next;
-    if (oldest == newest)
+    if (oldest == newest) {
         channel->held = 0;
-    else
+    } else {
         buffers->held[newest].next = buffers->held[oldest].next;
+    }
     buffers->held_count--;
     *buffer = oldest;
     *length = buffers->held[oldest].length;

@@ -6,6 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* The kernel cuts a send at 2 GiB, which for a quiet one would look like success. */
+#define QUIET_BYTES_MAX (UINT32_C(1) << 30)
+
 int uring_count_enter(struct uring *uring, unsigned queued, int result)
 {
     struct call_table *calls = uring->engine.calls;
@@ -150,7 +153,7 @@ static void start_close(struct uring *uring, struct channel *channel)
 void uring_shut_down(struct uring *uring, struct channel *channel)
 {
     struct call_table *calls = uring->engine.calls;
-    if (channel->armed & ARMED_SEND) {
+    if (channel->armed & ARMED_SEND || channel->wants & CHANNEL_WANTS_SEND) {
         channel->armed |= ARMED_SHUTDOWN;
     } else if (channel->kind != CHANNEL_PIPE) {
         /* The call itself: io_uring would hand it to a kernel thread. */
@@ -177,7 +180,8 @@ static bool arm_send(struct uring *uring, struct channel *channel, const uint8_t
         io_uring_prep_write(entry, channel->write_fd, data, (unsigned)length, UINT64_MAX);
     } else {
         int how = MSG_NOSIGNAL | MSG_WAITALL | (flags & OP_MORE ? MSG_MORE : 0);
-        bool quiet = flags & OP_QUIET && uring->quiet_count < uring->quiet_most;
+        bool quiet =
+            flags & OP_QUIET && length <= QUIET_BYTES_MAX && uring->quiet_count < uring->quiet_most;
         io_uring_prep_send(entry, channel->write_fd, data, length,
                            how | (quiet ? MSG_DONTWAIT : 0));
         if (quiet) {

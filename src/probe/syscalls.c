@@ -293,7 +293,7 @@ static int load_programs(struct probe *probe, struct err *error)
         probe->programs = NULL;
         status = load_shape(probe, shape, error);
         probe->uring = shape != URING_NONE;
-        if (status != 0 && (error->number == EPERM || error->number == 0)) {
+        if (status != 0 && (shape == URING_NONE || error->number == EPERM || error->number == 0)) {
             return -1;
         }
     }
@@ -301,7 +301,8 @@ static int load_programs(struct probe *probe, struct err *error)
         snprintf(probe->uring_reason, sizeof probe->uring_reason,
                  "io_uring is not counted: this kernel lacks its tracepoints");
     }
-    return status;
+    *error = (struct err){0}; /* of the shapes that were tried before */
+    return 0;
 }
 
 static int map_counts(struct probe *probe, struct err *error)

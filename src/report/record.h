@@ -116,7 +116,7 @@ struct record_run {
     size_t error_count;
     struct record_effect effect;
     char observation[224]; /* "server (pid 12), alternating"; "none (reason; what would fix it)" */
-    char limited_by[160];  /* with the evidence */
+    char limited_by[256];  /* with the evidence */
     double null_ceiling;   /* operations/s of the same workload on the null engine; 0: not known */
     struct err failure;    /* why it is not complete; code ERR_NONE otherwise */
 };

@@ -93,8 +93,7 @@ static void add_bank(struct tally *tally, uint32_t index, struct bank *bank, uin
 static void collect_left(struct worker_slot *slot, uint32_t index, struct tally *tally)
 {
     uint32_t state = atomic_load(&slot->state);
-    if (!has_left(state) ||
-        !atomic_compare_exchange_strong(&slot->state, &state, SLOT_COLLECTED)) {
+    if (!has_left(state) || !atomic_compare_exchange_strong(&slot->state, &state, SLOT_COLLECTED)) {
         return; /* in use again: what it holds comes with the next cut */
     }
     uint32_t done = atomic_load(&slot->cut_done);

@@ -6,8 +6,8 @@
 
 /* The sum over an end's workers for one or more parts. */
 struct tally {
-    struct bank *bank;   /* sums; start_ns and end_ns span all of it */
-    uint64_t window_ns;  /* measured time: mean over workers, summed over parts */
+    struct bank *bank;  /* sums; start_ns and end_ns span all of it */
+    uint64_t window_ns; /* measured time: mean over workers, summed over parts */
     uint64_t *worker_cpu_ns, *worker_window_ns; /* for each slot */
     uint32_t slot_count;
 };

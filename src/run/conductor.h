@@ -32,17 +32,17 @@ struct watch {
     struct probe *probe; /* NULL: not observing */
     char state[224];     /* for record_run.observation */
     bool on;
-    uint64_t on_since_ns, on_ns; /* when it was switched on; time that counts cover */
-    uint64_t on_total;           /* calls when it was switched on */
+    uint64_t on_since_ns, on_ns;      /* when it was switched on; time that counts cover */
+    uint64_t on_total;                /* calls when it was switched on */
     double *plain_rates, *seen_rates; /* of each block; owned */
     size_t block_count, block_capacity;
 };
 
 /* One end's tallies. */
 struct tallies {
-    struct tally part;     /* of the part just cut */
-    struct tally plain;    /* unobserved: the headline */
-    struct tally seen;     /* observed */
+    struct tally part;  /* of the part just cut */
+    struct tally plain; /* unobserved: the headline */
+    struct tally seen;  /* observed */
 };
 
 struct run_shared {

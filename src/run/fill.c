@@ -16,16 +16,19 @@ static const struct metric effective_metrics[] = {
     {"unfinished", "1", "unfinished",
      "operations issued and not answered within the drain after the window", METRIC_VALUE, 0, 0,
      false},
-    {"rate_reached", "1", "share of the rate", "open loop: operations finished per second over "
-     "the rate asked for", METRIC_VALUE, 0, 0, false},
+    {"rate_reached", "1", "share of the rate",
+     "open loop: operations finished per second over "
+     "the rate asked for",
+     METRIC_VALUE, 0, 0, false},
     {"worker_busy", "1", "busiest client thread",
      "largest share of a CPU that one client thread took", METRIC_VALUE, 0, 0, false},
     {"null_ceiling", "1/s", "null-engine ceiling",
      "operations/s that the client's threads reach on the null engine, without any kernel: what "
-     "sonde itself could issue", METRIC_VALUE, 0, 0, false},
+     "sonde itself could issue",
+     METRIC_VALUE, 0, 0, false},
     {"kernel_calls_per_second", "1/s", "kernel calls/s",
-     "system calls of the observed processes, per second of the observed parts", METRIC_VALUE, 0,
-     0, true},
+     "system calls of the observed processes, per second of the observed parts", METRIC_VALUE, 0, 0,
+     true},
 };
 enum { EXTRA_BEHIND, EXTRA_UNFINISHED, EXTRA_REACHED, EXTRA_BUSY, EXTRA_CEILING, EXTRA_KERNEL };
 
@@ -107,8 +110,8 @@ static int fill_intervals(struct conductor *conductor)
             struct record_value *row =
                 metric->per_interval ? record_interval_add_value(interval, metric) : NULL;
             if (row) {
-                row->available = metric_compute(metric, point->counters, point->duration_ns,
-                                                &row->value);
+                row->available =
+                    metric_compute(metric, point->counters, point->duration_ns, &row->value);
             }
         }
         uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
@@ -155,7 +158,8 @@ static int fill_calls(struct record_calls *calls, const struct call_table *table
         if (count->calls == 0) {
             continue;
         }
-        struct record_syscall *row = record_add_syscall(calls, engine_call_name((enum engine_call)i));
+        struct record_syscall *row =
+            record_add_syscall(calls, engine_call_name((enum engine_call)i));
         if (!row) {
             return -1;
         }
@@ -166,8 +170,7 @@ static int fill_calls(struct record_calls *calls, const struct call_table *table
         if (again) {
             again->count = count->again;
         }
-        struct record_error_count *other =
-            count->errors ? record_syscall_add_error(row, 0) : NULL;
+        struct record_error_count *other = count->errors ? record_syscall_add_error(row, 0) : NULL;
         if (other) {
             other->count = count->errors;
             snprintf(other->name, sizeof other->name, "other");
@@ -190,8 +193,8 @@ static uint64_t operations_of(const struct conductor *conductor, const struct ta
 }
 
 /* One of sonde's own ends: CPU time and calls as its workers counted them. */
-static int fill_end(struct record_run *run, const char *role, pid_t pid,
-                    const struct tally *tally, uint64_t operations)
+static int fill_end(struct record_run *run, const char *role, pid_t pid, const struct tally *tally,
+                    uint64_t operations)
 {
     struct process_sample sample = {.name = "sonde"};
     struct err ignored;
@@ -233,8 +236,7 @@ static int fill_watched(struct conductor *conductor, const struct probe_target *
 {
     struct record_process *process = find_process(conductor->run, target->pid);
     if (!process) {
-        process = record_add_process(conductor->run, target->role, target->pid,
-                                     watched->sum.name);
+        process = record_add_process(conductor->run, target->role, target->pid, watched->sum.name);
     }
     if (!process) {
         return -1;
@@ -252,8 +254,7 @@ static int fill_watched(struct conductor *conductor, const struct probe_target *
     size_t count = 0;
     struct err ignored;
     uint64_t wall_ns = conductor->window_end_ns - conductor->window_start_ns;
-    if (watched->threads && wall_ns &&
-        process_threads(target->pid, &now, &count, &ignored) == 0) {
+    if (watched->threads && wall_ns && process_threads(target->pid, &now, &count, &ignored) == 0) {
         process->busiest_thread =
             process_busiest(watched->threads, watched->thread_count, now, count, wall_ns);
     }
@@ -311,8 +312,7 @@ static void fill_effect(struct conductor *conductor)
         return;
     }
     effect->available = true;
-    effect->ratio =
-        summary_paired_ratio(watch->plain_rates, watch->seen_rates, watch->block_count);
+    effect->ratio = summary_paired_ratio(watch->plain_rates, watch->seen_rates, watch->block_count);
 }
 
 static const char *nagle_text(const struct conductor *conductor)

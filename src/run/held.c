@@ -28,6 +28,7 @@ static void child(char **argv, const sigset_t *mask, int go, int trouble)
         _exit(127); /* the parent is gone or gave up */
     }
     sigprocmask(SIG_SETMASK, mask, NULL);
+    signal(SIGPIPE, SIG_DFL); /* ignored by sonde: that would go through the execve */
     execvp(argv[0], argv);
     int number = errno;
     ssize_t put = write(trouble, &number, sizeof number);

@@ -88,18 +88,6 @@ uint64_t observe_calls(const struct record_process *process)
     return calls;
 }
 
-const struct record_process *observe_same(const struct record_run *run,
-                                          const struct record_process *process)
-{
-    const struct record_process *found = NULL;
-    for (size_t i = 0; run != NULL && i < run->process_count; i++) {
-        if (run->processes[i].pid == process->pid) {
-            found = &run->processes[i];
-        }
-    }
-    return found;
-}
-
 static int no_memory(struct err *error)
 {
     return err_set(error, ERR_LIMIT, "observe", "no memory");
@@ -113,6 +101,7 @@ static int take_signals(struct observation *self, struct err *error)
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGINT);
     sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGHUP);
     int number = pthread_sigmask(SIG_BLOCK, &wanted, &self->mask);
     if (number != 0) {
         return err_system(error, number, "observe", "cannot take signals");
@@ -492,7 +481,9 @@ static int fill_run(struct observation *self, struct record_run *run, uint64_t e
     if (self->end->signal != 0 && (self->plan->duration_ns != 0 || self->plan->command != NULL)) {
         run->complete = false;
         err_set(&run->failure, ERR_INTERRUPTED, "observe", "ended by %s",
-                self->end->signal == SIGINT ? "SIGINT" : "SIGTERM");
+                self->end->signal == SIGINT   ? "SIGINT"
+                : self->end->signal == SIGHUP ? "SIGHUP"
+                                              : "SIGTERM");
     }
     return 0;
 }

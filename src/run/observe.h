@@ -36,15 +36,13 @@ struct observe_end {
     bool command_killed; /* it did not heed a signal */
 };
 
-/* Fills *run. SIGINT, SIGTERM and SIGCHLD are blocked meanwhile and taken as "end and report".
+/* Fills *run. SIGINT, SIGTERM and SIGHUP are blocked meanwhile and taken as "end and report".
  * Returns -1 with *error where observing is impossible, a target does not exist or the command
  * cannot be run; else 0. The command never outlives it. */
 int observe_run(const struct observe_plan *plan, struct record_run *run, struct observe_end *end,
                 struct err *error);
 
-/* Calls of a process in *now less those in *before (NULL: 0), and of one of its calls. */
+/* Calls of a process, all together; NULL: 0. */
 uint64_t observe_calls(const struct record_process *process);
-const struct record_process *observe_same(const struct record_run *run,
-                                          const struct record_process *process);
 
 #endif

@@ -80,8 +80,7 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     uint64_t lost = options->connections > open_at_end ? options->connections - open_at_end : 0;
     if (lost && !null) {
         char what[96];
-        snprintf(what, sizeof what, "%lu of %lu connections were lost", lost,
-                 options->connections);
+        snprintf(what, sizeof what, "%lu of %lu connections were lost", lost, options->connections);
         first_error(conductor, error, what);
     } else if (conductor->interrupted) {
         err_set(error, ERR_INTERRUPTED, "run", "interrupted: the window ended early");

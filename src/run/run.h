@@ -13,9 +13,9 @@ struct run_progress {
     uint64_t window_ns;        /* measured, unobserved time in it */
     const struct bank *bank;   /* of the client's workers in that time */
     const struct workload *workload;
-    bool observed;             /* kernel_calls_per_second is known */
+    bool observed; /* kernel_calls_per_second is known */
     double kernel_calls_per_second;
-    const char *kernel_role;   /* of whom */
+    const char *kernel_role; /* of whom */
 };
 
 struct run_plan {
@@ -27,7 +27,7 @@ struct run_plan {
     const struct address *target;
     const char *label;
     const char *note; /* the workload's settings, for people; may be NULL */
-    int stop_fd; /* readable (a signalfd) when the user wants to end; -1: none */
+    int stop_fd;      /* readable (a signalfd) when the user wants to end; -1: none */
     void (*progress)(void *owner, const struct run_progress *progress);
     void *owner;
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */

@@ -35,8 +35,18 @@ struct member {
 struct server {
     const struct server_config *config;
     struct member *members; /* one a slot */
-    _Atomic uint32_t live;  /* threads that have not left */
+    pthread_mutex_t lock;
+    pthread_cond_t left; /* a thread has left */
+    uint32_t live;       /* threads that have not */
 };
+
+static void count_thread(struct server *server, int change)
+{
+    pthread_mutex_lock(&server->lock);
+    server->live += (uint32_t)change;
+    pthread_cond_signal(&server->left);
+    pthread_mutex_unlock(&server->lock);
+}
 
 static void *member_run(void *argument)
 {
@@ -46,7 +56,11 @@ static void *member_run(void *argument)
     if (slot->failure.code == ERR_NONE) {
         atomic_store(&slot->state, SLOT_FREE);
     }
-    atomic_fetch_sub(&member->server->live, 1);
+    bool failed = slot->failure.code != ERR_NONE;
+    if (failed) { /* one part of a server that does not work is no server: all leave */
+        atomic_store(&member->server->config->control->phase, RUN_STOP);
+    }
+    count_thread(member->server, -1);
     return NULL;
 }
 
@@ -57,11 +71,11 @@ static int start_member(struct server *server, struct member *member)
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    atomic_fetch_add(&server->live, 1);
+    count_thread(server, 1);
     int failed = pthread_create(&thread, &attributes, member_run, member);
     pthread_attr_destroy(&attributes);
     if (failed) {
-        atomic_fetch_sub(&server->live, 1);
+        count_thread(server, -1);
     }
     return failed;
 }
@@ -205,7 +219,8 @@ static int collect_failure(const struct server_config *config, struct err *error
 
 int server_run(const struct server_config *config, struct err *error)
 {
-    struct server server = {.config = config};
+    struct server server = {
+        .config = config, .lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER};
     server.members = calloc(config->slot_count, sizeof *server.members);
     struct net_end *ends = calloc(config->end_count + 1, sizeof *ends);
     int result = -1;
@@ -219,16 +234,14 @@ int server_run(const struct server_config *config, struct err *error)
     if (result < 0) {
         atomic_store(&config->control->phase, RUN_STOP);
     }
-    struct timespec pause = clock_timespec(2 * NS_PER_MS);
-    while (atomic_load(&server.live)) {
-        /* Threads without connections leave only at the end: a slow look costs nothing. */
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-        pause = clock_timespec(atomic_load(&config->control->phase) == RUN_STOP ? NS_PER_MS
-                                                                               : 20 * NS_PER_MS);
-        if (result == 0 && collect_failure(config, error) < 0) {
-            result = -1;
-            atomic_store(&config->control->phase, RUN_STOP);
-        }
+    /* Asleep until all have left: this thread's own calls must not show among the server's. */
+    pthread_mutex_lock(&server.lock);
+    while (server.live) {
+        pthread_cond_wait(&server.left, &server.lock);
+    }
+    pthread_mutex_unlock(&server.lock);
+    if (result == 0) {
+        result = collect_failure(config, error);
     }
     free(server.members);
     free(ends);
@@ -293,8 +306,8 @@ int server_stop(pid_t pid, struct run_control *control, struct err *error)
     }
 }
 
-int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads,
-                  int backlog, int **listeners, struct err *error)
+int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
+                  int **listeners, struct err *error)
 {
     int *files = calloc((size_t)address_count * threads + 1, sizeof *files);
     uint32_t opened = 0;

@@ -11,17 +11,17 @@ struct server_config {
     const struct engine_ops *engine;
     const struct role *role;
     const void *options;
-    struct run_control *control;  /* shared */
-    struct worker_slot *slots;    /* shared, zeroed: see server_slots */
+    struct run_control *control; /* shared */
+    struct worker_slot *slots;   /* shared, zeroed: see server_slots */
     uint32_t slot_count;
     uint32_t threads;
-    const int *listeners;         /* `threads` of them for each address, address by address */
+    const int *listeners; /* `threads` of them for each address, address by address */
     uint32_t listener_count;
-    const struct net_end *ends;   /* connected pairs */
+    const struct net_end *ends; /* connected pairs */
     uint32_t end_count;
     const struct net_end *foreign; /* the other ends: a child closes them */
     uint32_t foreign_count;
-    uint32_t connections_max;     /* in all */
+    uint32_t connections_max; /* in all */
     struct net_tuning tuning;
     uint32_t receive_bytes, receive_mode;
     int cpu; /* -1: not pinned */
@@ -31,8 +31,8 @@ struct server_config {
 uint32_t server_slots(const struct engine_ops *engine, uint32_t threads, uint32_t listeners,
                       uint32_t connections_max);
 
-/* Serves until control->phase is RUN_STOP (RUN_DRAIN first finishes what is being answered). Blocks.
- * 0, or -1 with *error where a worker could not start or failed. Takes the files over. */
+/* Serves until control->phase is RUN_STOP (RUN_DRAIN first finishes what is being answered).
+ * Blocks. 0, or -1 with *error where a worker could not start or failed. Takes the files over. */
 int server_run(const struct server_config *config, struct err *error);
 
 /* Runs it in a child process. Returns its pid, or -1 with *error. The child ends with its parent;
@@ -45,7 +45,7 @@ int server_stop(pid_t pid, struct run_control *control, struct err *error);
 
 /* One listening socket a thread for each address (SO_REUSEPORT, or the same socket again where the
  * transport has no such thing). *listeners is malloc'ed; addresses are updated (port 0). */
-int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads,
-                  int backlog, int **listeners, struct err *error);
+int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
+                  int **listeners, struct err *error);
 
 #endif

@@ -35,8 +35,9 @@ static int check_limits(struct conductor *conductor, struct err *error)
     const struct run_plan *plan = conductor->plan;
     const struct run_options *options = plan->options;
     const struct transport_ops *transport = conductor->address.transport;
-    uint32_t files_each = transport == &transport_pipe ? 4 : transport->caps & TRANSPORT_PAIRS ? 2
-                                                                                              : 1;
+    uint32_t files_each = transport == &transport_pipe        ? 4
+                          : transport->caps & TRANSPORT_PAIRS ? 2
+                                                              : 1;
     struct limits_warnings warnings = {.count = 0};
     bool kernel = !(plan->engine->flags & ENGINE_NO_KERNEL);
     struct limits_need need = {
@@ -44,8 +45,8 @@ static int check_limits(struct conductor *conductor, struct err *error)
         .connections = options->connections,
         .sources = conductor->source_count,
         .ports = kernel && transport->caps & TRANSPORT_PORTS,
-        .threads = conductor->worker_count +
-                   (conductor->own_server ? conductor->server_slot_count : 0),
+        .threads =
+            conductor->worker_count + (conductor->own_server ? conductor->server_slot_count : 0),
         .backlog = kernel && transport->caps & TRANSPORT_CONNECTS ? options->connections : 0,
     };
     /* Rings are touched only as far as calls are in flight: what the marks allow is the most. */
@@ -144,9 +145,8 @@ static int make_dials(struct conductor *conductor, struct err *error)
             conductor->client_ends[i] = (struct net_end){-1, -1}; /* the worker's now */
         } else if (kernel) {
             dial->address = &conductor->address;
-            dial->source = conductor->source_count
-                               ? &conductor->sources[i % conductor->source_count]
-                               : NULL;
+            dial->source =
+                conductor->source_count ? &conductor->sources[i % conductor->source_count] : NULL;
         }
     }
     return 0;
@@ -270,9 +270,9 @@ int setup_run(struct conductor *conductor, struct err *error)
     const struct run_plan *plan = conductor->plan;
     const struct run_options *options = plan->options;
     uint32_t connections = (uint32_t)options->connections;
-    conductor->worker_count =
-        thread_each(plan->engine) || options->threads > connections ? connections
-                                                                    : (uint32_t)options->threads;
+    conductor->worker_count = thread_each(plan->engine) || options->threads > connections
+                                  ? connections
+                                  : (uint32_t)options->threads;
     if (find_target(conductor, error) < 0 || machine_pick_cpus(&conductor->cpus, error) < 0) {
         return -1;
     }
@@ -291,9 +291,8 @@ int setup_run(struct conductor *conductor, struct err *error)
     }
     conductor->shared = shared_memory(sizeof *conductor->shared, error);
     conductor->slots =
-        conductor->shared
-            ? shared_memory(conductor->worker_count * sizeof *conductor->slots, error)
-            : NULL;
+        conductor->shared ? shared_memory(conductor->worker_count * sizeof *conductor->slots, error)
+                          : NULL;
     if (!conductor->slots || (conductor->own_server && start_server(conductor, error) < 0) ||
         watch_open(conductor, error) < 0 || make_dials(conductor, error) < 0 ||
         start_client(conductor, error) < 0) {

@@ -6,6 +6,8 @@
 
 /* A thread that took at least this share of a CPU had no time left to speak of. */
 #define SATURATED 0.93
+/* Waiting for a CPU for this share of the time is said. */
+#define COMPETITION 0.05
 
 static double busiest_of(const struct record_run *run, const char *role, bool *known)
 {
@@ -18,6 +20,24 @@ static double busiest_of(const struct record_run *run, const char *role, bool *k
     }
     *known = busiest >= 0;
     return busiest;
+}
+
+/* Time that the client's threads were ready to run while other programs had the CPU: part of the
+ * evidence, since it looks like waiting for the server. */
+static void add_competition(const struct conductor *conductor, char *text, size_t size)
+{
+    const struct tally *client = &conductor->client.plain;
+    uint64_t window_ns = 0;
+    for (uint32_t i = 0; i < client->slot_count; i++) {
+        window_ns += client->worker_window_ns[i];
+    }
+    double share = window_ns ? (double)client->bank->runnable_ns / (double)window_ns : 0;
+    size_t used = strlen(text);
+    if (share >= COMPETITION && used < size) {
+        snprintf(text + used, size - used,
+                 "; the client's threads waited %.0f%% of the time for a CPU that others used",
+                 share * 100);
+    }
 }
 
 void fill_verdict(struct conductor *conductor)
@@ -54,9 +74,13 @@ void fill_verdict(struct conductor *conductor)
     } else if (server_known) {
         snprintf(text, size,
                  "waiting: neither end is out of CPU (client %.0f%%, server %.0f%%): wake-ups, "
-                 "timers or too few calls in flight", client * 100, server * 100);
+                 "timers or too few calls in flight",
+                 client * 100, server * 100);
     } else {
-        snprintf(text, size, "not the client's CPU (worker %u at %.0f%%); the server is not "
-                             "observed", worker, client * 100);
+        snprintf(text, size,
+                 "not the client's CPU (worker %u at %.0f%%); the server is not "
+                 "observed",
+                 worker, client * 100);
     }
+    add_competition(conductor, text, size);
 }

@@ -85,9 +85,8 @@ int watch_open(struct conductor *conductor, struct err *error)
     if (probe_syscalls.why_not(reason, sizeof reason, fix, sizeof fix) < 0) {
         return without(conductor, reason, fix, error);
     }
-    struct probe_config config = {.targets = watch->targets,
-                                  .target_count = watch->target_count,
-                                  .follow = options->follow};
+    struct probe_config config = {
+        .targets = watch->targets, .target_count = watch->target_count, .follow = options->follow};
     struct err failure = {0};
     if (probe_syscalls.open(&watch->probe, &config, &failure) < 0) {
         watch->probe = NULL;
@@ -99,8 +98,8 @@ int watch_open(struct conductor *conductor, struct err *error)
         used += (size_t)snprintf(watch->state + used, sizeof watch->state - used, "%s%s",
                                  i ? ", " : "", options->observe.items[i]);
         if (target->pid && strcmp(target->role, "observed") != 0 && used < sizeof watch->state) {
-            used += (size_t)snprintf(watch->state + used, sizeof watch->state - used,
-                                     " (pid %d)", target->pid);
+            used += (size_t)snprintf(watch->state + used, sizeof watch->state - used, " (pid %d)",
+                                     target->pid);
         }
     }
     if (used < sizeof watch->state) {

@@ -84,9 +84,8 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
             .bank = conductor->interval.bank,
             .workload = plan->workload,
             .observed = conductor->interval_kernel_ns > 0,
-            .kernel_role = conductor->watch.target_count == 1
-                               ? conductor->watch.targets[0].role
-                               : "observed",
+            .kernel_role =
+                conductor->watch.target_count == 1 ? conductor->watch.targets[0].role : "observed",
         };
         if (progress.observed) {
             progress.kernel_calls_per_second = (double)conductor->interval_kernel_calls * 1e9 /

@@ -2,10 +2,12 @@
 #include "run/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "run/worker_state.h"
@@ -22,6 +24,23 @@ static uint64_t timeval_ns(struct timeval time)
     return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_usec * NS_PER_US;
 }
 
+/* How long the calling thread was ready to run while another ran: the second field of schedstat
+ * (Documentation/scheduler/sched-stats.rst); 0 where the kernel does not say. */
+static uint64_t runnable_now_ns(void)
+{
+    char text[96];
+    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[length > 0 ? length : 0] = '\0';
+    char *second;
+    strtoull(text, &second, 10);
+    return strtoull(second, NULL, 10);
+}
+
 static struct worker_usage usage_now(void)
 {
     struct rusage usage;
@@ -31,6 +50,7 @@ static struct worker_usage usage_now(void)
         .cpu_system_ns = timeval_ns(usage.ru_stime),
         .switches_voluntary = (uint64_t)usage.ru_nvcsw,
         .switches_involuntary = (uint64_t)usage.ru_nivcsw,
+        .runnable_ns = runnable_now_ns(),
     };
 }
 
@@ -42,6 +62,7 @@ static void account(struct worker *worker, struct bank *bank, uint64_t now_ns)
     bank->end_ns = now_ns;
     bank->cpu_user_ns += now.cpu_user_ns - last->cpu_user_ns;
     bank->cpu_system_ns += now.cpu_system_ns - last->cpu_system_ns;
+    bank->runnable_ns += now.runnable_ns - last->runnable_ns;
     bank->switches_voluntary += now.switches_voluntary - last->switches_voluntary;
     bank->switches_involuntary += now.switches_involuntary - last->switches_involuntary;
     worker->usage = now;
@@ -96,8 +117,8 @@ static void go(struct worker *worker, uint64_t now_ns)
             continue;
         }
         connection->flagged |= CONNECTION_STARTED;
-        struct op op = {.kind = OP_START, .channel = &connection->channel,
-                        .now_ns = clock_now_ns()};
+        struct op op = {
+            .kind = OP_START, .channel = &connection->channel, .now_ns = clock_now_ns()};
         worker_feed(worker, connection, &op);
     }
 }
@@ -276,8 +297,7 @@ static void check_finished(struct worker *worker)
     }
     uint64_t left = outstanding(worker);
     atomic_store_explicit(&slot->outstanding, left, memory_order_relaxed);
-    if (left == 0 &&
-        atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
+    if (left == 0 && atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
         atomic_store_explicit(&slot->finished_ns, clock_now_ns(), memory_order_relaxed);
         set_state(worker, SLOT_FINISHED);
     }
@@ -311,8 +331,8 @@ static bool round_trip(struct worker *worker)
     if (worker->flush) {
         run_flush(worker);
     }
-    if (worker->engine->ops->reap(worker->engine, wait_until_ns(worker, now_ns),
-                                  &worker->failure) < 0) {
+    if (worker->engine->ops->reap(worker->engine, wait_until_ns(worker, now_ns), &worker->failure) <
+        0) {
         return false;
     }
     if (worker->busy_count) {
@@ -357,8 +377,8 @@ static int open_worker(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
     struct bank *bank =
-        &config->slot->banks[atomic_load_explicit(&config->slot->cut_done,
-                                                  memory_order_relaxed) & 1];
+        &config->slot
+             ->banks[atomic_load_explicit(&config->slot->cut_done, memory_order_relaxed) & 1];
     if (config->cpu >= 0) {
         cpu_set_t set;
         CPU_ZERO(&set);
@@ -369,14 +389,15 @@ static int open_worker(struct worker *worker)
         }
     }
     uint32_t expected = config->dial_count + config->end_count + config->listener_count;
-    worker->context.shared =
-        config->role->open_worker(config->options, expected, &worker->failure);
+    worker->context.shared = config->role->open_worker(config->options, expected, &worker->failure);
     if (!worker->context.shared) {
         return -1;
     }
-    struct engine_config engine = {.owner = worker, .deliver = worker_deliver,
+    struct engine_config engine = {.owner = worker,
+                                   .deliver = worker_deliver,
                                    .receive_bytes = config->receive_bytes,
-                                   .channels = expected, .receive_mode = config->receive_mode};
+                                   .channels = expected,
+                                   .receive_mode = config->receive_mode};
     if (config->engine->init(&worker->engine, &engine, &bank->calls, &worker->failure) < 0) {
         worker->engine = NULL;
         return -1;

@@ -30,8 +30,8 @@ enum slot_state {
     SLOT_FREE,     /* no thread */
     SLOT_STARTING, /* its thread opens connections */
     SLOT_READY,
-    SLOT_FINISHED, /* nothing left to do (count reached and answered, or no connection left) */
-    SLOT_ENDED,    /* its thread has left; banks[cut_done & 1] holds the rest */
+    SLOT_FINISHED,  /* nothing left to do (count reached and answered, or no connection left) */
+    SLOT_ENDED,     /* its thread has left; banks[cut_done & 1] holds the rest */
     SLOT_COLLECTED, /* the conductor reads a free slot */
 };
 
@@ -41,18 +41,18 @@ enum slot_state {
 struct worker_slot {
     _Alignas(64) _Atomic uint32_t cut_wanted;
     _Alignas(64) _Atomic uint32_t cut_done;
-    _Atomic uint32_t state;        /* enum slot_state */
-    _Atomic uint32_t open;         /* connections open now */
-    _Atomic uint64_t outstanding;  /* after the drain: operations never answered */
-    _Atomic uint64_t finished_ns;  /* when SLOT_FINISHED was reached */
-    _Atomic uint64_t behind;       /* open loop: arrivals due and not issued at the drain */
-    struct err failure;            /* valid once state is SLOT_FINISHED or SLOT_ENDED */
+    _Atomic uint32_t state;       /* enum slot_state */
+    _Atomic uint32_t open;        /* connections open now */
+    _Atomic uint64_t outstanding; /* after the drain: operations never answered */
+    _Atomic uint64_t finished_ns; /* when SLOT_FINISHED was reached */
+    _Atomic uint64_t behind;      /* open loop: arrivals due and not issued at the drain */
+    struct err failure;           /* valid once state is SLOT_FINISHED or SLOT_ENDED */
     struct bank banks[2];
 };
 
 /* Where a client's connection comes from: an address to connect to, or a ready end. */
 struct dial {
-    const struct address *address; /* NULL: `end` is connected already */
+    const struct address *address;         /* NULL: `end` is connected already */
     const struct sockaddr_storage *source; /* bind here first; NULL: no */
     struct net_end end;
 };

@@ -64,8 +64,7 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
     if (connection) {
         connection->channel.fd = end.read_fd;
         connection->channel.write_fd = end.write_fd;
-        connection->channel.kind =
-            end.read_fd == end.write_fd ? CHANNEL_SOCKET : CHANNEL_PIPE;
+        connection->channel.kind = end.read_fd == end.write_fd ? CHANNEL_SOCKET : CHANNEL_PIPE;
         *failed = worker->engine->ops->add(worker->engine, &connection->channel);
     }
     if (*failed == 0) {
@@ -75,8 +74,8 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
             return connection;
         }
         worker->role->close(&worker->context, connection);
-        worker->engine->ops->submit(worker->engine, &(struct op){.kind = OP_CLOSE,
-                                                                 .channel = &connection->channel});
+        worker->engine->ops->submit(
+            worker->engine, &(struct op){.kind = OP_CLOSE, .channel = &connection->channel});
     } else {
         net_end_close(end);
     }

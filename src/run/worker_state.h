@@ -5,11 +5,17 @@
 #include "base/timers.h"
 #include "run/worker.h"
 
-enum { CONNECTION_IN_FLUSH = 1, CONNECTION_IN_RESUME = 2, CONNECTION_DEAD = 4,
-       CONNECTION_STARTED = 8, CONNECTION_LISTENER = 16 };
+enum {
+    CONNECTION_IN_FLUSH = 1,
+    CONNECTION_IN_RESUME = 2,
+    CONNECTION_DEAD = 4,
+    CONNECTION_STARTED = 8,
+    CONNECTION_LISTENER = 16
+};
 
-/* What the worker's thread has used since it began (RUSAGE_THREAD). */
+/* What the worker's thread has used since it began (RUSAGE_THREAD, schedstat). */
 struct worker_usage {
+    uint64_t runnable_ns;
     uint64_t cpu_user_ns, cpu_system_ns, switches_voluntary, switches_involuntary;
 };
 
@@ -18,21 +24,21 @@ struct worker {
     const struct role *role;
     struct engine *engine;
     struct role_context context;
-    struct connection *first;         /* open connections */
+    struct connection *first;          /* open connections */
     struct connection *flush, *resume; /* lists of those that asked */
-    struct connection *dead;          /* closed: freed at the end of the round */
-    struct connection *spare;         /* for reuse */
-    struct connection *turn;          /* open loop: whose turn it is */
-    struct connection *listeners;     /* one a listener, never stepped */
-    struct op *busy;                  /* operations that the engine had no room for */
+    struct connection *dead;           /* closed: freed at the end of the round */
+    struct connection *spare;          /* for reuse */
+    struct connection *turn;           /* open loop: whose turn it is */
+    struct connection *listeners;      /* one a listener, never stepped */
+    struct op *busy;                   /* operations that the engine had no room for */
     size_t busy_count, busy_capacity;
     struct timers timers;
     struct arrival arrival;
-    bool started, blocked, given;     /* given: served connections were handed to it */
+    bool started, blocked, given; /* given: served connections were handed to it */
     uint32_t phase;
     uint32_t connecting, open;
     struct worker_usage usage; /* at the last cut */
-    int reserve_fd; /* given up to refuse a connection when files run out */
+    int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
 };
 

@@ -68,6 +68,7 @@ void bank_add(struct bank *to, const struct bank *from)
     }
     to->cpu_user_ns += from->cpu_user_ns;
     to->cpu_system_ns += from->cpu_system_ns;
+    to->runnable_ns += from->runnable_ns;
     to->switches_voluntary += from->switches_voluntary;
     to->switches_involuntary += from->switches_involuntary;
     for (size_t i = 0; i < BANK_COUNTERS; i++) {

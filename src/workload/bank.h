@@ -32,15 +32,16 @@ enum bank_phase {
 };
 
 struct bank_error {
-    uint32_t phase;  /* enum bank_phase */
-    int32_t number;  /* errno; 0: `name` says it */
+    uint32_t phase; /* enum bank_phase */
+    int32_t number; /* errno; 0: `name` says it */
     uint64_t count;
-    char name[48];   /* a protocol error's own name */
+    char name[48]; /* a protocol error's own name */
 };
 
 struct bank {
     uint64_t start_ns, end_ns;
     uint64_t cpu_user_ns, cpu_system_ns; /* of the worker's thread (RUSAGE_THREAD) */
+    uint64_t runnable_ns;                /* it was ready to run, but another ran (schedstat) */
     uint64_t switches_voluntary, switches_involuntary;
     uint64_t counters[BANK_COUNTERS];
     struct call_table calls;

@@ -23,8 +23,8 @@ static int parse_write(const char *text, void *member, struct err *error)
         *write = (struct call_write){.strategy = WRITE_QUEUE, .parameter = value};
         return 0;
     }
-    if (strncmp(text, "batch=", 6) == 0 && units_parse_count(text + 6, &value) == 0 &&
-        value > 0 && value <= UINT32_MAX) {
+    if (strncmp(text, "batch=", 6) == 0 && units_parse_count(text + 6, &value) == 0 && value > 0 &&
+        value <= UINT32_MAX) {
         *write = (struct call_write){.strategy = WRITE_BATCH, .parameter = value};
         return 0;
     }
@@ -58,9 +58,8 @@ static const struct opt option_rows[] = {
     OPT_SIZE(struct call_options, size_bytes, .name = "size", .letter = 'm', .initial = "1",
              .least = 1, .most = 1 << 30, .argument = "SIZE",
              .help = "bytes of a call and of its answer"),
-    OPT_CUSTOM(struct call_options, write, struct call_write, .name = "write",
-               .initial = "gather", .argument = "HOW", .parse = parse_write,
-               .print = print_write,
+    OPT_CUSTOM(struct call_options, write, struct call_write, .name = "write", .initial = "gather",
+               .argument = "HOW", .parse = parse_write, .print = print_write,
                .help = "gather (written when the loop is next about to wait), each (one send a "
                        "call, then the loop), queue=TIME (flushed by a timer), batch=N (N calls, "
                        "or an idle loop)"),
@@ -99,8 +98,8 @@ static const struct metric metrics[] = {
      METRIC_RATIO, CALL_COUNT_RECEIVED_BYTES, CALL_COUNT_RECEIVES, true},
     {"bytes_per_second", "bytes/s", "bytes/s", "payload bytes, both directions, per second",
      METRIC_PER_SECOND, CALL_COUNT_BYTES, 0, false},
-    {"in_flight", "1", "in flight", "calls in flight on a connection, mean over time",
-     METRIC_RATIO, CALL_COUNT_IN_FLIGHT_NS, CALL_COUNT_TIME_NS, true},
+    {"in_flight", "1", "in flight", "calls in flight on a connection, mean over time", METRIC_RATIO,
+     CALL_COUNT_IN_FLIGHT_NS, CALL_COUNT_TIME_NS, true},
     {"throttled", "1", "throttled", "times that a connection reached its high-water mark",
      METRIC_COUNT, CALL_COUNT_THROTTLED, 0, false},
     {"resumed", "1", "resumed", "times that it fell below its low-water mark and went on",

@@ -28,12 +28,12 @@ struct call_connection {
     uint64_t *issued_ns;     /* ring of mask+1: when each call in flight was issued or intended */
     struct call_send *sends; /* ring of mask+1: sends not yet answered in full */
     uint64_t mask;
-    uint64_t issued, completed;        /* calls */
-    uint64_t sent_bytes;               /* taken by the kernel */
-    uint64_t sending_bytes;            /* in the send under way; 0: none */
+    uint64_t issued, completed; /* calls */
+    uint64_t sent_bytes;        /* taken by the kernel */
+    uint64_t sending_bytes;     /* in the send under way; 0: none */
     uint64_t received_bytes;
-    uint64_t send_first, send_end;     /* positions in the ring of sends */
-    uint64_t looked_ns;                /* up to when the in-flight integral reaches */
+    uint64_t send_first, send_end; /* positions in the ring of sends */
+    uint64_t looked_ns;            /* up to when the in-flight integral reaches */
     bool throttled;
     bool failed;
     bool flush_timer;
@@ -161,8 +161,7 @@ static uint64_t issue_calls(struct role_context *context, struct call_connection
 static uint64_t pending_bytes(const struct role_context *context,
                               const struct call_connection *call)
 {
-    return call->issued * options_of(context)->size_bytes - call->sent_bytes -
-           call->sending_bytes;
+    return call->issued * options_of(context)->size_bytes - call->sent_bytes - call->sending_bytes;
 }
 
 /* Submits a send of up to `most` pending bytes. now_ns: when they leave. */
@@ -195,8 +194,8 @@ static void start_send(struct role_context *context, struct call_connection *cal
 }
 
 /* Writes what the strategy says is to be written now. `flushing`: the loop is about to wait. */
-static void write_calls(struct role_context *context, struct call_connection *call,
-                        uint64_t now_ns, bool flushing)
+static void write_calls(struct role_context *context, struct call_connection *call, uint64_t now_ns,
+                        bool flushing)
 {
     const struct call_options *options = options_of(context);
     uint64_t pending = pending_bytes(context, call);
@@ -374,8 +373,7 @@ static void received(struct role_context *context, struct call_connection *call,
 }
 
 /* Open loop: one call is due, meant to start at op->now_ns. */
-static void arrived(struct role_context *context, struct call_connection *call,
-                    const struct op *op)
+static void arrived(struct role_context *context, struct call_connection *call, const struct op *op)
 {
     uint64_t now_ns = clock_now_ns();
     uint64_t before = in_flight(call);

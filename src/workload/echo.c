@@ -79,7 +79,7 @@ static struct block *take_block(struct echo_pool *pool, uint32_t length)
 {
     uint32_t class = 0;
     while (class < CLASSES - 1 && length > bytes_of_class(pool, class)) {
-        class++;
+        class ++;
     }
     struct block *block = pool->spare[class];
     if (block) {
@@ -228,8 +228,7 @@ static void sent(struct role_context *context, struct echo_connection *echo, con
     }
 }
 
-static void idle_check(struct role_context *context, struct echo_connection *echo,
-                       uint64_t now_ns)
+static void idle_check(struct role_context *context, struct echo_connection *echo, uint64_t now_ns)
 {
     if (now_ns - echo->active_ns < options_of(context)->idle_timeout_ns) {
         set_idle_timer(context, echo->active_ns);
@@ -310,8 +309,8 @@ const struct role echo_server = {
 
 const struct metric echo_metrics[ECHO_METRICS] = {
     {"server_bytes_per_receive", "bytes", "server bytes/receive",
-     "bytes that one receive of the server returned, mean", METRIC_RATIO,
-     ECHO_COUNT_RECEIVED_BYTES, ECHO_COUNT_RECEIVES, false},
+     "bytes that one receive of the server returned, mean", METRIC_RATIO, ECHO_COUNT_RECEIVED_BYTES,
+     ECHO_COUNT_RECEIVES, false},
     {"server_bytes_per_send", "bytes", "server bytes/send",
      "bytes that one send of the server took, mean", METRIC_RATIO, ECHO_COUNT_SENT_BYTES,
      ECHO_COUNT_SENDS, false},
@@ -328,9 +327,8 @@ const struct metric echo_metrics[ECHO_METRICS] = {
 static const char *const answers[] = {"read", "byte", NULL};
 
 const struct opt echo_option_rows[ECHO_OPTIONS] = {
-    OPT_CHOICE(struct echo_options, answer, .name = "answer", .choices = answers,
-               .initial = "read", .argument = "HOW",
-               .help = "answer as much as was read at once, or one send a byte"),
+    OPT_CHOICE(struct echo_options, answer, .name = "answer", .choices = answers, .initial = "read",
+               .argument = "HOW", .help = "answer as much as was read at once, or one send a byte"),
     OPT_SIZE(struct echo_options, memory_bytes, .name = "answer-memory", .initial = "64m",
              .least = 65536, .argument = "SIZE",
              .help = "most that the unsent answers of one server thread may hold"),

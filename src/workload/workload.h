@@ -29,28 +29,28 @@ struct connection {
 struct step_out {
     struct op ops[OUT_OPS];
     uint32_t count;
-    bool flush;        /* step me with OP_FLUSH just before the loop waits */
-    bool resume;       /* step me with OP_RESUME after the loop has been entered once */
-    bool set_timer;    /* step me with OP_TIMER at timer_ns (replaces an earlier one; 0: none) */
+    bool flush;     /* step me with OP_FLUSH just before the loop waits */
+    bool resume;    /* step me with OP_RESUME after the loop has been entered once */
+    bool set_timer; /* step me with OP_TIMER at timer_ns (replaces an earlier one; 0: none) */
     uint64_t timer_ns;
 };
 
 /* What a role's functions see of their worker. */
 struct role_context {
-    struct bank *bank;     /* where to count now; may change between two steps */
-    const void *options;   /* the workload's options, resolved */
-    void *shared;          /* what `open_worker` returned: shared by the worker's connections */
-    bool open_loop;        /* operations come as OP_ARRIVAL */
-    bool draining;         /* nothing new may be issued */
-    bool sends_at_once;    /* the engine honours OP_TRY */
-    uint64_t quota;        /* operations that may still be issued; UINT64_MAX: no end */
+    struct bank *bank;      /* where to count now; may change between two steps */
+    const void *options;    /* the workload's options, resolved */
+    void *shared;           /* what `open_worker` returned: shared by the worker's connections */
+    bool open_loop;         /* operations come as OP_ARRIVAL */
+    bool draining;          /* nothing new may be issued */
+    bool sends_at_once;     /* the engine honours OP_TRY */
+    uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
     uint32_t receive_bytes; /* size of lent buffers */
     struct step_out out;
 };
 
 /* One end of a workload. */
 struct role {
-    size_t connection_bytes; /* of the struct that embeds struct connection */
+    size_t connection_bytes;                   /* of the struct that embeds struct connection */
     const struct histogram_metric *histograms; /* BANK_HISTOGRAMS at most */
     size_t histogram_count;
     uint32_t refused_counter; /* servers: counts connections refused because it is full */
@@ -61,8 +61,7 @@ struct role {
     /* Prepares a zeroed connection; 0 or -errno. */
     int (*open)(struct role_context *context, struct connection *connection);
     /* Handles one completed operation at op->now_ns; asks for the next in context->out. */
-    void (*step)(struct role_context *context, struct connection *connection,
-                 const struct op *op);
+    void (*step)(struct role_context *context, struct connection *connection, const struct op *op);
     /* Operations issued and not answered: the drain waits for 0. NULL: never any. */
     uint64_t (*outstanding)(const struct connection *connection);
     /* True where the connection can take an OP_ARRIVAL now. NULL for servers. */
@@ -80,8 +79,8 @@ struct workload {
     int (*check)(void *options, struct err *error);
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */
     size_t metric_count;
-    uint32_t operations; /* counter of finished operations: the divisor of "per operation" */
-    uint32_t bytes;      /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
+    uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
     const char *operation; /* "call" */
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;

@@ -377,6 +377,14 @@ class Refusals(unittest.TestCase):
         self.assertEqual(observe(["--", "sh", "-c", "exit 7"])[1].returncode, 7)
         self.assertEqual(observe(["--", "sh", "-c", "kill -9 $$"])[1].returncode, 128 + 9)
 
+    def test_command_starts_as_from_a_shell(self):
+        """Neither a blocked or ignored signal nor an open file of sonde's reaches it."""
+        script = "grep -E '^Sig(Blk|Ign):' /proc/self/status; ls /proc/self/fd"
+        plain, seen = (subprocess.run([*before, "sh", "-c", script], capture_output=True,
+                                      text=True, check=False, timeout=60).stdout
+                       for before in ([], [SONDE, "observe", "--output=/dev/null", "--"]))
+        self.assertEqual(seen, plain)
+
     def test_command_that_does_not_exist(self):
         self.refused(["--", "/nonexistent/program"], 1, "/nonexistent/program", "No such file")
 

@@ -333,24 +333,29 @@ static void reset(int fd)
 
 static void test_reset(void **state)
 {
-    for (int paused = 0; paused < 2; paused++) {
+    enum { READING, PAUSED, PAUSED_BY_DATA_BEFORE, KINDS };
+    for (int kind = READING; kind < KINDS; kind++) {
         struct world world;
         world_open(&world, state, 100);
         int peer;
         struct end *end = end_of_tcp(&world, &peer);
         start_receiving(end);
         settle(&world);
-        if (paused) {
+        if (kind == PAUSED) {
             pause_receiving(end);
+        } else if (kind == PAUSED_BY_DATA_BEFORE) {
+            end->pause_after_receive = true;
+            assert_int_equal(write(peer, "last", 4), 4);
         }
         reset(peer);
-        if (paused) {
+        if (kind != READING) {
             settle(&world);
             assert_false(end->ended);
             start_receiving(end);
         }
         REAP_WHILE_NOT(&world, end->ended);
         assert_int_equal(end->end_result, -ECONNRESET);
+        assert_int_equal(end->received_length, kind == PAUSED_BY_DATA_BEFORE ? 4 : 0);
         settle(&world);
         start_send(end, "x", 1, OP_QUIET);
         REAP_WHILE_NOT(&world, end->sent);

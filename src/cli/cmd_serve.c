@@ -29,10 +29,11 @@ struct serve_options {
     uint64_t threads, connections_max, receive_bytes;
     uint32_t uring_receive;
     bool nodelay;
+    const char *congestion;
     uint64_t duration_ns;
 };
 
-enum { SERVE_OPTIONS = 7 };
+enum { SERVE_OPTIONS = 8 };
 static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_CHOICE(struct serve_options, engine, .name = "engine", .letter = 'e',
                .choices = run_engine_names, .initial = "epoll", .argument = "NAME",
@@ -51,6 +52,8 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
                .help = "uring: receive with one lasting request or one for each"),
     OPT_BOOL(struct serve_options, nodelay, .name = "nodelay", .initial = "yes",
              .help = "TCP_NODELAY on accepted connections"),
+    OPT_TEXT(struct serve_options, congestion, .name = "congestion", .argument = "NAME",
+             .help = "TCP congestion control (default: the kernel's)"),
     OPT_DURATION(struct serve_options, duration_ns, .name = "duration", .letter = 'd',
                  .initial = "0", .argument = "TIME",
                  .help = "stop after so long (0: on SIGTERM or Ctrl-C)"),
@@ -163,6 +166,7 @@ static int prepare(struct serving *serving, struct err *error)
     const struct engine_ops *engine = engines[options->engine];
     uint32_t threads = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
     char reason[160] = "";
+    struct net_tuning tuning = {.nodelay = options->nodelay, .congestion = options->congestion};
     int *listeners = NULL;
     if (engine->flags & ENGINE_NO_KERNEL) {
         return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
@@ -172,8 +176,8 @@ static int prepare(struct serving *serving, struct err *error)
                        reason);
     }
     if (check_limits(serving, error) < 0 ||
-        server_listen(serving->addresses, serving->address_count, threads, 4096, &listeners,
-                      error) < 0) {
+        server_listen(serving->addresses, serving->address_count, threads, 4096, &tuning,
+                      &listeners, error) < 0) {
         return -1;
     }
     serving->listening = serving->address_count;
@@ -194,7 +198,7 @@ static int prepare(struct serving *serving, struct err *error)
         .listeners = listeners,
         .listener_count = serving->address_count * threads,
         .connections_max = (uint32_t)options->connections_max,
-        .tuning = {.nodelay = options->nodelay},
+        .tuning = tuning,
         .receive_bytes = (uint32_t)options->receive_bytes,
         .receive_mode = options->uring_receive,
         .cpu = -1,

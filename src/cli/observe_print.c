@@ -8,6 +8,7 @@
 #include "report/text.h"
 
 #define TOP_CALLS 3
+#define PROCESSES_MOST 24 /* shown one by one */
 
 static double per_second(uint64_t count, uint64_t window_ns)
 {
@@ -31,13 +32,33 @@ static uint64_t calls_before(const struct record_process *before, const char *na
     return 0;
 }
 
+static uint64_t difference(uint64_t now, uint64_t before)
+{
+    return now > before ? now - before : 0;
+}
+
+/* Totals of one probe come in one order, so the same process mostly has the same place. */
+static const struct record_process *same_process(const struct record_run *before,
+                                                 const struct record_process *now, size_t place)
+{
+    if (place < before->process_count && before->processes[place].pid == now->pid) {
+        return &before->processes[place];
+    }
+    for (size_t i = 0; i < before->process_count; i++) {
+        if (before->processes[i].pid == now->pid) {
+            return &before->processes[i];
+        }
+    }
+    return NULL;
+}
+
 /* The calls that were made most in the interval, most first. */
 static void find_top(const struct record_process *before, const struct record_process *now,
                      struct top *top)
 {
     for (size_t i = 0; i < now->kernel_calls.syscall_count; i++) {
         const struct record_syscall *call = &now->kernel_calls.syscalls[i];
-        struct top entry = {call->name, call->calls - calls_before(before, call->name)};
+        struct top entry = {call->name, difference(call->calls, calls_before(before, call->name))};
         for (size_t j = 0; j < TOP_CALLS; j++) {
             if (entry.calls > top[j].calls) {
                 struct top moved = top[j];
@@ -56,10 +77,8 @@ void observe_print_interval(FILE *out, const struct observe_interval *interval)
     bool any = false;
     for (size_t i = 0; i < interval->now->process_count; i++) {
         const struct record_process *now = &interval->now->processes[i];
-        /* Totals of one probe in one order: the same process has the same place. */
-        const struct record_process *before =
-            i < interval->before->process_count ? &interval->before->processes[i] : NULL;
-        uint64_t calls = observe_calls(now) - observe_calls(before);
+        const struct record_process *before = same_process(interval->before, now, i);
+        uint64_t calls = difference(observe_calls(now), observe_calls(before));
         struct top top[TOP_CALLS] = {0};
         char most[160] = "";
         if (calls == 0) {
@@ -179,6 +198,42 @@ static void print_process(struct text *text, const struct record_process *proces
     }
 }
 
+static int by_calls(const void *left, const void *right)
+{
+    const struct record_process *const *a = left, *const *b = right;
+    uint64_t x = observe_calls(*a), y = observe_calls(*b);
+    return x != y ? (x < y) - (x > y) : ((*a)->pid > (*b)->pid) - ((*a)->pid < (*b)->pid);
+}
+
+/* Those with the most calls, one by one; the others in one line. */
+static void print_processes(struct text *text, const struct record_run *run)
+{
+    char count[UNITS_TEXT_MAX];
+    const struct record_process **order = calloc(run->process_count + 1, sizeof(*order));
+    if (order == NULL) {
+        text->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < run->process_count; i++) {
+        order[i] = &run->processes[i];
+    }
+    qsort(order, run->process_count, sizeof(*order), by_calls);
+    uint64_t rest = 0;
+    for (size_t i = 0; i < run->process_count; i++) {
+        if (i < PROCESSES_MOST) {
+            print_process(text, order[i]);
+        } else {
+            rest += observe_calls(order[i]);
+        }
+    }
+    if (run->process_count > PROCESSES_MOST) {
+        fputc('\n', text->out);
+        text_paragraph(text, 0, 2, "and %zu more processes: %s calls (--json lists them)",
+                       run->process_count - PROCESSES_MOST, units_count(count, (double)rest));
+    }
+    free(order);
+}
+
 static double value_of(const struct record_run *run, const char *key)
 {
     const struct record_value *value = record_find_value(run, key);
@@ -201,9 +256,7 @@ void observe_print_report(FILE *out, const struct record *record, bool *failed)
                            units_duration(calls, value_of(run, "command_cpu_user_ns")),
                            units_duration(rate, value_of(run, "command_cpu_system_ns")));
         }
-        for (size_t j = 0; j < run->process_count; j++) {
-            print_process(&text, &run->processes[j]);
-        }
+        print_processes(&text, run);
         if (run->process_count == 0) {
             text_paragraph(&text, 0, 2, "no such process was seen");
         }

@@ -74,17 +74,21 @@ static struct record_error_count *error_entry(struct record_syscall *call, int n
     return entry;
 }
 
-static int read_errors(const struct probe *probe, uint32_t slot, uint32_t number,
-                       struct record_syscall *call)
+/* place[number]: index of the call in *to, +1; 0: not there. An error whose call is not there was
+ * counted after its call was read: it is left for the next read. */
+static int read_errors(const struct probe *probe, uint32_t slot, const uint16_t *place,
+                       struct record_calls *to)
 {
     for (uint32_t cpu = 0; cpu < probe->cpus; cpu++) {
         const struct error_cell *cells = counts_on(probe, cpu, slot)->errors;
         for (uint32_t i = 0; i < ERROR_CELLS; i++) {
             uint32_t key = __atomic_load_n(&cells[i].key, __ATOMIC_RELAXED);
-            if (key == 0 || key >> 16 != number) {
+            uint32_t number = key >> 16;
+            if (key == 0 || number >= NUMBERS || place[number] == 0) {
                 continue;
             }
-            struct record_error_count *entry = error_entry(call, (int)(key & 0xffff));
+            struct record_error_count *entry =
+                error_entry(&to->syscalls[place[number] - 1], (int)(key & 0xffff));
             if (entry == NULL) {
                 return -1;
             }
@@ -97,6 +101,7 @@ static int read_errors(const struct probe *probe, uint32_t slot, uint32_t number
 static int read_calls(const struct probe *probe, uint32_t slot, struct record_calls *to)
 {
     char storage[32];
+    uint16_t place[NUMBERS] = {0};
     for (uint32_t number = 0; number < NUMBERS; number++) {
         uint64_t calls = 0, bytes = 0;
         for (uint32_t cpu = 0; cpu < probe->cpus; cpu++) {
@@ -114,9 +119,10 @@ static int read_calls(const struct probe *probe, uint32_t slot, struct record_ca
         }
         call->calls = calls;
         call->bytes = bytes;
-        if (read_errors(probe, slot, number, call) != 0) {
-            return -1;
-        }
+        place[number] = (uint16_t)to->syscall_count;
+    }
+    if (read_errors(probe, slot, place, to) != 0) {
+        return -1;
     }
     record_sort_calls(to);
     return 0;
@@ -212,7 +218,12 @@ static int read_slot(struct probe *probe, uint32_t index, struct record_process 
     clear_calls(calls);
     calls->available = true;
     snprintf(calls->source, sizeof calls->source, "bpf");
-    snprintf(calls->reason, sizeof calls->reason, "%s", probe->uring ? "" : probe->uring_reason);
+    snprintf(calls->reason, sizeof calls->reason, "%s%s%s",
+             index == probe->slots - 1 ? "more processes than the probe has places: the last ones "
+                                         "are counted together"
+                                       : "",
+             index == probe->slots - 1 && !probe->uring ? "; " : "",
+             probe->uring ? "" : probe->uring_reason);
     calls->lost = slot_lost(probe, index);
     if (read_calls(probe, index, calls) != 0 || read_operations(probe, index, calls) != 0) {
         return err_set(error, ERR_LIMIT, "syscalls", "no memory for the counts");

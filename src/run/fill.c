@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "run/conductor.h"
 #include "run/fill.h"
+#include "run/sysfile.h"
 
 static const struct metric effective_metrics[] = {
     {"send_behind", "1", "calls behind schedule",
@@ -315,16 +316,23 @@ static void fill_effect(struct conductor *conductor)
     effect->ratio = summary_paired_ratio(watch->plain_rates, watch->seen_rates, watch->block_count);
 }
 
-static const char *nagle_text(const struct conductor *conductor)
+/* What decides when the kernel sends what was written: Nagle's algorithm and the congestion
+ * control, which a reader has to know of TCP figures. */
+static void describe_tcp(const struct conductor *conductor, FILE *out)
 {
-    bool null = conductor->plan->engine->flags & ENGINE_NO_KERNEL;
-    if (null || conductor->address.transport != &transport_tcp) {
-        return "";
+    const struct run_options *options = conductor->plan->options;
+    char congestion[32];
+    const char *own = conductor->own_server ? "both ends" : "the client";
+    if (conductor->plan->engine->flags & ENGINE_NO_KERNEL ||
+        conductor->address.transport != &transport_tcp) {
+        return;
     }
-    if (!conductor->plan->options->nodelay) {
-        return ", Nagle's algorithm on";
+    if (sysfile_line("/proc/sys/net/ipv4/tcp_congestion_control", congestion, sizeof congestion) <
+        0) {
+        snprintf(congestion, sizeof congestion, "unknown congestion control");
     }
-    return conductor->own_server ? ", NODELAY at both ends" : ", NODELAY at the client";
+    fprintf(out, ", %s at %s, %s", options->nodelay ? "NODELAY" : "Nagle's algorithm", own,
+            options->congestion ? options->congestion : congestion);
 }
 
 static void describe(struct conductor *conductor)
@@ -337,10 +345,11 @@ static void describe(struct conductor *conductor)
         bool null = plan->engine->flags & ENGINE_NO_KERNEL;
         fprintf(out, "%s%s, %s", null ? "no server" : conductor->address.text,
                 conductor->own_server ? " (own server)" : "", plan->engine->name);
-        fprintf(out, ", %lu connection%s, %u thread%s%s%s%s", options->connections,
+        fprintf(out, ", %lu connection%s, %u thread%s", options->connections,
                 options->connections == 1 ? "" : "s", conductor->worker_count,
-                conductor->worker_count == 1 ? "" : "s", nagle_text(conductor),
-                plan->note ? ", " : "", plan->note ? plan->note : "");
+                conductor->worker_count == 1 ? "" : "s");
+        describe_tcp(conductor, out);
+        fprintf(out, "%s%s", plan->note ? ", " : "", plan->note ? plan->note : "");
         fclose(out);
     }
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");

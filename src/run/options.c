@@ -55,6 +55,9 @@ const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
     OPT_SIZE(RUN, socket_buffer_bytes, .name = "socket-buffer", .initial = "0", .most = 1 << 30,
              .argument = "SIZE",
              .help = "SO_SNDBUF and SO_RCVBUF of the client's sockets (0: the kernel's default)"),
+    OPT_TEXT(RUN, congestion, .name = "congestion", .argument = "NAME",
+             .help = "TCP congestion control of the client and of sonde's own server, such as "
+                     "cubic (default: the kernel's)"),
     OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",
              .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9"),
     OPT_BOOL(RUN, pin, .name = "pin", .initial = "yes",

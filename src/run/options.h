@@ -20,6 +20,7 @@ struct run_options {
     bool nodelay;
     uint64_t socket_buffer_bytes;
     const char *sources;
+    const char *congestion; /* NULL: the kernel's default */
     uint64_t connect_timeout_ns;
     bool pin;
     struct opt_list observe;
@@ -29,7 +30,7 @@ struct run_options {
     uint64_t server_threads;
 };
 
-enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 9, RUN_OPTIONS_OBSERVE = 3 };
+enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 10, RUN_OPTIONS_OBSERVE = 3 };
 extern const struct opt run_load_rows[RUN_OPTIONS_LOAD];       /* how much, how long */
 extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE];       /* through what */
 extern const struct opt run_observe_rows[RUN_OPTIONS_OBSERVE]; /* looked at how */

@@ -321,17 +321,19 @@ int server_listen(struct address *addresses, uint32_t address_count, uint32_t th
             int fd = j == 0 || many
                          ? address->transport->listen(address, backlog, many && threads > 1, error)
                          : fcntl(files[opened - j], F_DUPFD_CLOEXEC, 0);
-            if (fd < 0) {
-                if (j > 0 && !many) {
-                    err_system(error, errno, address->text, "cannot share the socket");
-                }
+            if (fd < 0 && j > 0 && !many) {
+                err_system(error, errno, address->text, "cannot share the socket");
+            }
+            if (fd >= 0) {
+                files[opened++] = fd;
+            }
+            if (fd < 0 || (many && address->transport->tune(fd, tuning, error) < 0)) {
                 while (opened) {
                     close(files[--opened]);
                 }
                 free(files);
                 return -1;
             }
-            files[opened++] = fd;
         }
     }
     *listeners = files;

@@ -44,7 +44,8 @@ pid_t server_spawn(const struct server_config *config, struct err *error);
 int server_stop(pid_t pid, struct run_control *control, struct err *error);
 
 /* One listening socket a thread for each address (SO_REUSEPORT, or the same socket again where the
- * transport has no such thing). *listeners is malloc'ed; addresses are updated (port 0). */
+ * transport has no such thing), tuned: what is set here, accepted sockets inherit. *listeners is
+ * malloc'ed; addresses are updated (port 0). */
 int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
                   int **listeners, struct err *error);
 

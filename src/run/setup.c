@@ -92,12 +92,13 @@ static int start_server(struct conductor *conductor, struct err *error)
     const struct run_options *options = plan->options;
     bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
     uint32_t threads = thread_each(plan->server_engine) ? 1 : (uint32_t)options->server_threads;
+    struct net_tuning tuning = {.nodelay = options->nodelay, .congestion = options->congestion};
     int *listeners = NULL;
     conductor->server_slots =
         shared_memory(conductor->server_slot_count * sizeof(struct worker_slot), error);
     if (!conductor->server_slots || (pairs && make_pairs(conductor, error) < 0) ||
         (!pairs &&
-         server_listen(&conductor->address, 1, threads, BACKLOG, &listeners, error) < 0)) {
+         server_listen(&conductor->address, 1, threads, BACKLOG, &tuning, &listeners, error) < 0)) {
         return -1;
     }
     struct server_config config = {
@@ -115,7 +116,7 @@ static int start_server(struct conductor *conductor, struct err *error)
         .foreign = conductor->client_ends,
         .foreign_count = conductor->pair_count,
         .connections_max = UINT32_MAX / 2,
-        .tuning = {.nodelay = options->nodelay},
+        .tuning = tuning,
         .receive_bytes = (uint32_t)options->receive_bytes,
         .receive_mode = options->uring_receive,
         .cpu = options->pin && conductor->cpus.pinned ? conductor->cpus.server : -1,
@@ -160,6 +161,7 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .role = plan->workload->client,
         .options = plan->workload_options,
         .tuning = {.nodelay = options->nodelay,
+                   .congestion = options->congestion,
                    .send_buffer = options->socket_buffer_bytes,
                    .receive_buffer = options->socket_buffer_bytes},
         .receive_bytes = (uint32_t)options->receive_bytes,

@@ -146,6 +146,20 @@ class AgainstStrace(unittest.TestCase):
         self.assertEqual([name for name in names if name in ("cat", "ls", "wc")],
                          ["cat", "ls", "wc"])
 
+    def test_more_processes_than_places(self):
+        """Slots are never given to another process; what has none is counted all the same."""
+        script = "i=0; while [ $i -lt 1100 ]; do (exec 3</nonexistent) 2>/dev/null; i=$((i+1)); done"
+        record, done = observe(["--", "sh", "-c", script])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        names = [process["name"] for process in processes_of(record)]
+        self.assertEqual(lost(record), 0)
+        failures = sum(calls_of(process).get("openat", (0, {}))[1].get("ENOENT", 0)
+                       for process in processes_of(record))
+        self.assertEqual(failures, 1100)
+        if len(names) < 1101:
+            self.assertEqual(names.count("(others)"), 1)
+            self.assertIn("together", processes_of(record)[-1]["kernel_calls"]["reason"])
+
     def test_threads(self):
         # futex and the allocator's calls depend on timing.
         script = ("import os, threading\n"

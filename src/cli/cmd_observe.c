@@ -163,6 +163,25 @@ static int exit_status(const struct observe_end *end)
                                             : WEXITSTATUS(end->command_status);
 }
 
+/* What could not be counted in full, once each: with the counts it would be read over. */
+static int add_warnings(struct record *record, const struct record_run *run,
+                        const struct observe_end *end, struct err *error)
+{
+    int status = 0;
+    if (end->command_killed) {
+        status = record_add_warning(record, "the command had to be ended with SIGKILL");
+    }
+    for (size_t i = 0; i < run->process_count && status == 0; i++) {
+        const char *reason = run->processes[i].kernel_calls.reason;
+        bool new = reason[0] != '\0';
+        for (size_t j = 0; j < record->warning_count && new; j++) {
+            new = strcmp(record->warnings[j], reason) != 0;
+        }
+        status = new ? record_add_warning(record, "%s", reason) : 0;
+    }
+    return status == 0 ? 0 : err_set(error, ERR_LIMIT, "observe", "no memory");
+}
+
 static int observe_into(struct record *record, const struct observe_options *options,
                         const struct observe_plan *plan, FILE *text, struct err *error)
 {
@@ -179,9 +198,8 @@ static int observe_into(struct record *record, const struct observe_options *opt
     }
     record->complete = run->complete;
     record->operation = "observe";
-    if (end.command_killed &&
-        record_add_warning(record, "the command had to be ended with SIGKILL") != 0) {
-        return err_set(error, ERR_LIMIT, "observe", "no memory");
+    if (add_warnings(record, run, &end, error) != 0) {
+        return -1;
     }
     if (write_report(record, options, text, error) != 0) {
         return -1;

@@ -189,9 +189,6 @@ static void print_process(struct text *text, const struct record_process *proces
         print_calls(text, calls, total);
     }
     print_operations(text, calls);
-    if (calls->reason[0]) {
-        text_paragraph(text, 2, 2, "%s", calls->reason);
-    }
     if (calls->lost > 0) {
         text_paragraph(text, 2, 2, "lost: %s events could not be counted",
                        units_count(count, (double)calls->lost));

@@ -26,7 +26,7 @@ struct probe {
     size_t target_count;
     bool follow;
     bool uring; /* this kernel's io_uring tracepoints are served */
-    char uring_reason[96];
+    char uring_reason[64];
 };
 
 /* Slots that processes have taken; the shared last slot counts as one where it is in use. */

@@ -6,11 +6,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "run/conductor.h"
 #include "run/fill.h"
 #include "run/sysfile.h"
 
-static const struct metric effective_metrics[] = {
+static const struct metric extra_metrics[] = {
     {"send_behind", "1", "calls behind schedule",
      "open loop: operations that were due at the end of the window and not yet issued",
      METRIC_VALUE, 0, 0, false},
@@ -30,8 +31,28 @@ static const struct metric effective_metrics[] = {
     {"kernel_calls_per_second", "1/s", "kernel calls/s",
      "system calls of the observed processes, per second of the observed parts", METRIC_VALUE, 0, 0,
      true},
+    {"tcp_retransmits", "1", "TCP retransmits",
+     "segments that this host (network namespace) sent again during the window, over all "
+     "connections",
+     METRIC_VALUE, 0, 0, false},
+    {"listen_overflows", "1", "listen overflows",
+     "connections that this host dropped during the window because a backlog was full",
+     METRIC_VALUE, 0, 0, false},
+    {"steal_share", "1", "stolen CPU time",
+     "share of the host's CPU time that its hypervisor gave to others during the window",
+     METRIC_VALUE, 0, 0, false},
 };
-enum { EXTRA_BEHIND, EXTRA_UNFINISHED, EXTRA_REACHED, EXTRA_BUSY, EXTRA_CEILING, EXTRA_KERNEL };
+enum {
+    EXTRA_BEHIND,
+    EXTRA_UNFINISHED,
+    EXTRA_REACHED,
+    EXTRA_BUSY,
+    EXTRA_CEILING,
+    EXTRA_KERNEL,
+    EXTRA_RETRANSMITS,
+    EXTRA_OVERFLOWS,
+    EXTRA_STEAL
+};
 
 static struct record_value *set_value(struct record_run *run, const struct metric *metric,
                                       double value)
@@ -58,6 +79,47 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
     return 0;
 }
 
+/* What the host as a whole went through during the window. */
+static void fill_host(struct conductor *conductor)
+{
+    const struct system_sample *before = &conductor->system_before;
+    const struct system_sample *after = &conductor->system_after;
+    struct record_run *run = conductor->run;
+    if (!before->at_ns || !after->at_ns) {
+        return;
+    }
+    set_value(run, &extra_metrics[EXTRA_RETRANSMITS],
+              (double)(after->retransmits - before->retransmits));
+    set_value(run, &extra_metrics[EXTRA_OVERFLOWS],
+              (double)(after->listen_overflows - before->listen_overflows));
+    uint64_t all_ns = after->user_ns + after->system_ns + after->idle_ns + after->irq_ns +
+                      after->softirq_ns + after->steal_ns - before->user_ns - before->system_ns -
+                      before->idle_ns - before->irq_ns - before->softirq_ns - before->steal_ns;
+    if (all_ns) {
+        set_value(run, &extra_metrics[EXTRA_STEAL],
+                  (double)(after->steal_ns - before->steal_ns) / (double)all_ns);
+    }
+}
+
+/* Says that the schedule was not kept: every latency then stands for a lower rate. */
+static void check_rate(struct conductor *conductor, double reached)
+{
+    const struct run_options *options = conductor->plan->options;
+    const struct histogram *lag =
+        &conductor->client.plain.bank->histograms[conductor->plan->workload->send_lag];
+    char text[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
+    uint64_t lag_ns = 0;
+    histogram_percentile(lag, 99, &lag_ns);
+    if (reached < 0.99) {
+        record_add_warning(conductor->record,
+                           "%s: the rate was not reached: %.1f%% of %s/s (send lag p99 %s, %lu "
+                           "behind at the end)",
+                           conductor->plan->label, reached * 100,
+                           units_count(wanted, options->rate), units_duration(text, (double)lag_ns),
+                           conductor->behind);
+    }
+}
+
 static int fill_extras(struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
@@ -65,16 +127,18 @@ static int fill_extras(struct conductor *conductor)
     uint32_t worker = 0;
     if (plan->options->rate > 0) {
         double rate = run->values[0].value;
-        set_value(run, &effective_metrics[EXTRA_REACHED], rate / plan->options->rate);
-        set_value(run, &effective_metrics[EXTRA_BEHIND], (double)conductor->behind);
+        set_value(run, &extra_metrics[EXTRA_REACHED], rate / plan->options->rate);
+        check_rate(conductor, rate / plan->options->rate);
+        set_value(run, &extra_metrics[EXTRA_BEHIND], (double)conductor->behind);
     }
-    set_value(run, &effective_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
+    fill_host(conductor);
+    set_value(run, &extra_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
     double busiest = tally_busiest(&conductor->client.plain, &worker);
     if (busiest >= 0) {
-        set_value(run, &effective_metrics[EXTRA_BUSY], busiest);
+        set_value(run, &extra_metrics[EXTRA_BUSY], busiest);
     }
     if (run->null_ceiling > 0) {
-        set_value(run, &effective_metrics[EXTRA_CEILING], run->null_ceiling);
+        set_value(run, &extra_metrics[EXTRA_CEILING], run->null_ceiling);
     }
     return run->value_count ? 0 : -1;
 }
@@ -117,8 +181,7 @@ static int fill_intervals(struct conductor *conductor)
         }
         uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
         struct record_value *row =
-            observed_ns ? record_interval_add_value(interval, &effective_metrics[EXTRA_KERNEL])
-                        : NULL;
+            observed_ns ? record_interval_add_value(interval, &extra_metrics[EXTRA_KERNEL]) : NULL;
         if (row) {
             row->available = true;
             row->value = (double)point->counters[SERIES_KERNEL_CALLS] * 1e9 / (double)observed_ns;

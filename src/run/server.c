@@ -307,7 +307,7 @@ int server_stop(pid_t pid, struct run_control *control, struct err *error)
 }
 
 int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
-                  int **listeners, struct err *error)
+                  const struct net_tuning *tuning, int **listeners, struct err *error)
 {
     int *files = calloc((size_t)address_count * threads + 1, sizeof *files);
     uint32_t opened = 0;

@@ -185,12 +185,14 @@ static int run_parts(struct conductor *conductor, struct err *error)
 
 int window_run(struct conductor *conductor, struct err *error)
 {
+    struct err ignored;
+    system_sample(&conductor->system_before, &ignored);
     conductor->window_start_ns = conductor->interval_start_ns = clock_now_ns();
     int result = run_parts(conductor, error);
     if (conductor->watch.on) {
-        struct err ignored;
         watch_switch(conductor, false, &ignored);
     }
     conductor->window_end_ns = clock_now_ns();
+    system_sample(&conductor->system_after, &ignored);
     return result;
 }

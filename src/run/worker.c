@@ -409,6 +409,17 @@ static int open_worker(struct worker *worker)
     return 0;
 }
 
+/* Zeroed memory is no empty bank (a histogram's minimum). A slot that was used before may hold what
+ * has not been collected yet: that stays. */
+static void clear_unused(struct worker_slot *slot)
+{
+    for (size_t i = 0; i < 2; i++) {
+        if (slot->banks[i].end_ns == 0) {
+            bank_clear(&slot->banks[i]);
+        }
+    }
+}
+
 void worker_run(const struct worker_config *config)
 {
     struct worker worker = {.config = config, .role = config->role, .reserve_fd = -1};
@@ -421,6 +432,7 @@ void worker_run(const struct worker_config *config)
     };
     worker.started = config->dial_count == 0;
     set_state(&worker, SLOT_STARTING);
+    clear_unused(config->slot);
     if (open_worker(&worker) == 0) {
         uint64_t now_ns = clock_now_ns();
         struct bank *bank = worker.context.bank;

@@ -120,6 +120,7 @@ const struct workload workload_call = {
     .metric_count = sizeof metrics / sizeof *metrics,
     .operations = CALL_COUNT_COMPLETED,
     .bytes = CALL_COUNT_BYTES,
+    .send_lag = CALL_SEND_LAG,
     .operation = "call",
     .server_metrics = echo_metrics,
     .server_metric_count = ECHO_METRICS,

@@ -81,6 +81,7 @@ struct workload {
     size_t metric_count;
     uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
     uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint32_t send_lag;     /* histogram of how late operations of an open loop were issued */
     const char *operation; /* "call" */
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;

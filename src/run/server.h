@@ -47,6 +47,6 @@ int server_stop(pid_t pid, struct run_control *control, struct err *error);
  * transport has no such thing), tuned: what is set here, accepted sockets inherit. *listeners is
  * malloc'ed; addresses are updated (port 0). */
 int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
-                  int **listeners, struct err *error);
+                  const struct net_tuning *tuning, int **listeners, struct err *error);
 
 #endif

@@ -74,6 +74,10 @@ static void print_headline(struct text *text, const struct record_run *run)
     char rate[320], window[UNITS_TEXT_MAX], wall[UNITS_TEXT_MAX], of[2 * UNITS_TEXT_MAX] = "";
     text_paragraph(text, 0, 2, "%s%s%s", run->label, run->label[0] && run->detail[0] ? ": " : "",
                    run->detail);
+    if (run->window_ns == 0 && run->failure.code != ERR_NONE) {
+        print_failure(text, "NOTHING MEASURED: ", &run->failure);
+        return;
+    }
     format_rate(rate, sizeof rate, text, run);
     units_duration(window, (double)run->window_ns);
     if (run->wall_ns > run->window_ns && run->wall_ns - run->window_ns > run->wall_ns / 100) {
@@ -277,7 +281,9 @@ static void print_closing(struct text *text, const struct record_run *run)
 {
     char number[UNITS_TEXT_MAX], share[16];
     fputc('\n', text->out);
-    print_effect(text, &run->effect);
+    if (run->observing) {
+        print_effect(text, &run->effect);
+    }
     if (run->observation[0]) {
         text_paragraph(text, 2, 4, "observation: %s", run->observation);
     }

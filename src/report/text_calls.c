@@ -324,7 +324,7 @@ void text_calls(struct text *text, const struct record_run *run)
     for (size_t i = 0; i < count; i++) {
         print_notes(text, &groups[i]);
     }
-    for (size_t i = 0; i < run->process_count; i++) {
+    for (size_t i = 0; i < run->process_count && run->observing; i++) {
         print_unavailable(text, &run->processes[i], &run->processes[i].engine_calls, "own count");
         print_unavailable(text, &run->processes[i], &run->processes[i].kernel_calls,
                           "seen by the kernel");

@@ -417,6 +417,7 @@ static void describe(struct conductor *conductor)
     }
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
     snprintf(run->observation, sizeof run->observation, "%s", conductor->watch.state);
+    run->observing = conductor->watch.probe != NULL;
     run->window_ns = conductor->client.plain.window_ns;
     run->wall_ns = conductor->window_end_ns - conductor->window_start_ns;
 }

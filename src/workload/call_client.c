@@ -182,6 +182,9 @@ static void start_send(struct role_context *context, struct call_connection *cal
         op->flags = OP_MORE;
     }
     call->sending_bytes = length;
+    if (!context->open_loop && pending_bytes(context, call) == 0 && may_issue(context, call) == 0) {
+        op->flags |= OP_QUIET; /* nothing to do before an answer comes */
+    }
     uint64_t end_byte = call->sent_bytes + length;
     uint64_t end_call = (end_byte + options->size_bytes - 1) / options->size_bytes;
     uint64_t last = call->send_end == call->send_first

@@ -111,6 +111,7 @@ static void fill_first(struct record_run *run)
                                          .metric = "calls_per_second",
                                          .ratio = {0.973, 0.961, 0.985},
                                          .blocks = 5};
+    run->observing = true;
     snprintf(run->observation, sizeof run->observation, "server (pid 200), alternating");
     snprintf(run->limited_by, sizeof run->limited_by, "client CPU (\"worker 0\", 99 %%)");
     run->null_ceiling = 8000;
@@ -126,6 +127,7 @@ static void fill_second(struct record_run *run)
     record_add_histogram(run, &service, "client");
     record_add_error(run, "receive", ECONNRESET, NULL)->count = 2;
     record_add_error(run, "protocol", 0, "short answer")->count = 1;
+    run->observing = true;
     snprintf(run->effect.reason, sizeof run->effect.reason, "not observed");
 }
 

@@ -92,12 +92,15 @@ def serving(*arguments, pin=None):
     port = port_of_nobody()
     command = ["taskset", "-c", str(pin)] if pin is not None else []
     command += [SONDE, "serve", f"tcp://127.0.0.1:{port}", "-q", *arguments]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    said = tempfile.TemporaryFile(mode="w+")
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=said)
     try:
         deadline = time.monotonic() + 10
         while True:
             if server.poll() is not None:
-                fail(f"{' '.join(command)}: exit {server.returncode}")
+                said.seek(0)
+                fail(f"{' '.join(command)}: exit {server.returncode}: {said.read().strip()}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             if time.monotonic() > deadline:
@@ -112,6 +115,7 @@ def serving(*arguments, pin=None):
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        said.close()
 
 
 def children_of(pid):

@@ -1,0 +1,175 @@
+#!/usr/bin/python3
+"""That sonde's memory does not grow at full rate, and that its hot path allocates nothing.
+
+Flat: RSS of the client and of its own server each second, from a second into the window to its
+end; growth is the last sample less the first, range is the most less the least. Both processes of
+each case; one case is observed all the time. Allocations: malloc, calloc, realloc and memalign of
+each thread during two seconds in the window of a run of four, by a preloaded counter. Worker
+threads must make none; the main thread's are shown."""
+
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import _bench as bench
+
+FLAT = [
+    # name, options
+    ("epoll, gather", ["-e", "epoll"]),
+    ("epoll, gather, --observe server", ["-e", "epoll", "--observe", "server",
+                                         "--require-observe"]),
+    ("uring, 100 connections, --high 1", ["-e", "uring", "-c", "100", "--high", "1"]),
+]
+ALLOCATING = [
+    ("epoll, gather", ["-e", "epoll"]),
+    ("epoll, each", ["-e", "epoll", "--write", "each"]),
+    ("epoll, queue=10ms", ["-e", "epoll", "--write", "queue=10ms"]),
+    ("epoll, 100 connections, --high 1", ["-e", "epoll", "-c", "100", "--high", "1"]),
+    ("uring, gather", ["-e", "uring"]),
+    ("uring, 100 connections, --high 1", ["-e", "uring", "-c", "100", "--high", "1"]),
+    ("poll, 100 connections, --high 1", ["-e", "poll", "-c", "100", "--high", "1"]),
+    ("threads, 8 connections", ["-e", "threads", "-c", "8", "--high", "1"]),
+    ("epoll, --rate 20k, Poisson", ["-e", "epoll", "--rate", "20k", "--arrival", "poisson"]),
+]
+# What may come without being growth: pages that a rare latency or a library's first use touches.
+GROWTH_MOST = 64 * 1024
+ROWS, ROW = 4096, struct.Struct("=iiQ")
+
+
+def start(options, seconds, environment=None):
+    """Starts sonde call with its own server; (client, pid of the server)."""
+    client = subprocess.Popen([bench.SONDE, "call", "-d", f"{seconds}s", "-w", "1s", "-q",
+                               *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 10
+    while not (children := bench.children_of(client.pid)):
+        if client.poll() is not None or time.monotonic() > deadline:
+            bench.fail("sonde call has no server: " + client.communicate()[1].strip())
+        time.sleep(0.01)
+    return client, children[0]
+
+
+def end(client, options):
+    said = client.communicate(timeout=30)[1]
+    if client.returncode != 0:
+        bench.fail(f"sonde call {' '.join(options)}: exit {client.returncode}: {said.strip()}")
+
+
+def flat(options, seconds):
+    """RSS each second of both processes."""
+    client, server = start(options, seconds)
+    began = time.monotonic()
+    samples = {"client": [], "server": []}
+    try:
+        for second in range(2, seconds + 1):  # the warm-up lasts one
+            time.sleep(max(0, began + second - time.monotonic()))
+            for role, pid in (("client", client.pid), ("server", server)):
+                memory = bench.memory_of(pid)
+                if memory is None:
+                    bench.fail(f"the {role} ended early")
+                samples[role].append(memory["Rss"])
+        end(client, options)
+    finally:
+        if client.poll() is None:
+            client.kill()
+            client.wait()
+    return samples
+
+
+def counts(path):
+    with open(path, "rb") as file:
+        rows = ROW.iter_unpack(file.read())
+        return {(process, thread): count for process, thread, count in rows if process}
+
+
+def allocations(options, library, folder):
+    """Allocations of {(process, thread)} over two seconds of the window, and over all the run."""
+    path = os.path.join(folder, "counts")
+    with open(path, "wb") as file:
+        file.write(bytes(ROWS * ROW.size))
+    client, server = start(options, 4, {**os.environ, "LD_PRELOAD": library,
+                                        "COUNT_ALLOCATIONS": path})
+    try:
+        time.sleep(1.8)  # 1 s of warm-up, and some of the window
+        before = counts(path)
+        time.sleep(2)
+        after = counts(path)
+        end(client, options)
+    finally:
+        if client.poll() is None:
+            client.kill()
+            client.wait()
+    result = {}
+    for (process, thread), count in after.items():
+        role = {client.pid: "client", server: "server"}.get(process)
+        if role is None:
+            continue
+        kind = "main thread" if process == thread else "workers"
+        window, ever = result.get((role, kind), (0, 0))
+        result[role, kind] = (window + count - before.get((process, thread), 0), ever + count)
+    return result
+
+
+def show_flat(arguments, verdicts):
+    rows, worst = [], 0
+    for name, options in FLAT:
+        samples = flat(options, arguments.seconds)
+        verdicts.keep("rss: " + name, samples)
+        for role, values in samples.items():
+            growth = values[-1] - values[0]
+            worst = max(worst, growth)
+            rows.append([name, role, len(values), f"{values[0] / 1024:,.0f}",
+                         f"{values[-1] / 1024:,.0f}", f"{growth / 1024:,.0f}",
+                         f"{(max(values) - min(values)) / 1024:,.0f}"])
+    bench.table(["RSS, KiB", "end", "samples", "first", "last", "growth", "range"], rows)
+    verdicts.judge(f"growth in {arguments.seconds} s", f"{worst / 1024:,.0f} KiB",
+                   f"at most {GROWTH_MOST // 1024} KiB", worst <= GROWTH_MOST)
+
+
+def show_allocations(arguments, verdicts):
+    rows, of_workers = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        library = os.path.join(folder, "count_allocations.so")
+        source = pathlib.Path(__file__).resolve().parent / "_count_allocations.c"
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-D_GNU_SOURCE", "-shared", "-fPIC",
+                        "-fno-builtin", "-o", library, source], check=True)
+        for name, options in ALLOCATING:
+            found = allocations(options, library, folder)
+            cells = []
+            for role in ("client", "server"):
+                for kind in ("workers", "main thread"):
+                    window, ever = found.get((role, kind), (0, 0))
+                    cells.append(f"{window} of {ever}")
+                    if kind == "workers":
+                        of_workers += window
+                        # The server's worker is its process's main thread where it has only one.
+                        if role == "client" and ever == 0:
+                            bench.fail("the counter saw no allocation of the client's workers: "
+                                       "is the preload ignored?")
+            verdicts.keep("allocations: " + name, {f"{role}, {kind}": value for (role, kind), value
+                                                   in found.items()})
+            rows.append([name, *cells])
+    bench.table(["allocations, 2 s of all", "client workers", "client main", "server workers",
+                 "server main"], rows)
+    verdicts.judge("allocations of workers in 2 s", of_workers, "0", of_workers == 0)
+
+
+def main():
+    parser = bench.options(__doc__)
+    parser.add_argument("--seconds", type=int, default=60, help="length of each flat run")
+    arguments = parser.parse_args()
+    if arguments.seconds < 3:
+        parser.error("--seconds: at least 3")
+    bench.heading(f"memory at full rate: {len(FLAT)} runs of {arguments.seconds} s")
+    verdicts = bench.Verdicts("flat_memory")
+    show_flat(arguments, verdicts)
+    show_allocations(arguments, verdicts)
+    verdicts.write(arguments.json)
+
+
+main()

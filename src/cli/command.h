@@ -29,9 +29,9 @@ struct command {
 extern const struct command *const commands[];
 
 /* Each prints what its name says, made from commands[]; returns 0 or -1 with *error. */
-int help_overview(FILE *out);                              /* `sonde --help`: one screen */
+int help_overview(FILE *out);                               /* `sonde --help`: one screen */
 int help_command(const struct command *command, FILE *out); /* `sonde CMD --help` */
-int man_write(FILE *out);                                  /* scdoc source of sonde(1) */
+int man_write(FILE *out);                                   /* scdoc source of sonde(1) */
 int completion_write(const char *shell, FILE *out, struct err *error); /* bash, zsh, fish */
 
 #endif

@@ -115,7 +115,7 @@ struct record_run {
     struct record_error_count *errors;
     size_t error_count;
     struct record_effect effect;
-    bool observing; /* somebody was observed: what is missing of that is worth a line */
+    bool observing;        /* somebody was observed: what is missing of that is worth a line */
     char observation[224]; /* "server (pid 12), alternating"; "none (reason; what would fix it)" */
     char limited_by[256];  /* with the evidence */
     double null_ceiling;   /* operations/s of the same workload on the null engine; 0: not known */

@@ -354,6 +354,9 @@ static int fill_observed(struct conductor *conductor, struct err *error)
             calls->window_ns = watch->on_ns;
             calls->operations = operations;
         }
+        if (calls->available && calls->reason[0]) { /* what these counts lack */
+            record_add_warning(conductor->record, "%s", calls->reason);
+        }
     }
     return 0;
 }

@@ -254,6 +254,25 @@ static void pump(struct role_context *context, struct call_connection *call, uin
     write_calls(context, call, now_ns, false);
 }
 
+/* After a short send: calls beyond the bytes that were taken leave with a later one. A send without
+ * any call's first byte is forgotten: the ring has room for one for each call in flight. */
+static void shorten_last_send(const struct role_context *context, struct call_connection *call)
+{
+    const uint64_t size = options_of(context)->size_bytes;
+    if (call->send_end == call->send_first) {
+        return;
+    }
+    struct call_send *last = &call->sends[(call->send_end - 1) & call->mask];
+    uint64_t end_call = (call->sent_bytes + size - 1) / size;
+    uint64_t before = call->send_end - call->send_first == 1
+                          ? call->completed
+                          : call->sends[(call->send_end - 2) & call->mask].end_call;
+    last->end_call = end_call < last->end_call ? end_call : last->end_call;
+    if (last->end_call <= before) {
+        call->send_end--;
+    }
+}
+
 static void sent(struct role_context *context, struct call_connection *call, const struct op *op)
 {
     const struct call_options *options = options_of(context);
@@ -268,22 +287,23 @@ static void sent(struct role_context *context, struct call_connection *call, con
     context->bank->counters[CALL_COUNT_SENDS]++;
     context->bank->counters[CALL_COUNT_SENT_BYTES] += taken;
     context->bank->counters[CALL_COUNT_BYTES] += taken;
-    if (!whole && call->send_end != call->send_first) {
-        /* Calls beyond the bytes that were taken leave with a later send. */
-        struct call_send *last = &call->sends[(call->send_end - 1) & call->mask];
-        uint64_t end_call = (call->sent_bytes + options->size_bytes - 1) / options->size_bytes;
-        last->end_call = end_call < last->end_call ? end_call : last->end_call;
+    if (!whole) {
+        shorten_last_send(context, call);
     }
     if (options->write.strategy == WRITE_EACH && whole && op->now_ns == 0) {
         /* Done at once: the loop is entered before the next call. */
-        context->out.resume = may_issue(context, call) || pending_bytes(context, call);
+        context->out.resume =
+            pending_bytes(context, call) || (!context->open_loop && may_issue(context, call));
         return;
     }
     uint64_t now_ns = op->now_ns ? op->now_ns : clock_now_ns();
     if (options->write.strategy == WRITE_BATCH || options->write.strategy == WRITE_EACH) {
         pump(context, call, now_ns);
     } else {
-        write_calls(context, call, now_ns, true); /* what did not fit into one send */
+        /* What did not fit into one send goes now. What was issued meanwhile is left to the timer
+         * where that decides. */
+        bool rest = !whole || taken == SEND_BYTES_MAX;
+        write_calls(context, call, now_ns, rest || options->write.strategy != WRITE_QUEUE);
     }
 }
 

@@ -120,6 +120,7 @@ static void fill_first(struct record_run *run)
 static void fill_second(struct record_run *run)
 {
     run->complete = true; /* but it failed: the failure counts */
+    run->window_ns = 500000000;
     err_system(&run->failure, ECONNRESET, "tcp://127.0.0.1:1", "the server vanished");
     err_hint(&run->failure, "look at its log");
     record_add_value(run, &rate);

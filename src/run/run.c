@@ -8,8 +8,8 @@
 #include "base/clock.h"
 #include "run/conductor.h"
 
-/* Workers start together, this long after they are told. */
-#define START_DELAY_NS (200 * NS_PER_US)
+/* Workers start together, this long after they are told: more than how often they look. */
+#define START_DELAY_NS (2 * NS_PER_MS)
 
 /* Finishes what is in flight; what never ends is counted. */
 static void drain(struct conductor *conductor)

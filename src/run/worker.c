@@ -14,6 +14,10 @@
 
 /* Longest wait: how late an idle worker may notice a cut or the end. */
 #define LOOK_NS (20 * NS_PER_MS)
+/* As above for a client that waits to be told to go: less than the notice that it is given, so that
+ * workers start together. Where they are many, so many wake-ups would cost more than a late one. */
+#define LOOK_START_NS NS_PER_MS
+#define LOOK_START_WORKERS 64
 /* Before a scheduled arrival the last stretch is spun: a wake-up from a wait costs about this. */
 #define SPIN_NS (60 * NS_PER_US)
 /* Arrivals taken before completions get their turn. */
@@ -108,8 +112,12 @@ static void go(struct worker *worker, uint64_t now_ns)
     worker->context.bank->start_ns = now_ns; /* until now there was nothing to measure */
     worker->turn = worker->first;
     if (config->rate > 0) {
+        /* From the agreed instant on: a worker that is late lags, and shares the others' schedule.
+         */
         arrival_init(&worker->arrival, config->arrival, config->rate, config->index,
-                     config->workers, now_ns, config->seed + config->index);
+                     config->workers,
+                     atomic_load_explicit(&config->control->start_ns, memory_order_relaxed),
+                     config->seed + config->index);
     }
     for (struct connection *next, *connection = worker->first; connection; connection = next) {
         next = connection->next;
@@ -129,25 +137,30 @@ static void drain(struct worker *worker, uint64_t now_ns)
     if (worker->started && worker->config->rate > 0) {
         atomic_store(&worker->config->slot->behind, arrival_backlog(&worker->arrival, now_ns));
     }
+    worker->started = true; /* or what was never begun would never be finished */
     step_all(worker, OP_DRAIN, now_ns);
 }
 
-/* Follows the conductor's phase. */
-static void follow_phase(struct worker *worker, uint64_t now_ns)
+/* Follows the conductor's phase; true where it changed and connections were stepped. */
+static bool follow_phase(struct worker *worker, uint64_t now_ns)
 {
     struct run_control *control = worker->config->control;
     uint32_t phase = atomic_load_explicit(&control->phase, memory_order_acquire);
     bool client = worker->config->dial_count > 0;
+    bool stepped = false;
     if (client && !worker->started && phase == RUN_GO &&
         now_ns >= atomic_load_explicit(&control->start_ns, memory_order_relaxed)) {
         go(worker, now_ns);
+        stepped = true;
     }
     if (phase != worker->phase) {
         worker->phase = phase;
         if (phase == RUN_DRAIN) {
             drain(worker, now_ns);
+            stepped = true;
         }
     }
+    return stepped;
 }
 
 /* The connection whose turn it is among those that can take an arrival; NULL where none can. */
@@ -199,11 +212,10 @@ static void expire_timers(struct worker *worker, uint64_t now_ns)
 }
 
 /* Steps every connection of a list once; those that ask again stand on the new list. */
-static void run_flush(struct worker *worker)
+static void run_flush(struct worker *worker, uint64_t now_ns)
 {
     struct connection *connection = worker->flush;
     worker->flush = NULL;
-    uint64_t now_ns = connection ? clock_now_ns() : 0;
     while (connection) {
         struct connection *next = connection->next_flush;
         connection->flagged &= (uint8_t)~CONNECTION_IN_FLUSH;
@@ -259,10 +271,12 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     if (worker->resume || worker->flush || worker->busy_count) {
         return 0;
     }
-    uint64_t until_ns = now_ns + LOOK_NS;
+    bool waits_to_start = worker->config->dial_count && !worker->started;
+    bool soon = waits_to_start && worker->config->workers <= LOOK_START_WORKERS;
+    uint64_t until_ns = now_ns + (soon ? LOOK_START_NS : LOOK_NS);
     uint64_t timer_ns = timers_next_ns(&worker->timers);
     until_ns = timer_ns < until_ns ? timer_ns : until_ns;
-    if (worker->config->dial_count && !worker->started &&
+    if (waits_to_start &&
         atomic_load_explicit(&worker->config->control->phase, memory_order_relaxed) == RUN_GO) {
         uint64_t start_ns = atomic_load(&worker->config->control->start_ns);
         until_ns = start_ns < until_ns ? start_ns : until_ns;
@@ -310,7 +324,7 @@ static bool round_trip(struct worker *worker)
     struct worker_slot *slot = config->slot;
     uint64_t now_ns = clock_now_ns();
 
-    follow_phase(worker, now_ns);
+    bool worked = follow_phase(worker, now_ns); /* since now_ns was read */
     if (worker->phase == RUN_STOP || worker->failure.code != ERR_NONE ||
         (worker->given && worker->open == 0)) {
         return false;
@@ -320,16 +334,19 @@ static bool round_trip(struct worker *worker)
         cut(worker, now_ns);
     }
     if (timers_next_ns(&worker->timers) <= now_ns) {
+        worked = true;
         expire_timers(worker, now_ns);
     }
     if (worker->resume) {
+        worked = true;
         run_resume(worker, now_ns);
     }
     if (open_loop_active(worker)) {
+        worked = true;
         take_arrivals(worker, now_ns);
     }
     if (worker->flush) {
-        run_flush(worker);
+        run_flush(worker, worked ? clock_now_ns() : now_ns);
     }
     if (worker->engine->ops->reap(worker->engine, wait_until_ns(worker, now_ns), &worker->failure) <
         0) {

@@ -215,6 +215,7 @@ static void sent(struct role_context *context, struct echo_connection *echo, con
         return;
     }
     echo->begin += (uint32_t)result;
+    echo->active_ns = op->now_ns > echo->active_ns ? op->now_ns : echo->active_ns; /* it reads */
     if (echo->begin < echo->end) {
         send_waiting(context, echo);
         return;

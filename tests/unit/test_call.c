@@ -115,9 +115,8 @@ static void check_invariants(const struct client *client)
     uint64_t completed = count(client, CALL_COUNT_COMPLETED);
     assert_int_equal(histogram_count(times(client, CALL_RESPONSE_TIME)), completed);
     assert_int_equal(histogram_count(times(client, CALL_SERVICE_TIME)), completed);
-    assert_int_equal(count(client, CALL_COUNT_BYTES),
-                     count(client, CALL_COUNT_SENT_BYTES) +
-                         count(client, CALL_COUNT_RECEIVED_BYTES));
+    assert_int_equal(count(client, CALL_COUNT_BYTES), count(client, CALL_COUNT_SENT_BYTES) +
+                                                          count(client, CALL_COUNT_RECEIVED_BYTES));
     assert_int_equal(histogram_count(times(client, CALL_RECEIVED_SIZE)),
                      count(client, CALL_COUNT_RECEIVES));
     assert_int_equal(completed,

@@ -25,7 +25,7 @@ struct chance {
     uint64_t accepted, echoed; /* bytes that the kernel took, and that were answered */
     uint64_t receives, sends, arrivals;
     uint64_t *left_ns; /* of each call: when its first byte left */
-    uint64_t left; /* calls whose first byte has left */
+    uint64_t left;     /* calls whose first byte has left */
     struct histogram *service;
     uint8_t *answer;
 };

@@ -240,6 +240,18 @@ static void idle_connection_is_closed(void **state)
     assert_int_equal(world_counter(&world, ECHO_COUNT_CLOSED), 1);
     world_close(&world);
 
+    /* A slow reader is not idle while its answer goes out. */
+    server_open(&world, (struct echo_options){.idle_timeout_ns = 500}, false);
+    world_received(&world, (const uint8_t *)"abc", 3, 1400);
+    send = asked_send(&world, "abc");
+    world_sent(&world, &send, 1, 1800);
+    world_event(&world, OP_TIMER, 1900);
+    assert_null(world_asked(&world, OP_CLOSE));
+    assert_int_equal(world.context.out.timer_ns, 2300);
+    world_event(&world, OP_TIMER, 2300); /* no progress since: it is */
+    assert_non_null(world_asked(&world, OP_CLOSE));
+    world_close(&world);
+
     server_open(&world, (struct echo_options){0}, true);
     assert_false(world.context.out.set_timer); /* 0: never */
     world_close(&world);

@@ -405,7 +405,7 @@ static void test_csv_is_the_union_of_the_runs(void **state)
     } rows[] = {
         {"label", "epoll", "poll, \"quoted\""},
         {"mode", "closed loop", ""},
-        {"window_s", "2", "0"},
+        {"window_s", "2", "0.5"},
         {"complete", "true", "false"},
         {"calls_per_second", "2000", ""},
         {"calls_per_send", "8", ""},

@@ -86,7 +86,7 @@ def called(engine, count, high):
                     bench.fail("sonde call did not connect")
                 time.sleep(0.05)
             # Every connection has its turn within a second; histograms get their pages too.
-            time.sleep(4)
+            time.sleep(3)
             memory = bench.memory_of(client.pid) if client.poll() is None else None
             if memory is None:
                 said.seek(0)

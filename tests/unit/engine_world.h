@@ -3,6 +3,8 @@
 #ifndef SONDE_TESTS_ENGINE_WORLD_H
 #define SONDE_TESTS_ENGINE_WORLD_H
 
+#include <stdio.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -279,6 +281,41 @@ static inline void fill(uint8_t *data, size_t length)
     for (size_t i = 0; i < length; i++) {
         data[i] = (uint8_t)(i % 251 + i / 65521);
     }
+}
+
+static inline void expect_from(int fd, const void *data, size_t length)
+{
+    uint8_t *got = malloc(length);
+    assert_non_null(got);
+    assert_int_equal(recv(fd, got, length, MSG_WAITALL), length);
+    assert_memory_equal(got, data, length);
+    free(got);
+}
+
+/* Runs every case over every engine, and over io_uring's ways of receiving. `cases` hold at most
+ * 32 entries. */
+static inline int run_variants(const char *name, const struct CMUnitTest *cases, size_t count)
+{
+    static struct variant variants[] = {
+        {&engine_threads, URING_RECEIVE_AUTO},    {&engine_poll, URING_RECEIVE_AUTO},
+        {&engine_epoll, URING_RECEIVE_AUTO},      {&engine_uring, URING_RECEIVE_AUTO},
+        {&engine_uring, URING_RECEIVE_MULTISHOT}, {&engine_uring, URING_RECEIVE_SINGLE},
+    };
+    static const char *const modes[] = {"auto", "multishot", "single"};
+    enum { VARIANTS = sizeof variants / sizeof *variants, CASES_MOST = 32 };
+    static char names[VARIANTS * CASES_MOST][80];
+    struct CMUnitTest tests[VARIANTS * CASES_MOST];
+    size_t total = VARIANTS * count;
+    for (size_t i = 0; i < total; i++) {
+        struct variant *variant = &variants[i / count];
+        tests[i] = cases[i % count];
+        snprintf(names[i], sizeof names[i], "%s (%s): %s", variant->ops->name,
+                 modes[variant->receive_mode], cases[i % count].name);
+        tests[i].name = names[i];
+        tests[i].initial_state = variant;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    return _cmocka_run_group_tests(name, tests, total, NULL, NULL);
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include "run/run.h"
 #include "run/server.h"
 #include "stats/series.h"
+#include "stats/summary.h"
 
 #define WATCH_TARGETS 32
 
@@ -32,11 +33,13 @@ struct watch {
     struct probe *probe; /* NULL: not observing */
     char state[224];     /* for record_run.observation */
     bool on;
-    uint64_t on_since_ns, on_ns;      /* when it was switched on; time that counts cover */
-    uint64_t on_total;                /* calls when it was switched on */
-    double *plain_rates, *seen_rates; /* of each block; owned */
-    size_t block_count, block_capacity;
+    uint64_t on_since_ns, on_ns; /* when it was switched on; time that counts cover */
+    uint64_t on_total;           /* calls when it was switched on */
+    struct series blocks;        /* of each block: BLOCK_* counters; constant memory */
 };
+
+/* Counters of the series of blocks. */
+enum { BLOCK_PLAIN, BLOCK_PLAIN_NS, BLOCK_SEEN, BLOCK_SEEN_NS, BLOCK_COUNTERS };
 
 /* One end's tallies. */
 struct tallies {
@@ -101,7 +104,8 @@ int watch_open(struct conductor *conductor, struct err *error);
 int watch_switch(struct conductor *conductor, bool on, struct err *error);
 void watch_part_begins(struct conductor *conductor);
 void watch_part_ends(struct conductor *conductor, bool seen);
-int watch_block(struct watch *watch, double plain_rate, double seen_rate);
+/* Operations per second observed / unobserved, over the blocks; *blocks: how many there were. */
+struct interval watch_effect(const struct watch *watch, size_t *blocks);
 void watch_close(struct conductor *conductor);
 
 /* window.c: measures from now on until the end; what was measured stays in *conductor even where it

@@ -371,15 +371,16 @@ static void fill_effect(struct conductor *conductor)
         snprintf(effect->reason, sizeof effect->reason, "nothing was observed");
         return;
     }
-    effect->blocks = (uint32_t)watch->block_count;
-    if (watch->block_count < 2) {
+    size_t blocks;
+    struct interval ratio = watch_effect(watch, &blocks);
+    effect->blocks = (uint32_t)blocks;
+    if (blocks < 2) {
         snprintf(effect->reason, sizeof effect->reason,
-                 "the window holds %zu whole blocks of four parts: at least 2 are needed",
-                 watch->block_count);
+                 "the window holds %zu whole blocks of four parts: at least 2 are needed", blocks);
         return;
     }
     effect->available = true;
-    effect->ratio = summary_paired_ratio(watch->plain_rates, watch->seen_rates, watch->block_count);
+    effect->ratio = ratio;
 }
 
 /* What decides when the kernel sends what was written: Nagle's algorithm and the congestion

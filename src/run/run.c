@@ -1,9 +1,12 @@
 #include "run/run.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "run/conductor.h"
@@ -16,9 +19,17 @@ static void drain(struct conductor *conductor)
 {
     atomic_store(&conductor->shared->client.phase, RUN_DRAIN);
     uint64_t until_ns = clock_now_ns() + conductor->plan->options->drain_ns;
+    struct pollfd stop = {.fd = conductor->plan->stop_fd, .events = POLLIN};
+    if (conductor->interrupted) {
+        struct signalfd_siginfo seen; /* taken, so that only another one ends the waiting here */
+        (void)!read(stop.fd, &seen, sizeof seen);
+    }
     while (clock_now_ns() < until_ns && !window_finished(conductor)) {
         struct timespec pause = clock_timespec(NS_PER_MS);
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        if (ppoll(&stop, 1, &pause, NULL) > 0) {
+            conductor->interrupted = true;
+            break;
+        }
     }
     collect(conductor->slots, conductor->worker_count, &conductor->client.part);
     /* Late answers belong into the latencies, not into the rate. */

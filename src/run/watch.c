@@ -1,5 +1,6 @@
 /* Observation of a run: who is observed, switching it on and off, and what it costs. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,9 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "run/conductor.h"
+
+/* Beyond so many, neighbouring blocks are merged. */
+#define BLOCKS_KEPT 2048
 
 static int add_target(struct watch *watch, pid_t pid, const char *name, const char *role,
                       struct err *error)
@@ -92,6 +96,9 @@ int watch_open(struct conductor *conductor, struct err *error)
         watch->probe = NULL;
         return without(conductor, failure.what, failure.hint, error);
     }
+    if (series_init(&watch->blocks, BLOCKS_KEPT, BLOCK_COUNTERS, error) < 0) {
+        return -1;
+    }
     size_t used = 0;
     for (size_t i = 0; i < watch->target_count && used < sizeof watch->state; i++) {
         const struct probe_target *target = &watch->targets[i];
@@ -171,26 +178,25 @@ void watch_part_ends(struct conductor *conductor, bool seen)
     }
 }
 
-int watch_block(struct watch *watch, double plain_rate, double seen_rate)
+struct interval watch_effect(const struct watch *watch, size_t *blocks)
 {
-    if (watch->block_count == watch->block_capacity) {
-        size_t capacity = watch->block_capacity ? 2 * watch->block_capacity : 64;
-        double *plain = reallocarray(watch->plain_rates, capacity, sizeof *plain);
-        if (plain) {
-            watch->plain_rates = plain;
+    size_t count = watch->blocks.count;
+    double *plain = calloc(count + 1, sizeof *plain), *seen = calloc(count + 1, sizeof *seen);
+    struct interval effect = {.value = NAN, .low = NAN, .high = NAN};
+    *blocks = 0;
+    for (size_t i = 0; plain && seen && i < count; i++) {
+        const uint64_t *block = watch->blocks.points[i].counters;
+        if (block[BLOCK_PLAIN_NS] && block[BLOCK_SEEN_NS]) {
+            plain[*blocks] = (double)block[BLOCK_PLAIN] / (double)block[BLOCK_PLAIN_NS];
+            seen[(*blocks)++] = (double)block[BLOCK_SEEN] / (double)block[BLOCK_SEEN_NS];
         }
-        double *seen = reallocarray(watch->seen_rates, capacity, sizeof *seen);
-        if (seen) {
-            watch->seen_rates = seen;
-        }
-        if (!plain || !seen) {
-            return -1;
-        }
-        watch->block_capacity = capacity;
     }
-    watch->plain_rates[watch->block_count] = plain_rate;
-    watch->seen_rates[watch->block_count++] = seen_rate;
-    return 0;
+    if (*blocks) {
+        effect = summary_paired_ratio(plain, seen, *blocks);
+    }
+    free(plain);
+    free(seen);
+    return effect;
 }
 
 void watch_close(struct conductor *conductor)
@@ -198,9 +204,7 @@ void watch_close(struct conductor *conductor)
     struct watch *watch = &conductor->watch;
     probe_syscalls.close(watch->probe);
     watch->probe = NULL;
-    free(watch->plain_rates);
-    free(watch->seen_rates);
-    watch->plain_rates = watch->seen_rates = NULL;
+    series_release(&watch->blocks);
     for (size_t i = 0; i < watch->target_count; i++) {
         free(watch->watched[i].threads);
         watch->watched[i].threads = NULL;

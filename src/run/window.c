@@ -46,12 +46,6 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
     }
 }
 
-static double rate_of(const struct conductor *conductor, const struct tally *tally)
-{
-    uint64_t operations = tally->bank->counters[conductor->plan->workload->operations];
-    return tally->window_ns ? (double)operations * 1e9 / (double)tally->window_ns : 0;
-}
-
 static void collect_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
     collect(conductor->slots, conductor->worker_count, client);
@@ -115,16 +109,19 @@ static void take_part(struct conductor *conductor, bool seen)
 }
 
 /* Closes a block of four parts. */
-static int close_block(struct conductor *conductor, struct err *error)
+static void close_block(struct conductor *conductor)
 {
-    double plain = rate_of(conductor, &conductor->block_plain);
-    double seen = rate_of(conductor, &conductor->block_seen);
+    uint32_t operations = conductor->plan->workload->operations;
+    struct series_point block = {
+        .counters = {
+            [BLOCK_PLAIN] = conductor->block_plain.bank->counters[operations],
+            [BLOCK_PLAIN_NS] = conductor->block_plain.window_ns,
+            [BLOCK_SEEN] = conductor->block_seen.bank->counters[operations],
+            [BLOCK_SEEN_NS] = conductor->block_seen.window_ns,
+        }};
+    series_append(&conductor->watch.blocks, &block);
     tally_clear(&conductor->block_plain);
     tally_clear(&conductor->block_seen);
-    if (watch_block(&conductor->watch, plain, seen) < 0) {
-        return err_set(error, ERR_SYSTEM, "memory", "cannot keep the observed rates");
-    }
-    return 0;
 }
 
 /* How many parts an interval has, and how long they are. */
@@ -170,8 +167,8 @@ static int run_parts(struct conductor *conductor, struct err *error)
         watch_part_begins(conductor);
         more = window_wait(conductor, part_end_ns) && part_end_ns < end_ns;
         take_part(conductor, seen);
-        if (conductor->watch.probe && i % 4 == 3 && close_block(conductor, error) < 0) {
-            return -1;
+        if (conductor->watch.probe && i % PARTS_IN_BLOCK == PARTS_IN_BLOCK - 1) {
+            close_block(conductor);
         }
         if (!more && conductor->watch.on && watch_switch(conductor, false, error) < 0) {
             return -1;

@@ -112,7 +112,7 @@ class BadServers(unittest.TestCase):
         self.assertIsNone(process.poll())
         process.send_signal(signal.SIGINT)
         done = end(process, began)
-        line = check_one_line(self, done, 130)
+        line = check_one_line(self, done, 1)
         self.assertIn("interrupted", line)
         self.assertLess(done.seconds, 5)
         check_failed_record(self, checked_record(self, done.stdout))
@@ -184,23 +184,23 @@ class Limits(unittest.TestCase):
         script = ("ip link set lo up && echo 40000 40009 > "
                   "/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"")
         prefix = ["unshare", "-n", "sh", "-c", script, "sh"]
-        done = run("call", "--json", "-c", "50", "-n", "100", prefix=prefix)
+        done = run("call", "--json", "-c", "41", "-n", "100", prefix=prefix)
         line = check_one_line(self, done, 1)
         self.assertIn("local ports", line)
         self.assertIn("--source", line)
         check_failed_record(self, checked_record(self, done.stdout))
         # What the hint says helps.
         hint = re.search(r"--source=(\S+)", line)[1]
-        record = call_record(self, "-c", "50", "-n", "100", "--source=" + hint, prefix=prefix)
+        record = call_record(self, "-c", "41", "-n", "100", "--source=" + hint, prefix=prefix)
         self.assertEqual(metric(record["runs"][0], "calls"), 100)
 
 
 class Interrupted(unittest.TestCase):
-    """Ctrl-C at any moment: what was measured is kept, marked partial; exit status 130."""
+    """Ctrl-C at any moment: what was measured is kept, marked partial."""
 
     def check(self, process, path, began, limit=10):
         done = end(process, began)
-        line = check_one_line(self, done, 130)
+        line = check_one_line(self, done, 1)
         self.assertIn("interrupted", line)
         self.assertLess(done.seconds, limit)
         record = read_record(self, path)

@@ -24,6 +24,8 @@ def fail(text):
 
 def options(doc):
     """The options that every benchmark has; add more, then parse_args."""
+    if not os.access(SONDE, os.X_OK):
+        fail(f"{SONDE} is not there: make build, or say where in $SONDE")
     parser = argparse.ArgumentParser(description=doc,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")

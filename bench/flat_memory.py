@@ -5,9 +5,10 @@ Flat: memory of the client and of its own server each second from the end of the
 is observed. Neither the address space nor its private writable part may grow by a byte: whatever
 sonde may ever touch has been asked for by then, which bounds a run of any length. RSS may rise a
 little within it, where a latency is the first of its size and touches another page of a histogram:
-this must level off, so it is judged over the last third. Allocations: malloc, calloc, realloc and memalign of
-each thread during two seconds in the window of a run of four, by a preloaded counter. Worker
-threads must make none; the main thread's are shown."""
+this must level off, so it is judged over the last third.
+
+Allocations: malloc, calloc, realloc and memalign of each thread during two seconds in the window of
+a run of four, by a preloaded counter. Worker threads must make none; the main thread's are shown."""
 
 import os
 import pathlib

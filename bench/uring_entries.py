@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """io_uring against epoll at 100 connections with one call in flight each: entries into the kernel
-and CPU per call of the client, both against the same `sonde serve`: one that runs epoll (its answers
-come one by one), and one that runs uring (they come in batches).
+and CPU per call of the client, both against the same `sonde serve`: one that runs epoll (its
+answers come one by one), and one that runs uring (they come in batches).
 
 Interleaved rounds, neither always first; the ratio is the median of the ratios of each round. The
 client is one thread on a CPU of its own. Entries are the client's own exact counts."""

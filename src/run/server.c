@@ -114,7 +114,7 @@ static void fill_worker(struct server *server, struct member *member)
         .receive_mode = config->receive_mode,
         .cpu = config->cpu,
         .quota = UINT64_MAX,
-        .connections_max = config->connections_max / config->threads + 1,
+        .connections_max = (config->connections_max - 1) / config->threads + 1, /* rounded up */
         .listeners = member->listeners,
         .ends = &member->end,
     };
@@ -227,7 +227,9 @@ int server_run(const struct server_config *config, struct err *error)
     if (!server.members || !ends) {
         err_system(error, ENOMEM, "serve", "cannot start");
     } else {
-        memcpy(ends, config->ends, config->end_count * sizeof *ends);
+        if (config->end_count) {
+            memcpy(ends, config->ends, config->end_count * sizeof *ends);
+        }
         result = config->engine->flags & ENGINE_ONE_CHANNEL ? start_threads(&server, error)
                                                             : start_loops(&server, ends, error);
     }

@@ -1,6 +1,5 @@
 """What the tests of sonde's commands share: running the program, servers that behave or do not."""
 
-import json
 import os
 import signal
 import socket
@@ -105,6 +104,7 @@ class Serving:
         while len(self.addresses) < count:
             line = self.process.stderr.readline()
             if not line.startswith("sonde: serving on "):
+                self.process.kill()
                 rest = self.process.communicate()[1]
                 raise AssertionError("does not serve: " + line + rest)
             self.addresses.append(line.split()[3])
@@ -227,7 +227,3 @@ class Folder:
 
     def file(self, name):
         return os.path.join(self.path, name)
-
-
-def loads(text):
-    return json.loads(text)

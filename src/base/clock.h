@@ -31,7 +31,7 @@ struct clock_quality {
     uint64_t resolution_ns; /* as clock_getres states it */
 };
 
-/* Measures the clock for about two milliseconds. */
+/* Measures the clock for a fraction of a millisecond. */
 struct clock_quality clock_measure(void);
 
 #endif

@@ -1,7 +1,10 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
 
 const struct engine_ops *const engines[] = {
     &engine_threads, &engine_poll, &engine_epoll, &engine_uring, &engine_null, NULL,
@@ -41,4 +44,11 @@ ssize_t call_counted(struct call_table *table, enum engine_call call, ssize_t re
         count->bytes += (uint64_t)result;
     }
     return result;
+}
+
+void engine_push(struct engine *engine, const struct channel *channel)
+{
+    int one = 1;
+    int result = setsockopt(channel->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    call_counted(engine->calls, CALL_SETSOCKOPT, result, false);
 }

@@ -99,6 +99,7 @@ enum op_kind {
     OP_PAUSE,    /* ends OP_RECEIVE, resumed by another OP_RECEIVE; always DONE */
     OP_SEND,     /* data, length: must stay valid until it completes; one in flight a channel;
                     result: bytes taken (may be fewer than length) or -errno. Length below 2^32 */
+    OP_PUSH,     /* sends what an OP_MORE before it has held back; always DONE */
     OP_SHUTDOWN, /* ends the sending direction; always DONE */
     OP_CLOSE,    /* closes the files; when it completes, nothing more comes for the channel and its
                     memory may go */
@@ -182,6 +183,10 @@ struct engine_ops {
     /* Frees the engine. Channels must have been closed; NULL is allowed. */
     void (*fini)(struct engine *engine);
 };
+
+/* What every engine does for OP_PUSH: setting TCP_NODELAY makes the kernel send what MSG_MORE held
+ * back (tcp(7)). Nothing is held back on anything but TCP. */
+void engine_push(struct engine *engine, const struct channel *channel);
 
 extern const struct engine_ops engine_threads, engine_poll, engine_epoll, engine_uring, engine_null;
 

@@ -92,6 +92,7 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
         null->added--;
         return SUBMIT_DONE;
     case OP_CONNECT:
+    case OP_PUSH:
     case OP_SHUTDOWN:
         return SUBMIT_DONE;
     default:

@@ -141,6 +141,9 @@ enum submit_result ready_submit(struct engine *engine, struct op *op)
         op->channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
         op->result = ready->arm(ready, op->channel);
         return SUBMIT_DONE;
+    case OP_PUSH:
+        engine_push(engine, op->channel);
+        return SUBMIT_DONE;
     case OP_SHUTDOWN:
         shut_down(ready, op->channel);
         return SUBMIT_DONE;

@@ -268,6 +268,9 @@ enum submit_result uring_submit(struct engine *engine, struct op *op)
         channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
         uring_cancel(uring, channel, ARMED_RECEIVE);
         return SUBMIT_DONE;
+    case OP_PUSH:
+        engine_push(engine, op->channel);
+        return SUBMIT_DONE;
     case OP_SHUTDOWN:
         uring_shut_down(uring, channel);
         return SUBMIT_DONE;

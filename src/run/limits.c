@@ -139,6 +139,7 @@ static int check_ports(const struct limits_need *need, struct limits_warnings *w
         warn(warnings, "local ports: net.ipv4.ip_local_port_range cannot be read, not checked");
         return 0;
     }
+    ports -= need->port_taken && ports > 1 ? 1 : 0;
     if ((need->connections - 1) / sources < ports) {
         return 0;
     }

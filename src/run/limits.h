@@ -15,6 +15,7 @@ struct limits_need {
     uint64_t connections; /* at once, to one destination */
     uint64_t sources;     /* source addresses that they are spread over; 0: the kernel's choice */
     bool ports;           /* each connection takes a local port (TRANSPORT_PORTS) */
+    bool port_taken;      /* the server listens on one of them, which is then no source's */
     uint64_t memory_bytes;
     uint64_t threads; /* and processes, to be started */
     uint64_t backlog; /* of listening sockets */

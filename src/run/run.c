@@ -221,7 +221,9 @@ double run_null_ceiling(const struct run_plan *plan)
             clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
             collect(slot, 1, &tally);
             uint64_t operations = tally.bank->counters[plan->workload->operations];
-            rate = tally.window_ns ? (double)operations * 1e9 / (double)tally.window_ns : 0;
+            /* Over its CPU time: others may have had the CPU meanwhile. */
+            uint64_t cpu_ns = tally.bank->cpu_user_ns + tally.bank->cpu_system_ns;
+            rate = cpu_ns ? (double)operations * 1e9 / (double)cpu_ns : 0;
             atomic_store(&shared->client.phase, RUN_STOP);
             pthread_join(thread, NULL);
         }

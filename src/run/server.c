@@ -36,8 +36,9 @@ struct server {
     const struct server_config *config;
     struct member *members; /* one a slot */
     pthread_mutex_t lock;
-    pthread_cond_t left; /* a thread has left */
-    uint32_t live;       /* threads that have not */
+    pthread_cond_t left;          /* a thread has left */
+    uint32_t live;                /* threads that have not */
+    _Atomic uint32_t connections; /* accepted and open, over all threads */
 };
 
 static void count_thread(struct server *server, int change)
@@ -114,7 +115,8 @@ static void fill_worker(struct server *server, struct member *member)
         .receive_mode = config->receive_mode,
         .cpu = config->cpu,
         .quota = UINT64_MAX,
-        .connections_max = (config->connections_max - 1) / config->threads + 1, /* rounded up */
+        .connections_max = config->connections_max,
+        .connections = &server->connections,
         .listeners = member->listeners,
         .ends = &member->end,
     };

@@ -49,8 +49,8 @@ static int check_limits(struct conductor *conductor, struct err *error)
             conductor->worker_count + (conductor->own_server ? conductor->server_slot_count : 0),
         .backlog = kernel && transport->caps & TRANSPORT_CONNECTS ? options->connections : 0,
     };
-    /* Rings are touched only as far as calls are in flight: what the marks allow is the most. */
-    need.memory_bytes = options->connections * plan->workload->client->connection_bytes;
+    need.memory_bytes =
+        options->connections * plan->workload->client->connection_memory(plan->workload_options);
     if (limits_check(&need, &warnings, error) < 0) {
         return -1;
     }

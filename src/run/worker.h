@@ -82,6 +82,7 @@ struct worker_config {
     const struct net_end *ends; /* connected pairs, taken over */
     uint32_t end_count;
     uint32_t connections_max;
+    _Atomic uint32_t *connections; /* open in all workers together; counted against the limit */
     /* Servers whose engine takes one channel hand each accepted file over. NULL: serve it here. */
     void (*accepted)(void *owner, int fd);
     void *owner;
@@ -90,8 +91,5 @@ struct worker_config {
 /* Runs a worker on the calling thread until RUN_STOP (server: or, with one given connection, until
  * that is closed). Everything it has to say is in the slot. `config` must outlive it. */
 void worker_run(const struct worker_config *config);
-
-/* Memory that one connection costs in the worker: its struct. For the plan and for tests. */
-size_t worker_connection_bytes(const struct role *role);
 
 #endif

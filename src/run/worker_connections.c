@@ -11,11 +11,6 @@
 /* Operations that one completion may set off before the worker returns to the engine. */
 #define CHAIN_MAX 16
 
-size_t worker_connection_bytes(const struct role *role)
-{
-    return role->connection_bytes;
-}
-
 static struct connection *connection_of(struct channel *channel)
 {
     return (struct connection *)(void *)channel; /* the channel is its first member */
@@ -92,6 +87,9 @@ static void start(struct worker *worker, struct connection *connection)
 
 static void closed(struct worker *worker, struct connection *connection)
 {
+    if (connection->flagged & CONNECTION_ADMITTED && worker->config->connections) {
+        atomic_fetch_sub(worker->config->connections, 1);
+    }
     timers_cancel(&worker->timers, &connection->timer);
     unlink_open(worker, connection);
     worker->role->close(&worker->context, connection);
@@ -221,6 +219,17 @@ static void refuse_without_file(struct worker *worker, struct channel *listener,
     worker->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* Counts a connection against the server's limit; false where it is full. */
+static bool admit(struct worker *worker)
+{
+    _Atomic uint32_t *connections = worker->config->connections;
+    if (connections && atomic_fetch_add(connections, 1) >= worker->config->connections_max) {
+        atomic_fetch_sub(connections, 1);
+        return false;
+    }
+    return true;
+}
+
 static void accepted(struct worker *worker, struct op *op)
 {
     const struct worker_config *config = worker->config;
@@ -238,7 +247,7 @@ static void accepted(struct worker *worker, struct op *op)
         config->accepted(config->owner, fd);
         return;
     }
-    if (worker->open >= config->connections_max || worker->phase >= RUN_DRAIN) {
+    if (worker->phase >= RUN_DRAIN || !admit(worker)) {
         refuse(worker, fd);
         return;
     }
@@ -251,8 +260,12 @@ static void accepted(struct worker *worker, struct op *op)
     struct connection *connection = new_connection(worker, (struct net_end){fd, fd}, &failed);
     if (!connection) {
         bank_error(worker->context.bank, PHASE_ACCEPT, -failed, NULL);
+        if (config->connections) {
+            atomic_fetch_sub(config->connections, 1);
+        }
         return;
     }
+    connection->flagged |= CONNECTION_ADMITTED;
     start(worker, connection);
 }
 

@@ -10,7 +10,8 @@ enum {
     CONNECTION_IN_RESUME = 2,
     CONNECTION_DEAD = 4,
     CONNECTION_STARTED = 8,
-    CONNECTION_LISTENER = 16
+    CONNECTION_LISTENER = 16,
+    CONNECTION_ADMITTED = 32,
 };
 
 /* What the worker's thread has used since it began (RUSAGE_THREAD, schedstat). */

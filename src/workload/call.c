@@ -99,7 +99,7 @@ static const struct metric metrics[] = {
     {"bytes_per_second", "bytes/s", "bytes/s", "payload bytes, both directions, per second",
      METRIC_PER_SECOND, CALL_COUNT_BYTES, 0, false},
     {"in_flight", "1", "in flight", "calls in flight on a connection, mean over time", METRIC_RATIO,
-     CALL_COUNT_IN_FLIGHT_NS, CALL_COUNT_TIME_NS, true},
+     CALL_COUNT_IN_FLIGHT, CALL_COUNT_TIME, true},
     {"throttled", "1", "throttled", "times that a connection reached its high-water mark",
      METRIC_COUNT, CALL_COUNT_THROTTLED, 0, false},
     {"resumed", "1", "resumed", "times that it fell below its low-water mark and went on",

@@ -39,6 +39,8 @@ struct call_options {
     struct echo_options echo; /* of sonde's own server */
 };
 
+enum { CALL_TIME_SHIFT = 10 };
+
 /* Counters of the client role. */
 enum call_counter {
     CALL_COUNT_COMPLETED,
@@ -50,8 +52,9 @@ enum call_counter {
     CALL_COUNT_BYTES, /* both ways */
     CALL_COUNT_THROTTLED,
     CALL_COUNT_RESUMED,
-    CALL_COUNT_IN_FLIGHT_NS, /* integral of calls in flight over time */
-    CALL_COUNT_TIME_NS,      /* the time that it covers, summed over connections */
+    CALL_COUNT_IN_FLIGHT, /* integral of calls in flight over time, in 2^CALL_TIME_SHIFT ns: a day
+                             of 10,000 connections with 20,000 calls each fits */
+    CALL_COUNT_TIME,      /* the time that it covers, summed over connections, likewise */
     CALL_COUNT_LOST,
     CALL_COUNT_REGRESSIONS,
 };

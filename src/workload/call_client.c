@@ -25,18 +25,20 @@ struct call_send {
 
 struct call_connection {
     struct connection base;
-    uint64_t *issued_ns;     /* ring of mask+1: when each call in flight was issued or intended */
-    struct call_send *sends; /* ring of mask+1: sends not yet answered in full */
-    uint64_t mask;
+    uint64_t *issued_ns;     /* ring of `room`: when each call in flight was issued or intended */
+    struct call_send *sends; /* ring of `room`: sends not yet answered in full */
+    uint64_t room, mask;     /* 0 until the first call; a power of two, and room-1 */
     uint64_t issued, completed; /* calls */
     uint64_t sent_bytes;        /* taken by the kernel */
     uint64_t sending_bytes;     /* in the send under way; 0: none */
     uint64_t received_bytes;
-    uint64_t send_first, send_end; /* positions in the ring of sends */
-    uint64_t looked_ns;            /* up to when the in-flight integral reaches */
+    uint64_t send_first, send_end;     /* positions in the ring of sends */
+    uint64_t looked_ns;                /* up to when the in-flight integral reaches */
+    uint32_t integral_rest, time_rest; /* what of it is below its unit */
     bool throttled;
     bool failed;
     bool flush_timer;
+    bool corked; /* the last send told the kernel that more follows */
 };
 
 static const struct call_options *options_of(const struct role_context *context)
@@ -66,16 +68,9 @@ static void *call_open_worker(const void *options, uint32_t connections, struct 
 
 static int call_open(struct role_context *context, struct connection *connection)
 {
-    struct call_connection *call = call_of(connection);
-    uint64_t room = 1;
-    while (room < options_of(context)->high) {
-        room *= 2;
-    }
-    /* calloc: pages that a connection never needs are never touched. */
-    call->issued_ns = calloc(room, sizeof *call->issued_ns);
-    call->sends = calloc(room, sizeof *call->sends);
-    call->mask = room - 1;
-    return call->issued_ns && call->sends ? 0 : -ENOMEM;
+    (void)context;
+    (void)connection;
+    return 0; /* an idle connection has no rings */
 }
 
 static void call_close(struct role_context *context, struct connection *connection)
@@ -86,6 +81,23 @@ static void call_close(struct role_context *context, struct connection *connecti
     free(call->sends);
     call->issued_ns = NULL;
     call->sends = NULL;
+}
+
+/* The least ring for `calls` in flight. */
+static uint64_t ring_room(uint64_t calls)
+{
+    uint64_t room = 4;
+    while (room < calls) {
+        room *= 2;
+    }
+    return room;
+}
+
+static size_t call_connection_memory(const void *options)
+{
+    const struct call_options *call = options;
+    return sizeof(struct call_connection) +
+           ring_room(call->high) * (sizeof(uint64_t) + sizeof(struct call_send));
 }
 
 static uint64_t in_flight(const struct call_connection *call)
@@ -100,8 +112,12 @@ static void integrate(struct role_context *context, struct call_connection *call
 {
     uint64_t passed_ns = now_ns > call->looked_ns ? now_ns - call->looked_ns : 0;
     uint64_t *counters = context->bank->counters;
-    counters[CALL_COUNT_IN_FLIGHT_NS] += passed_ns * (before + in_flight(call)) / 2;
-    counters[CALL_COUNT_TIME_NS] += passed_ns;
+    uint64_t integral = passed_ns * (before + in_flight(call)) / 2 + call->integral_rest;
+    uint64_t time = passed_ns + call->time_rest;
+    counters[CALL_COUNT_IN_FLIGHT] += integral >> CALL_TIME_SHIFT;
+    counters[CALL_COUNT_TIME] += time >> CALL_TIME_SHIFT;
+    call->integral_rest = integral & ((1u << CALL_TIME_SHIFT) - 1);
+    call->time_rest = time & ((1u << CALL_TIME_SHIFT) - 1);
     call->looked_ns = now_ns > call->looked_ns ? now_ns : call->looked_ns;
 }
 
@@ -118,6 +134,47 @@ static void fail(struct role_context *context, struct call_connection *call, enu
 }
 
 /* ---- issuing --------------------------------------------------------------------------------- */
+
+/* Moves the rings to larger ones. Happens only when more calls are in flight than ever before on
+ * this connection, so a steady load allocates nothing. 0 or -1 without memory. */
+static int grow_rings(struct call_connection *call, uint64_t calls)
+{
+    uint64_t room = ring_room(calls), mask = room - 1;
+    uint64_t *issued_ns = malloc(room * sizeof *issued_ns);
+    struct call_send *sends = malloc(room * sizeof *sends);
+    if (!issued_ns || !sends) {
+        free(issued_ns);
+        free(sends);
+        return -1;
+    }
+    for (uint64_t i = call->completed; i < call->issued; i++) {
+        issued_ns[i & mask] = call->issued_ns[i & call->mask];
+    }
+    for (uint64_t i = call->send_first; i < call->send_end; i++) {
+        sends[i & mask] = call->sends[i & call->mask];
+    }
+    free(call->issued_ns);
+    free(call->sends);
+    call->issued_ns = issued_ns;
+    call->sends = sends;
+    call->room = room;
+    call->mask = mask;
+    return 0;
+}
+
+/* Room for `count` more calls in flight; a connection that cannot have it fails. */
+static bool make_room(struct role_context *context, struct call_connection *call, uint64_t count)
+{
+    uint64_t wanted = in_flight(call) + count;
+    if (__builtin_expect(wanted <= call->room, 1)) {
+        return true;
+    }
+    if (grow_rings(call, wanted) == 0) {
+        return true;
+    }
+    fail(context, call, PHASE_SEND, ENOMEM, NULL);
+    return false;
+}
 
 static uint64_t may_issue(const struct role_context *context, const struct call_connection *call)
 {
@@ -181,6 +238,7 @@ static void start_send(struct role_context *context, struct call_connection *cal
     if (options->cork && more && !context->open_loop && may_issue(context, call)) {
         op->flags = OP_MORE;
     }
+    call->corked = op->flags & OP_MORE;
     call->sending_bytes = length;
     if (!context->open_loop && pending_bytes(context, call) == 0 && may_issue(context, call) == 0) {
         op->flags |= OP_QUIET; /* nothing to do before an answer comes */
@@ -249,6 +307,9 @@ static void pump(struct role_context *context, struct call_connection *call, uin
         count = count < wanted ? count : wanted;
     }
     if (count) {
+        if (!make_room(context, call, count)) {
+            return;
+        }
         now_ns = issue_calls(context, call, count, now_ns);
     }
     write_calls(context, call, now_ns, false);
@@ -401,6 +462,9 @@ static void arrived(struct role_context *context, struct call_connection *call, 
     uint64_t now_ns = clock_now_ns();
     uint64_t before = in_flight(call);
     uint64_t lag_ns = now_ns > op->now_ns ? now_ns - op->now_ns : 0;
+    if (!make_room(context, call, 1)) {
+        return;
+    }
     call->issued_ns[call->issued++ & call->mask] = op->now_ns;
     integrate(context, call, before, now_ns);
     context->bank->counters[CALL_COUNT_ISSUED]++;
@@ -443,6 +507,9 @@ static void call_step(struct role_context *context, struct connection *connectio
         break;
     case OP_DRAIN:
         write_calls(context, call, op->now_ns, true);
+        if (call->corked) { /* the calls that were to follow never will */
+            step_submit(context, connection, OP_PUSH);
+        }
         break;
     default:
         break;
@@ -485,4 +552,5 @@ const struct role call_client = {
     .outstanding = call_outstanding,
     .can_take = call_can_take,
     .close = call_close,
+    .connection_memory = call_connection_memory,
 };

@@ -272,6 +272,12 @@ static void echo_step(struct role_context *context, struct connection *connectio
     }
 }
 
+static size_t echo_connection_memory(const void *options)
+{
+    (void)options;
+    return sizeof(struct echo_connection); /* waiting answers come out of the pool */
+}
+
 static int echo_open(struct role_context *context, struct connection *connection)
 {
     (void)context;
@@ -306,6 +312,7 @@ const struct role echo_server = {
     .step = echo_step,
     .outstanding = echo_outstanding,
     .close = echo_close,
+    .connection_memory = echo_connection_memory,
 };
 
 const struct metric echo_metrics[ECHO_METRICS] = {

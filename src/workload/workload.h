@@ -54,6 +54,8 @@ struct role {
     const struct histogram_metric *histograms; /* BANK_HISTOGRAMS at most */
     size_t histogram_count;
     uint32_t refused_counter; /* servers: counts connections refused because it is full */
+    /* Most that one connection may come to need: for the plan's check of memory. */
+    size_t (*connection_memory)(const void *options);
     /* Makes what the worker's connections share (send patterns, buffer pools), for at most
      * `connections` connections. NULL with *error on failure. */
     void *(*open_worker)(const void *options, uint32_t connections, struct err *error);

@@ -80,7 +80,8 @@ static void print_headline(struct text *text, const struct record_run *run)
     }
     format_rate(rate, sizeof rate, text, run);
     units_duration(window, (double)run->window_ns);
-    if (run->wall_ns > run->window_ns && run->wall_ns - run->window_ns > run->wall_ns / 100) {
+    if (run->observing && run->wall_ns > run->window_ns &&
+        run->wall_ns - run->window_ns > run->wall_ns / 100) {
         /* The rest of the time was observed and does not count. */
         snprintf(of, sizeof of, " (the unobserved part of %s)",
                  units_duration(wall, (double)run->wall_ns));
@@ -294,7 +295,9 @@ static void print_closing(struct text *text, const struct record_run *run)
         bool comparable = run->value_count && figures_shown(&run->values[0]) &&
                           strcmp(run->values[0].metric->unit, "1/s") == 0;
         text_paragraph(
-            text, 2, 4, "ceiling of sonde itself (null engine): %s %ss/s%s%s%s",
+            text, 2, 4,
+            "without the kernel (null engine) this client reaches %s %ss/s of CPU "
+            "time%s%s%s",
             units_count(number, run->null_ceiling), text->operation,
             comparable ? "; this run reached " : "",
             comparable ? text_share(share, sizeof share, run->values[0].value / run->null_ceiling)

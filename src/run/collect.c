@@ -7,8 +7,8 @@
 
 #include "base/clock.h"
 
-/* A worker that does not cut within this time is stuck in the kernel; its numbers stay in its bank
- * and count with the next part. */
+/* A worker that does not cut within this time gets no CPU or is stuck in the kernel; its numbers
+ * stay in its bank. */
 #define CUT_TIMEOUT_NS (2 * NS_PER_SECOND)
 
 void *shared_memory(size_t bytes, struct err *error)
@@ -106,17 +106,19 @@ static void collect_left(struct worker_slot *slot, uint32_t index, struct tally 
     atomic_store(&slot->state, state);
 }
 
-void collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
+uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
 {
     tally_clear(tally);
     for (uint32_t i = 0; i < slot_count; i++) {
-        if (!has_left(atomic_load(&slots[i].state))) {
+        /* Never two cuts at once: the second would go on in a bank that is not read yet. */
+        bool owed = atomic_load(&slots[i].cut_wanted) != atomic_load(&slots[i].cut_done);
+        if (!owed && !has_left(atomic_load(&slots[i].state))) {
             atomic_fetch_add(&slots[i].cut_wanted, 1);
         }
     }
     uint64_t until_ns = clock_now_ns() + CUT_TIMEOUT_NS;
     uint64_t measured_ns = 0;
-    uint32_t measured = 0;
+    uint32_t measured = 0, late = 0;
     for (uint32_t i = 0; i < slot_count; i++) {
         struct worker_slot *slot = &slots[i];
         struct timespec pause = clock_timespec(20 * NS_PER_US);
@@ -132,6 +134,7 @@ void collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally
         if (done == wanted && closed->end_ns) {
             add_bank(tally, i, closed, atomic_load(&slot->finished_ns));
         }
+        late += done != wanted && !has_left(atomic_load(&slot->state));
         if (has_left(atomic_load(&slot->state))) {
             collect_left(slot, i, tally);
         }
@@ -141,6 +144,7 @@ void collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally
         }
     }
     tally->window_ns = measured ? measured_ns / measured : 0;
+    return late;
 }
 
 double tally_busiest(const struct tally *tally, uint32_t *worker)

@@ -19,8 +19,9 @@ void tally_clear(struct tally *tally);
 void tally_add(struct tally *to, const struct tally *from);
 
 /* Asks all workers of `slots` for a cut, waits for them (bounded: an idle worker looks every 20 ms)
- * and sums what they closed into *tally, which is cleared first. */
-void collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally);
+ * and sums what they closed into *tally, which is cleared first. Returns how many did not cut in
+ * time: theirs comes with a later call, which first waits for the cut that is owed. */
+uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally);
 
 /* Largest share of a CPU that one worker took, 0..1, and which; -1 where nothing was measured. */
 double tally_busiest(const struct tally *tally, uint32_t *worker);

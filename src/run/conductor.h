@@ -17,6 +17,7 @@
 
 /* CPU time of an observed process that is not one of sonde's own ends, over unobserved parts. */
 struct watched {
+    pid_t pid;
     struct process_sample last, sum; /* sum: differences of the parts */
     struct thread_sample *threads;   /* at the start of the window; owned */
     size_t thread_count;
@@ -30,6 +31,8 @@ struct watch {
     struct probe_target targets[WATCH_TARGETS];
     struct watched watched[WATCH_TARGETS];
     size_t target_count;
+    size_t
+        watched_count; /* of `watched`: the targets with a pid, and what comm= found at the start */
     struct probe *probe; /* NULL: not observing */
     char state[224];     /* for record_run.observation */
     bool on;
@@ -85,6 +88,7 @@ struct conductor {
     uint64_t interval_start_ns;
     uint64_t interval_kernel_calls, interval_kernel_ns;
     uint64_t unfinished, behind;
+    uint32_t late; /* cuts that a client's thread did not make in time */
     bool interrupted;
 };
 

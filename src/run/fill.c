@@ -11,6 +11,9 @@
 #include "run/fill.h"
 #include "run/sysfile.h"
 
+/* Shorter windows get a warning. */
+#define WINDOW_LEAST_NS (10 * NS_PER_MS)
+
 static const struct metric extra_metrics[] = {
     {"send_behind", "1", "calls behind schedule",
      "open loop: operations that were due at the end of the window and not yet issued",
@@ -24,10 +27,6 @@ static const struct metric extra_metrics[] = {
      METRIC_VALUE, 0, 0, false},
     {"worker_busy", "1", "busiest client thread",
      "largest share of a CPU that one client thread took", METRIC_VALUE, 0, 0, false},
-    {"null_ceiling", "1/s", "null-engine ceiling",
-     "operations/s that the client's threads reach on the null engine, without any kernel: what "
-     "sonde itself could issue",
-     METRIC_VALUE, 0, 0, false},
     {"kernel_calls_per_second", "1/s", "kernel calls/s",
      "system calls of the observed processes, per second of the observed parts", METRIC_VALUE, 0, 0,
      true},
@@ -47,7 +46,6 @@ enum {
     EXTRA_UNFINISHED,
     EXTRA_REACHED,
     EXTRA_BUSY,
-    EXTRA_CEILING,
     EXTRA_KERNEL,
     EXTRA_RETRANSMITS,
     EXTRA_OVERFLOWS,
@@ -101,22 +99,45 @@ static void fill_host(struct conductor *conductor)
     }
 }
 
-/* Says that the schedule was not kept: every latency then stands for a lower rate. */
+/* Says where an open loop was not what it was to be: every latency then stands for another load. */
 static void check_rate(struct conductor *conductor, double reached)
 {
-    const struct run_options *options = conductor->plan->options;
-    const struct histogram *lag =
-        &conductor->client.plain.bank->histograms[conductor->plan->workload->send_lag];
-    char text[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
-    uint64_t lag_ns = 0;
-    histogram_percentile(lag, 99, &lag_ns);
+    const struct run_plan *plan = conductor->plan;
+    const struct bank *bank = conductor->client.plain.bank;
+    const struct histogram *lag = &bank->histograms[plan->workload->send_lag];
+    char tail[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
+    double mean_ns = histogram_mean(lag), response_ns = histogram_mean(&bank->histograms[0]);
+    units_duration(tail, (double)histogram_percentile_any(lag, 99));
+    units_duration(most, histogram_count(lag) ? (double)lag->maximum : 0);
+    units_count(wanted, plan->options->rate);
     if (reached < 0.99) {
         record_add_warning(conductor->record,
-                           "%s: the rate was not reached: %.1f%% of %s/s (send lag p99 %s, %lu "
-                           "behind at the end)",
-                           conductor->plan->label, reached * 100,
-                           units_count(wanted, options->rate), units_duration(text, (double)lag_ns),
-                           conductor->behind);
+                           "%s: the rate was not reached: %.1f%% of %s/s (send lag p99 %s, max %s; "
+                           "%lu behind at the end)",
+                           plan->label, reached * 100, wanted, tail, most, conductor->behind);
+    } else if (reached > 1.01) {
+        record_add_warning(conductor->record,
+                           "%s: %.1f%% of %s/s were answered in the window: it began with a "
+                           "backlog, so its latencies are those of a server that catches up",
+                           plan->label, reached * 100, wanted);
+    }
+    if (mean_ns > 100e3 && mean_ns > response_ns / 5) {
+        record_add_warning(conductor->record,
+                           "%s: the schedule was not kept: sends were late by p99 %s, max %s, "
+                           "which is part of the response times",
+                           plan->label, tail, most);
+    }
+}
+
+/* A rate from a moment is none. */
+static void check_window(struct conductor *conductor)
+{
+    char text[UNITS_TEXT_MAX];
+    uint64_t window_ns = conductor->run->window_ns;
+    if (window_ns && window_ns < WINDOW_LEAST_NS) {
+        record_add_warning(conductor->record,
+                           "%s: the window is only %s long: too short for a rate",
+                           conductor->plan->label, units_duration(text, (double)window_ns));
     }
 }
 
@@ -132,13 +153,11 @@ static int fill_extras(struct conductor *conductor)
         set_value(run, &extra_metrics[EXTRA_BEHIND], (double)conductor->behind);
     }
     fill_host(conductor);
+    check_window(conductor);
     set_value(run, &extra_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
     double busiest = tally_busiest(&conductor->client.plain, &worker);
     if (busiest >= 0) {
         set_value(run, &extra_metrics[EXTRA_BUSY], busiest);
-    }
-    if (run->null_ceiling > 0) {
-        set_value(run, &extra_metrics[EXTRA_CEILING], run->null_ceiling);
     }
     return run->value_count ? 0 : -1;
 }
@@ -295,12 +314,14 @@ static struct record_process *find_process(struct record_run *run, pid_t pid)
 }
 
 /* An observed process that is not one of sonde's own ends. */
-static int fill_watched(struct conductor *conductor, const struct probe_target *target,
-                        const struct watched *watched)
+static int fill_watched(struct conductor *conductor, const struct watched *watched)
 {
-    struct record_process *process = find_process(conductor->run, target->pid);
+    struct record_process *process = find_process(conductor->run, watched->pid);
+    if (process && strcmp(process->role, "observed") != 0) {
+        return 0; /* one of sonde's own ends: its workers know better */
+    }
     if (!process) {
-        process = record_add_process(conductor->run, target->role, target->pid, watched->sum.name);
+        process = record_add_process(conductor->run, "observed", watched->pid, watched->sum.name);
     }
     if (!process) {
         return -1;
@@ -318,12 +339,45 @@ static int fill_watched(struct conductor *conductor, const struct probe_target *
     size_t count = 0;
     struct err ignored;
     uint64_t wall_ns = conductor->window_end_ns - conductor->window_start_ns;
-    if (watched->threads && wall_ns && process_threads(target->pid, &now, &count, &ignored) == 0) {
+    if (watched->threads && wall_ns && process_threads(watched->pid, &now, &count, &ignored) == 0) {
         process->busiest_thread =
             process_busiest(watched->threads, watched->thread_count, now, count, wall_ns);
     }
     free(now);
     return 0;
+}
+
+static bool is_target(const struct watch *watch, pid_t pid)
+{
+    for (size_t i = 0; i < watch->target_count; i++) {
+        if (watch->targets[i].pid == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Processes that were only found by a name or as children, and made no call: no use to anybody. */
+static void drop_idle_strangers(struct conductor *conductor)
+{
+    struct record_run *run = conductor->run;
+    size_t kept = 0, dropped = 0;
+    for (size_t i = 0; i < run->process_count; i++) {
+        struct record_process *process = &run->processes[i];
+        bool idle = strcmp(process->role, "observed") == 0 && process->kernel_calls.available &&
+                    process->kernel_calls.syscall_count == 0 &&
+                    process->kernel_calls.uring_count == 0;
+        if (idle && !is_target(&conductor->watch, process->pid)) {
+            dropped++;
+        } else {
+            run->processes[kept++] = *process;
+        }
+    }
+    run->process_count = kept;
+    if (dropped) {
+        record_add_warning(conductor->record, "%zu observed process%s made no system call", dropped,
+                           dropped == 1 ? "" : "es");
+    }
 }
 
 static int fill_observed(struct conductor *conductor, struct err *error)
@@ -333,10 +387,8 @@ static int fill_observed(struct conductor *conductor, struct err *error)
     if (!watch->probe) {
         return 0;
     }
-    for (size_t i = 0; i < watch->target_count; i++) {
-        bool own = strcmp(watch->targets[i].role, "observed") != 0;
-        if (!own && watch->targets[i].pid &&
-            fill_watched(conductor, &watch->targets[i], &watch->watched[i]) < 0) {
+    for (size_t i = 0; i < watch->watched_count; i++) {
+        if (fill_watched(conductor, &watch->watched[i]) < 0) {
             return err_system(error, ENOMEM, "memory", "cannot keep the record");
         }
     }
@@ -358,6 +410,7 @@ static int fill_observed(struct conductor *conductor, struct err *error)
             record_add_warning(conductor->record, "%s", calls->reason);
         }
     }
+    drop_idle_strangers(conductor);
     return 0;
 }
 
@@ -416,6 +469,10 @@ static void describe(struct conductor *conductor)
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
         describe_tcp(conductor, out);
+        if (options->pin && conductor->own_server && conductor->cpus.pinned) {
+            fprintf(out, ", server on CPU %d, client on the other%s", conductor->cpus.server,
+                    conductor->cpus.client_count == 1 ? "" : "s");
+        }
         fprintf(out, "%s%s", plan->note ? ", " : "", plan->note ? plan->note : "");
         fclose(out);
     }
@@ -460,7 +517,12 @@ int fill_run(struct conductor *conductor, struct err *error)
             return -1;
         }
         struct record_process *server = &run->processes[run->process_count - 1];
-        server->cpu_operations = server->engine_calls.operations = operations;
+        /* Its workers were cut a little earlier or later than the client's. */
+        double scale = client->window_ns
+                           ? (double)conductor->server.plain.window_ns / (double)client->window_ns
+                           : 0;
+        server->cpu_operations = server->engine_calls.operations =
+            (uint64_t)((double)operations * scale + 0.5);
     }
     fill_effect(conductor);
     return fill_observed(conductor, error);

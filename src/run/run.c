@@ -14,6 +14,13 @@
 /* Workers start together, this long after they are told: more than how often they look. */
 #define START_DELAY_NS (2 * NS_PER_MS)
 
+static uint64_t finished_operations(const struct conductor *conductor)
+{
+    uint32_t index = conductor->plan->workload->operations;
+    return conductor->client.plain.bank->counters[index] +
+           conductor->client.seen.bank->counters[index];
+}
+
 /* Finishes what is in flight; what never ends is counted. */
 static void drain(struct conductor *conductor)
 {
@@ -32,9 +39,10 @@ static void drain(struct conductor *conductor)
         }
     }
     collect(conductor->slots, conductor->worker_count, &conductor->client.part);
-    /* Late answers belong into the latencies, not into the rate. */
+    /* Late answers belong into the latencies, not into the rate; where there was no window, they
+     * belong nowhere. */
     const struct bank *late = conductor->client.part.bank;
-    for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
+    for (size_t i = 0; i < BANK_HISTOGRAMS && finished_operations(conductor); i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
     }
     bank_add_errors(conductor->client.plain.bank, late);
@@ -51,13 +59,6 @@ static uint64_t open_connections(const struct conductor *conductor)
         open += atomic_load(&conductor->slots[i].open);
     }
     return open;
-}
-
-static uint64_t finished_operations(const struct conductor *conductor)
-{
-    uint32_t index = conductor->plan->workload->operations;
-    return conductor->client.plain.bank->counters[index] +
-           conductor->client.seen.bank->counters[index];
 }
 
 /* The first error that the workers counted, as the reason of a failed run. */
@@ -95,6 +96,11 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
         first_error(conductor, error, what);
     } else if (conductor->interrupted) {
         err_set(error, ERR_INTERRUPTED, "run", "interrupted: the window ended early");
+    } else if (conductor->late) {
+        err_set(error, ERR_LIMIT, "client",
+                "a thread did not run for seconds: parts of the window "
+                "are not what they seem");
+        err_hint(error, "the machine is overloaded, or sonde was stopped");
     } else if (conductor->unfinished) {
         err_set(error, ERR_PROTOCOL, conductor->address.text,
                 "%lu %ss were not answered within the drain", conductor->unfinished, operation);

@@ -4,39 +4,94 @@
 
 #include "run/conductor.h"
 
-/* A thread that took at least this share of a CPU had no time left to speak of. */
+/* An end that took at least this share of the CPU that it can have had no time left to speak of. */
 #define SATURATED 0.93
 /* Waiting for a CPU for this share of the time is said. */
 #define COMPETITION 0.05
+/* So near to what its threads reach without any kernel, the client is the limit. */
+#define NEAR_CEILING 0.8
 
-static double busiest_of(const struct record_run *run, const char *role, bool *known)
+/* How busy one end was: the busiest thread's share of a CPU, or that of all threads of the CPUs
+ * that they may use, where that is more; and how long its threads waited for a CPU. */
+struct load {
+    bool known;
+    double busy, runnable;
+};
+
+static struct load load_of(const struct tally *tally, size_t cpus)
 {
-    double busiest = -1;
-    for (size_t i = 0; i < run->process_count; i++) {
-        const struct record_process *process = &run->processes[i];
-        if (strcmp(process->role, role) == 0 && process->busiest_thread > busiest) {
-            busiest = process->busiest_thread;
-        }
+    struct load load = {0};
+    uint32_t worker = 0;
+    uint64_t cpu_ns = 0, thread_ns = 0;
+    size_t threads = 0;
+    for (uint32_t i = 0; i < tally->slot_count; i++) {
+        cpu_ns += tally->worker_cpu_ns[i];
+        thread_ns += tally->worker_window_ns[i];
+        threads += tally->worker_window_ns[i] != 0;
     }
-    *known = busiest >= 0;
-    return busiest;
+    if (threads == 0 || tally->window_ns == 0) {
+        return load;
+    }
+    size_t usable = cpus && cpus < threads ? cpus : threads;
+    double all = (double)cpu_ns / ((double)tally->window_ns * (double)usable);
+    double busiest = tally_busiest(tally, &worker);
+    load.known = true;
+    load.busy = all > busiest ? all : busiest;
+    load.runnable = (double)tally->bank->runnable_ns / (double)thread_ns;
+    return load;
 }
 
-/* Time that the client's threads were ready to run while other programs had the CPU: part of the
- * evidence, since it looks like waiting for the server. */
-static void add_competition(const struct conductor *conductor, char *text, size_t size)
+/* The observed processes that are not sonde's: the busiest thread, or CPU of a process. */
+static struct load load_of_observed(const struct record_run *run)
 {
-    const struct tally *client = &conductor->client.plain;
-    uint64_t window_ns = 0;
-    for (uint32_t i = 0; i < client->slot_count; i++) {
-        window_ns += client->worker_window_ns[i];
+    struct load load = {0};
+    for (size_t i = 0; i < run->process_count; i++) {
+        const struct record_process *process = &run->processes[i];
+        if (strcmp(process->role, "observed") == 0 && process->busiest_thread >= 0) {
+            load.known = true;
+            load.busy = process->busiest_thread > load.busy ? process->busiest_thread : load.busy;
+        }
     }
-    double share = window_ns ? (double)client->bank->runnable_ns / (double)window_ns : 0;
+    return load;
+}
+
+static void judge_ends(const struct record_run *run, struct load client, struct load server,
+                       char *text, size_t size)
+{
+    double near = run->null_ceiling > 0 ? run->values[0].value / run->null_ceiling : 0;
+    if (client.busy >= SATURATED && server.known && server.busy >= SATURATED) {
+        snprintf(text, size, "both ends: client CPU (at %.0f%%) and server CPU (at %.0f%%)",
+                 client.busy * 100, server.busy * 100);
+    } else if (client.busy >= SATURATED || near >= NEAR_CEILING) {
+        snprintf(text, size, "client CPU (at %.0f%%%s)", client.busy * 100,
+                 server.known ? "" : "; the server is not observed");
+    } else if (server.known && server.busy >= SATURATED) {
+        snprintf(text, size, "server CPU (at %.0f%%, client at %.0f%%)", server.busy * 100,
+                 client.busy * 100);
+    } else if (client.busy + client.runnable >= SATURATED) {
+        snprintf(text, size,
+                 "other programs: the client had a CPU for %.0f%% of the time and "
+                 "waited for one for %.0f%%",
+                 client.busy * 100, client.runnable * 100);
+    } else if (server.known) {
+        snprintf(text, size,
+                 "waiting: neither end is out of CPU (client %.0f%%, server %.0f%%): wake-ups, "
+                 "timers or too few calls in flight",
+                 client.busy * 100, server.busy * 100);
+    } else {
+        snprintf(text, size, "not the client's CPU (at %.0f%%); the server is not observed",
+                 client.busy * 100);
+    }
+}
+
+/* Looks like waiting for the other end, and is not. */
+static void add_competition(struct load client, char *text, size_t size)
+{
     size_t used = strlen(text);
-    if (share >= COMPETITION && used < size) {
+    if (client.runnable >= COMPETITION && used < size && strncmp(text, "other", 5) != 0) {
         snprintf(text + used, size - used,
-                 "; the client's threads waited %.0f%% of the time for a CPU that others used",
-                 share * 100);
+                 "; the client's threads waited for a CPU for %.0f%% of the time",
+                 client.runnable * 100);
     }
 }
 
@@ -46,41 +101,24 @@ void fill_verdict(struct conductor *conductor)
     const struct run_options *options = conductor->plan->options;
     char *text = run->limited_by;
     size_t size = sizeof run->limited_by;
-    uint32_t worker = 0;
-    bool server_known, observed_known;
-    double client = tally_busiest(&conductor->client.plain, &worker);
-    double server = busiest_of(run, "server", &server_known);
-    double observed = busiest_of(run, "observed", &observed_known);
-    if (observed > server) {
-        server = observed;
-        server_known = true;
-    }
-    if (client < 0) {
+    bool pinned = options->pin && conductor->own_server && conductor->cpus.pinned;
+    size_t cpus = conductor->cpus.client_count + (pinned ? 0 : 1);
+    struct load client = load_of(&conductor->client.plain, cpus);
+    struct load server = conductor->own_server
+                             ? load_of(&conductor->server.plain, pinned ? 1 : cpus)
+                             : load_of_observed(run);
+    double rate = run->value_count ? run->values[0].value : 0;
+    if (!client.known) {
         snprintf(text, size, "unknown (nothing was measured)");
-    } else if (conductor->plan->engine->flags & ENGINE_NO_KERNEL) {
-        snprintf(text, size, "sonde itself (null engine: there is no kernel and no server)");
-    } else if (options->rate > 0 && run->values[0].value >= 0.99 * options->rate) {
-        snprintf(text, size, "the rate asked for (client thread at %.0f%%%s)", client * 100,
-                 server_known ? "" : ", server not observed");
-    } else if (client >= SATURATED && server >= SATURATED) {
-        snprintf(text, size, "both ends: client CPU (worker %u at %.0f%%), server CPU (at %.0f%%)",
-                 worker, client * 100, server * 100);
-    } else if (client >= SATURATED) {
-        snprintf(text, size, "client CPU (worker %u at %.0f%%%s)", worker, client * 100,
-                 server_known ? "" : "; server not observed");
-    } else if (server_known && server >= SATURATED) {
-        snprintf(text, size, "server CPU (busiest thread at %.0f%%, client at %.0f%%)",
-                 server * 100, client * 100);
-    } else if (server_known) {
-        snprintf(text, size,
-                 "waiting: neither end is out of CPU (client %.0f%%, server %.0f%%): wake-ups, "
-                 "timers or too few calls in flight",
-                 client * 100, server * 100);
-    } else {
-        snprintf(text, size,
-                 "not the client's CPU (worker %u at %.0f%%); the server is not "
-                 "observed",
-                 worker, client * 100);
+        return;
     }
-    add_competition(conductor, text, size);
+    if (conductor->plan->engine->flags & ENGINE_NO_KERNEL) {
+        snprintf(text, size, "sonde itself (null engine: there is no kernel and no server)");
+    } else if (options->rate > 0 && rate >= 0.99 * options->rate) {
+        snprintf(text, size, "the rate asked for (client at %.0f%% of its CPU%s)",
+                 client.busy * 100, server.known ? "" : "; the server is not observed");
+    } else {
+        judge_ends(run, client, server, text, size);
+    }
+    add_competition(client, text, size);
 }

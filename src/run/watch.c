@@ -139,28 +139,56 @@ int watch_switch(struct conductor *conductor, bool on, struct err *error)
     return 0;
 }
 
+static void watch_pid(struct watch *watch, pid_t pid)
+{
+    struct err ignored;
+    if (watch->watched_count < WATCH_TARGETS) {
+        struct watched *watched = &watch->watched[watch->watched_count++];
+        watched->pid = pid;
+        process_threads(pid, &watched->threads, &watched->thread_count, &ignored);
+    }
+}
+
+/* Whose CPU time to sample: every target that is there as the window begins. */
+static void watch_pids(struct watch *watch)
+{
+    for (size_t i = 0; i < watch->target_count; i++) {
+        const struct probe_target *target = &watch->targets[i];
+        pid_t *pids = NULL;
+        size_t count = 0;
+        struct err ignored;
+        if (target->pid) {
+            watch_pid(watch, target->pid);
+        } else if (process_find(target->name, &pids, &count, &ignored) == 0) {
+            for (size_t j = 0; j < count; j++) {
+                watch_pid(watch, pids[j]);
+            }
+        }
+        free(pids);
+    }
+}
+
 void watch_part_begins(struct conductor *conductor)
 {
     struct watch *watch = &conductor->watch;
-    for (size_t i = 0; i < watch->target_count; i++) {
+    if (watch->watched_count == 0) {
+        watch_pids(watch);
+    }
+    for (size_t i = 0; i < watch->watched_count; i++) {
         struct watched *watched = &watch->watched[i];
         struct err ignored;
-        pid_t pid = watch->targets[i].pid;
-        watched->known = pid > 0 && process_sample(pid, &watched->last, &ignored) == 0;
-        if (watched->known && !watched->threads) {
-            process_threads(pid, &watched->threads, &watched->thread_count, &ignored);
-        }
+        watched->known = process_sample(watched->pid, &watched->last, &ignored) == 0;
     }
 }
 
 void watch_part_ends(struct conductor *conductor, bool seen)
 {
     struct watch *watch = &conductor->watch;
-    for (size_t i = 0; i < watch->target_count; i++) {
+    for (size_t i = 0; i < watch->watched_count; i++) {
         struct watched *watched = &watch->watched[i];
         struct process_sample now;
         struct err ignored;
-        if (!watched->known || process_sample(watch->targets[i].pid, &now, &ignored) < 0) {
+        if (!watched->known || process_sample(watched->pid, &now, &ignored) < 0) {
             continue;
         }
         if (!seen) {
@@ -205,7 +233,7 @@ void watch_close(struct conductor *conductor)
     probe_syscalls.close(watch->probe);
     watch->probe = NULL;
     series_release(&watch->blocks);
-    for (size_t i = 0; i < watch->target_count; i++) {
+    for (size_t i = 0; i < watch->watched_count; i++) {
         free(watch->watched[i].threads);
         watch->watched[i].threads = NULL;
     }

@@ -48,7 +48,7 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
 
 static void collect_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
-    collect(conductor->slots, conductor->worker_count, client);
+    conductor->late += collect(conductor->slots, conductor->worker_count, client);
     if (conductor->own_server) {
         collect(conductor->server_slots, conductor->server_slot_count, server);
     }

@@ -18,8 +18,10 @@ static int parse_write(const char *text, void *member, struct err *error)
         return 0;
     }
     uint64_t value;
-    if (strncmp(text, "queue=", 6) == 0 && units_parse_duration(text + 6, &value) == 0 &&
-        value > 0) {
+    /* A bare number would be seconds: nobody means that here. */
+    bool has_unit = text[0] && !(text[strlen(text) - 1] >= '0' && text[strlen(text) - 1] <= '9');
+    if (has_unit && strncmp(text, "queue=", 6) == 0 &&
+        units_parse_duration(text + 6, &value) == 0 && value > 0) {
         *write = (struct call_write){.strategy = WRITE_QUEUE, .parameter = value};
         return 0;
     }
@@ -95,7 +97,7 @@ static const struct metric metrics[] = {
     {"calls_per_send", "1", "calls/send", "calls that left with one send, mean", METRIC_RATIO,
      CALL_COUNT_ISSUED, CALL_COUNT_SENDS, true},
     {"bytes_per_receive", "bytes", "bytes/receive", "bytes that one receive returned, mean",
-     METRIC_RATIO, CALL_COUNT_RECEIVED_BYTES, CALL_COUNT_RECEIVES, true},
+     METRIC_RATIO, CALL_COUNT_RECEIVED_BYTES, CALL_COUNT_RECEIVES, false},
     {"bytes_per_second", "bytes/s", "bytes/s", "payload bytes, both directions, per second",
      METRIC_PER_SECOND, CALL_COUNT_BYTES, 0, false},
     {"in_flight", "1", "in flight", "calls in flight on a connection, mean over time", METRIC_RATIO,

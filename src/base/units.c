@@ -186,7 +186,7 @@ static void write_digits(char *to, size_t size, double value, bool unscaled)
     snprintf(rounded, sizeof rounded, "%.2e", value);
     int exponent = 0;
     sscanf(strchr(rounded, 'e') + 1, "%d", &exponent);
-    if (exponent > 15 || exponent < -9) {
+    if (exponent > 15 || exponent < -3) {
         snprintf(to, size, "%s", rounded);
         return;
     }

@@ -26,10 +26,10 @@ const struct command command_call = {
         "TARGET is a server that answers every byte (tcp://HOST:PORT, unix:PATH); without one, or "
         "with local: or pipe:, sonde starts its own in another process on another CPU.",
     .examples =
-        "  sonde call --write each --observe server     one send a call, and what the server did\n"
-        "  sonde call -e threads,poll,epoll,uring -c 64 --high 1     the engines side by side\n"
-        "  sonde call --rate 10k --write each     open loop: response time against a schedule\n"
-        "  sonde call tcp://127.0.0.1:7 --json=result.json     a server of yours\n",
+        "  sonde call --write each --observe server   # one send a call, and what the server did\n"
+        "  sonde call -e threads,poll,epoll,uring -c 64 --high 1   # the engines side by side\n"
+        "  sonde call --rate 10k --write each   # open loop: response time against a schedule\n"
+        "  sonde call tcp://127.0.0.1:7 --json=result.json   # a server of yours\n",
     .sets = sets,
     .run = run,
 };

@@ -14,7 +14,7 @@ const struct command command_man = {
     .arguments = "",
     .summary = "print the manual page's source (scdoc)",
     .details = "Prints sonde(1) for scdoc, which makes a manual page of it.",
-    .examples = "  sonde man | scdoc > sonde.1     the manual page\n",
+    .examples = "  sonde man | scdoc > sonde.1   # the manual page\n",
     .run = run_man,
 };
 
@@ -33,6 +33,6 @@ const struct command command_completion = {
     .summary = "print a shell's completions",
     .details = "Prints a completion script for the shell: source it, or install it where the "
                "shell looks for them.",
-    .examples = "  source <(sonde completion bash)     completions in this shell\n",
+    .examples = "  source <(sonde completion bash)   # completions in this shell\n",
     .run = run_completion,
 };

@@ -287,7 +287,7 @@ const struct command command_observe = {
         "Needs CAP_BPF and CAP_PERFMON. Ends with the command, the last target by pid, "
         "--duration or Ctrl-C, always with the whole report. A command that still runs then is "
         "ended.",
-    .examples = "  sonde observe pid=$(pidof -s nginx) -d 5    a server for five seconds\n"
+    .examples = "  sonde observe pid=$(pidof -s nginx) -d 5   # a server for five seconds\n"
                 "  sonde observe -- dd if=/dev/zero of=/dev/null bs=1k count=100000\n",
     .sets = observe_sets,
     .run = observe_run_command,

@@ -257,7 +257,7 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
                  char **argv, struct err *error)
 {
     pthread_t thread;
-    int stop_fd = output_stop_file(error);
+    int stop_fd = output_check(&serving->output, error) < 0 ? -1 : output_stop_file(error);
     int result = stop_fd < 0 ? -1 : prepare(serving, error);
     uint64_t start_ns = clock_now_ns();
     if (result == 0) {
@@ -338,7 +338,7 @@ const struct command command_serve = {
     .details = "Listens on each address (tcp://HOST:PORT, tcp://:PORT for loopback only, "
                "unix:PATH, unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or "
                "--duration; then says what it did.",
-    .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock     two addresses\n",
+    .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n",
     .sets = sets_for_help,
     .run = run,
 };

@@ -3,6 +3,9 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "run/fill.h"
+#include "workload/workload.h"
+
 #define TEXT_MAX 1024
 
 /* Writes plain text for scdoc: what it would take as markup is escaped. `at_start`: the text begins
@@ -217,6 +220,51 @@ static const char man_tail[] =
     "# ENVIRONMENT\n\n"
     "*NO\\_COLOR*\n\tWhen set and not empty, output has no colours.\n";
 
+static void write_figure(const char *key, const char *title, const char *unit, const char *help,
+                         FILE *out)
+{
+    fputs("*", out);
+    write_text(title, out);
+    fputs("* (", out);
+    write_text(key, out);
+    if (strcmp(unit, "1") != 0) {
+        fputs(", ", out);
+        write_text(unit, out);
+    }
+    fputs(")\n\t", out);
+    write_text(help, out);
+    fputs("\n\n", out);
+}
+
+static void write_metrics(const struct metric *metrics, size_t count, FILE *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct metric *metric = &metrics[i];
+        write_figure(metric->key, metric->title, metric->unit, metric->help, out);
+    }
+}
+
+static void write_histograms(const struct role *role, FILE *out)
+{
+    for (size_t i = 0; i < role->histogram_count; i++) {
+        const struct histogram_metric *metric = &role->histograms[i];
+        write_figure(metric->key, metric->title, metric->unit, metric->help, out);
+    }
+}
+
+/* What every figure of the reports means, from the rows that they are made of. */
+static void write_figures(FILE *out)
+{
+    fputs("# FIGURES\n\n", out);
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *workload = workloads[i];
+        write_histograms(workload->client, out);
+        write_metrics(workload->metrics, workload->metric_count, out);
+        write_metrics(workload->server_metrics, workload->server_metric_count, out);
+    }
+    write_metrics(run_extra_metrics, RUN_EXTRA_METRICS, out);
+}
+
 int man_write(FILE *out)
 {
     fputs(man_head, out);
@@ -224,6 +272,7 @@ int man_write(FILE *out)
         write_command(commands[i], out);
     }
     write_shared(out);
+    write_figures(out);
     fputs(man_tail, out);
     return ferror(out) ? -1 : 0;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 const struct opt output_rows[OUTPUT_OPTIONS] = {
     OPT_TEXT(struct output_options, json, .name = "json", .optional = "-", .argument = "FILE",
@@ -24,6 +25,26 @@ static bool is_stdout(const char *path)
 bool output_text(const struct output_options *options)
 {
     return !is_stdout(options->json) && !is_stdout(options->csv);
+}
+
+static int check_path(const char *path, struct err *error)
+{
+    if (!path || is_stdout(path)) {
+        return 0;
+    }
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int result = folder && access(folder, W_OK) == 0 ? 0 : -1;
+    if (result < 0) {
+        err_system(error, folder ? errno : ENOMEM, path, "cannot be written");
+    }
+    free(folder);
+    return result;
+}
+
+int output_check(const struct output_options *options, struct err *error)
+{
+    return check_path(options->json, error) < 0 || check_path(options->csv, error) < 0 ? -1 : 0;
 }
 
 struct output {

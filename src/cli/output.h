@@ -19,6 +19,9 @@ extern const struct opt output_rows[OUTPUT_OPTIONS];
 /* True where the text report goes to standard output. */
 bool output_text(const struct output_options *options);
 
+/* Whether the files that are to be written can be: asked before hours of measuring, not after. */
+int output_check(const struct output_options *options, struct err *error);
+
 /* Writes the record everywhere it is wanted. The first failure is returned, the others are tried
  * all the same. */
 int output_write(const struct output_options *options, const struct record *record,

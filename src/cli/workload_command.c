@@ -156,6 +156,30 @@ static int run_engines(const struct workload *workload, struct workload_command 
     return result;
 }
 
+/* Options that this run has no use for: said, since nobody types them for nothing. */
+static void add_idle_options(struct record *record, const struct opt_set *sets, bool own_server,
+                             const struct run_options *run)
+{
+    static const struct {
+        size_t offset;
+        const char *name;
+    } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine"},
+                     {offsetof(struct run_options, server_threads), "--server-threads"}};
+    for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
+        if (opt_given(&sets[2], of_server[i].offset)) {
+            record_add_warning(record, "%s has no effect: the server is not sonde's own",
+                               of_server[i].name);
+        }
+    }
+    if (run->rate == 0 && opt_given(&sets[1], offsetof(struct run_options, arrival))) {
+        record_add_warning(record, "--arrival has no effect without --rate");
+    }
+    if (run->threads > run->connections) {
+        record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
+                           run->connections, run->connections);
+    }
+}
+
 static void add_noise_warnings(struct record *record, const struct machine_sample *before)
 {
     struct machine_sample after;
@@ -181,7 +205,8 @@ static int measure(const struct workload *workload, struct workload_command *com
     struct machine_sample before = {0};
     struct err failure = {0}, ignored;
     char note[128] = "";
-    if (target && address_parse(target, false, &address, error) < 0) {
+    if ((target && address_parse(target, false, &address, error) < 0) ||
+        output_check(&command->output, error) < 0) {
         return -1;
     }
     if (record_init(&record, argc, argv, error) < 0) {
@@ -190,6 +215,8 @@ static int measure(const struct workload *workload, struct workload_command *com
     record.complete = true;
     record.operation = workload->operation;
     make_note(&sets[0], note, sizeof note);
+    add_idle_options(&record, sets, !target || address.transport->caps & TRANSPORT_PAIRS,
+                     &command->run);
     struct run_plan plan = {
         .workload = workload,
         .workload_options = command->options,

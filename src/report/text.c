@@ -364,7 +364,7 @@ static void comparison_row(struct table *table, const struct record_run *run, in
     char number[64];
     double rate = run->value_count && figures_shown(&run->values[0]) ? run->values[0].value : NAN;
     /* The evidence in parentheses stands with the run's details. */
-    int limit = (int)strcspn(run->limited_by, "(");
+    int limit = (int)strcspn(run->limited_by, "(:;");
     limit = limit > limit_width ? limit_width : limit;
     while (limit && run->limited_by[limit - 1] == ' ') {
         limit--;

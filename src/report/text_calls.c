@@ -175,13 +175,13 @@ static void fill_table(struct table *table, const struct text *text, const struc
     table_cell(table, "system call");
     for (size_t g = 0; g < group_count; g++) {
         table_span(table, 1 + GROUP_COLUMNS * g, GROUP_COLUMNS, groups[g].title);
-        table_cell(table, "calls/s");
+        table_cell(table, "syscalls/s");
         if (groups[g].calls->operations) {
             table_cell(table, "per %s", text->operation);
         } else {
-            table_cell(table, "calls");
+            table_cell(table, "syscalls");
         }
-        table_cell(table, "B/call");
+        table_cell(table, "B/syscall");
         table_cell(table, "EAGAIN");
     }
     for (size_t r = 0; r < row_count && r < ROWS_MAX; r++) {

@@ -14,7 +14,7 @@
 /* Shorter windows get a warning. */
 #define WINDOW_LEAST_NS (10 * NS_PER_MS)
 
-static const struct metric extra_metrics[] = {
+const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
     {"send_behind", "1", "calls behind schedule",
      "open loop: operations that were due at the end of the window and not yet issued",
      METRIC_VALUE, 0, 0, false},
@@ -86,15 +86,15 @@ static void fill_host(struct conductor *conductor)
     if (!before->at_ns || !after->at_ns) {
         return;
     }
-    set_value(run, &extra_metrics[EXTRA_RETRANSMITS],
+    set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
               (double)(after->retransmits - before->retransmits));
-    set_value(run, &extra_metrics[EXTRA_OVERFLOWS],
+    set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],
               (double)(after->listen_overflows - before->listen_overflows));
     uint64_t all_ns = after->user_ns + after->system_ns + after->idle_ns + after->irq_ns +
                       after->softirq_ns + after->steal_ns - before->user_ns - before->system_ns -
                       before->idle_ns - before->irq_ns - before->softirq_ns - before->steal_ns;
     if (all_ns) {
-        set_value(run, &extra_metrics[EXTRA_STEAL],
+        set_value(run, &run_extra_metrics[EXTRA_STEAL],
                   (double)(after->steal_ns - before->steal_ns) / (double)all_ns);
     }
 }
@@ -148,16 +148,16 @@ static int fill_extras(struct conductor *conductor)
     uint32_t worker = 0;
     if (plan->options->rate > 0) {
         double rate = run->values[0].value;
-        set_value(run, &extra_metrics[EXTRA_REACHED], rate / plan->options->rate);
+        set_value(run, &run_extra_metrics[EXTRA_REACHED], rate / plan->options->rate);
         check_rate(conductor, rate / plan->options->rate);
-        set_value(run, &extra_metrics[EXTRA_BEHIND], (double)conductor->behind);
+        set_value(run, &run_extra_metrics[EXTRA_BEHIND], (double)conductor->behind);
     }
     fill_host(conductor);
     check_window(conductor);
-    set_value(run, &extra_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
+    set_value(run, &run_extra_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
     double busiest = tally_busiest(&conductor->client.plain, &worker);
     if (busiest >= 0) {
-        set_value(run, &extra_metrics[EXTRA_BUSY], busiest);
+        set_value(run, &run_extra_metrics[EXTRA_BUSY], busiest);
     }
     return run->value_count ? 0 : -1;
 }
@@ -200,7 +200,8 @@ static int fill_intervals(struct conductor *conductor)
         }
         uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
         struct record_value *row =
-            observed_ns ? record_interval_add_value(interval, &extra_metrics[EXTRA_KERNEL]) : NULL;
+            observed_ns ? record_interval_add_value(interval, &run_extra_metrics[EXTRA_KERNEL])
+                        : NULL;
         if (row) {
             row->available = true;
             row->value = (double)point->counters[SERIES_KERNEL_CALLS] * 1e9 / (double)observed_ns;

@@ -5,6 +5,10 @@
 #include "report/record.h"
 #include "run/collect.h"
 
+/* Figures that every run has besides its workload's. */
+enum { RUN_EXTRA_METRICS = 8 };
+extern const struct metric run_extra_metrics[RUN_EXTRA_METRICS];
+
 /* Adds what a server measured about itself: metrics, histograms, errors, the process with its CPU
  * time and calls. 0 or -1 with *error. */
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,

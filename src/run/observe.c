@@ -244,6 +244,8 @@ static int end_interval(struct observation *self, uint64_t now_ns, struct err *e
         record_release(&fresh);
         return -1;
     }
+    /* What is left at the end, after the last whole interval, is no line of its own. */
+    bool sliver = now_ns - self->interval_start_ns < self->plan->interval_ns / 10;
     struct observe_interval interval = {.start_ns = self->interval_start_ns - self->start_ns,
                                         .duration_ns = now_ns - self->interval_start_ns,
                                         .before = &self->last.runs[0],
@@ -257,7 +259,7 @@ static int end_interval(struct observation *self, uint64_t now_ns, struct err *e
         point.counters[i] = after[i] - before[i];
     }
     series_append(&self->series, &point);
-    if (self->plan->on_interval != NULL) {
+    if (self->plan->on_interval != NULL && !(sliver && self->series.count > 1)) {
         self->plan->on_interval(self->plan->context, &interval);
     }
     record_release(&self->last);

@@ -30,7 +30,7 @@ static int parse_write(const char *text, void *member, struct err *error)
         *write = (struct call_write){.strategy = WRITE_BATCH, .parameter = value};
         return 0;
     }
-    err_set(error, ERR_USAGE, "--write", "\"%s\" is no write strategy", text);
+    err_set(error, ERR_USAGE, text, "is no write strategy");
     return err_hint(error, "accepts gather, each, queue=TIME (queue=10ms), batch=N (batch=64)");
 }
 
@@ -125,7 +125,7 @@ const struct workload workload_call = {
     .send_lag = CALL_SEND_LAG,
     .operation = "call",
     .server_metrics = echo_metrics,
-    .server_metric_count = ECHO_METRICS,
+    .server_metric_count = ECHO_METRICS_OF_RUN, /* connections are no news in a run */
     .client = &call_client,
     .server = &echo_server,
 };

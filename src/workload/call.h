@@ -78,7 +78,7 @@ enum echo_histogram { ECHO_RECEIVED_SIZE };
 extern const struct role call_client, echo_server;
 
 /* Metrics of the echo role, for `sonde serve` too. */
-enum { ECHO_METRICS = 5, ECHO_OPTIONS = 3 };
+enum { ECHO_METRICS = 7, ECHO_METRICS_OF_RUN = 3, ECHO_OPTIONS = 3 };
 extern const struct metric echo_metrics[ECHO_METRICS];
 
 /* Option rows over struct echo_options. */

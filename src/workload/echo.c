@@ -316,12 +316,17 @@ const struct role echo_server = {
 };
 
 const struct metric echo_metrics[ECHO_METRICS] = {
+    {"server_received_bytes_per_second", "bytes/s", "bytes received/s",
+     "bytes that the server received and answered, per second", METRIC_PER_SECOND,
+     ECHO_COUNT_RECEIVED_BYTES, 0, false},
     {"server_bytes_per_receive", "bytes", "server bytes/receive",
      "bytes that one receive of the server returned, mean", METRIC_RATIO, ECHO_COUNT_RECEIVED_BYTES,
      ECHO_COUNT_RECEIVES, false},
     {"server_bytes_per_send", "bytes", "server bytes/send",
      "bytes that one send of the server took, mean", METRIC_RATIO, ECHO_COUNT_SENT_BYTES,
      ECHO_COUNT_SENDS, false},
+    {"server_received_bytes", "bytes", "bytes received", "bytes that the server received in all",
+     METRIC_COUNT, ECHO_COUNT_RECEIVED_BYTES, 0, false},
     {"server_accepted", "1", "connections accepted", "connections that the server accepted",
      METRIC_COUNT, ECHO_COUNT_ACCEPTED, 0, false},
     {"server_refused", "1", "connections refused",

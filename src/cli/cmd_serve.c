@@ -25,18 +25,16 @@
 #define STOP_NS (2 * NS_PER_SECOND)
 
 struct serve_options {
-    uint32_t engine;
-    uint64_t threads, connections_max, receive_bytes;
-    uint32_t uring_receive;
-    bool nodelay;
-    const char *congestion;
+    uint32_t engine; /* index in engines[] */
+    uint64_t threads, connections_max;
+    struct wire_options wire;
     uint64_t duration_ns;
 };
 
-enum { SERVE_OPTIONS = 8 };
+enum { SERVE_OPTIONS = 4 };
 static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_CHOICE(struct serve_options, engine, .name = "engine", .letter = 'e',
-               .choices = run_engine_names, .initial = "epoll", .argument = "NAME",
+               .choices = engine_names, .initial = "epoll", .argument = "NAME",
                .help = "kernel interface"),
     OPT_COUNT(struct serve_options, threads, .name = "threads", .letter = 't', .initial = "1",
               .least = 1, .most = 1024, .argument = "N",
@@ -44,16 +42,6 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_COUNT(struct serve_options, connections_max, .name = "max-connections", .initial = "10000",
               .least = 1, .most = 1000000, .argument = "N",
               .help = "close further connections at once"),
-    OPT_SIZE(struct serve_options, receive_bytes, .name = "receive-buffer", .initial = "64k",
-             .least = 1, .most = 16 << 20, .argument = "SIZE",
-             .help = "most that one receive takes"),
-    OPT_CHOICE(struct serve_options, uring_receive, .name = "uring-receive",
-               .choices = run_uring_receive_names, .initial = "auto", .argument = "HOW",
-               .help = "uring: receive with one lasting request or one for each"),
-    OPT_BOOL(struct serve_options, nodelay, .name = "nodelay", .initial = "yes",
-             .help = "TCP_NODELAY on accepted connections"),
-    OPT_TEXT(struct serve_options, congestion, .name = "congestion", .argument = "NAME",
-             .help = "TCP congestion control (default: the kernel's)"),
     OPT_DURATION(struct serve_options, duration_ns, .name = "duration", .letter = 'd',
                  .initial = "0", .argument = "TIME",
                  .help = "stop after so long (0: on SIGTERM or Ctrl-C)"),
@@ -81,15 +69,19 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = serve_rows,
                                .count = SERVE_OPTIONS,
                                .target = serving ? &serving->options : NULL};
-    sets[1] = (struct opt_set){.title = "Answers",
+    sets[1] = (struct opt_set){.title = "Sockets",
+                               .rows = wire_rows,
+                               .count = WIRE_OPTIONS,
+                               .target = serving ? &serving->options.wire : NULL};
+    sets[2] = (struct opt_set){.title = "Answers",
                                .rows = echo_option_rows,
                                .count = ECHO_OPTIONS,
                                .target = serving ? &serving->echo.echo : NULL};
-    sets[2] = (struct opt_set){.title = "Output",
+    sets[3] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
                                .target = serving ? &serving->output : NULL};
-    return 3;
+    return 4;
 }
 
 static size_t sets_for_help(struct opt_set *sets)
@@ -166,8 +158,12 @@ static int prepare(struct serving *serving, struct err *error)
     const struct engine_ops *engine = engines[options->engine];
     uint32_t threads = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
     char reason[160] = "";
-    struct net_tuning tuning = {.nodelay = options->nodelay, .congestion = options->congestion};
+    struct net_tuning tuning = {.nodelay = options->wire.nodelay,
+                                .congestion = options->wire.congestion};
     int *listeners = NULL;
+    if (echo_check(&serving->echo.echo, options->wire.receive_bytes, error) < 0) {
+        return -1;
+    }
     if (engine->flags & ENGINE_NO_KERNEL) {
         return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
     }
@@ -199,8 +195,8 @@ static int prepare(struct serving *serving, struct err *error)
         .listener_count = serving->address_count * threads,
         .connections_max = (uint32_t)options->connections_max,
         .tuning = tuning,
-        .receive_bytes = (uint32_t)options->receive_bytes,
-        .receive_mode = options->uring_receive,
+        .receive_bytes = (uint32_t)options->wire.receive_bytes,
+        .receive_mode = options->wire.uring_receive,
         .cpu = -1,
     };
     return serving->slots ? 0 : -1;

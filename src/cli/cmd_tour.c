@@ -48,7 +48,7 @@ static size_t run_sets(struct tour_command *tour, struct opt_set *sets)
         .rows = run_observe_rows, .count = RUN_OPTIONS_OBSERVE, .target = &tour->run};
     sets[4] = (struct opt_set){
         .rows = echo_option_rows, .count = ECHO_OPTIONS, .target = &tour->call.echo};
-    return 5;
+    return 6;
 }
 
 static int parse_stop(const struct stop *stop, struct opt_set *sets, size_t count,
@@ -82,7 +82,7 @@ static int run_stop(const struct stop *stop, struct record *record, int stop_fd,
         result = run_options_check(&tour->run, false, error);
     }
     if (result == 0) {
-        result = workload_call.check(&tour->call, error);
+        result = workload_call.check(&tour->call, tour->run.wire.receive_bytes, error);
     }
     if (result == 0) {
         struct run_plan plan = {.workload = &workload_call,

@@ -1,5 +1,6 @@
 /* The edge: picks the command, prints the one error there may be, and is the only place that
  * decides the exit status. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,9 +62,21 @@ static int finish(int status)
     return status ? status : failed;
 }
 
+/* A standard file that is closed would be taken by the next file that is opened, and reports would
+ * land there. In its place stands one that cannot be written: that fails, and is said. */
+static void hold_standard_files(void)
+{
+    for (int file = 0; file <= 2; file++) {
+        if (fcntl(file, F_GETFD) < 0) {
+            (void)!open("/dev/null", O_RDONLY); /* the lowest free number: this one */
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct err error = {0};
+    hold_standard_files();
     signal(SIGPIPE, SIG_IGN); /* a reader that went away shows as a failed write */
     if (argc < 2) {
         help_overview(stderr);

@@ -29,6 +29,10 @@ size_t workload_command_sets(const struct workload *workload, const struct opt *
                                      .rows = run_wire_rows,
                                      .count = RUN_OPTIONS_WIRE,
                                      .target = run};
+    sets[count++] = (struct opt_set){.title = "Sockets",
+                                     .rows = wire_rows,
+                                     .count = WIRE_OPTIONS,
+                                     .target = run ? &run->wire : NULL};
     sets[count++] = (struct opt_set){.title = "Observation",
                                      .rows = run_observe_rows,
                                      .count = RUN_OPTIONS_OBSERVE,
@@ -105,10 +109,10 @@ static int engine_of(const char *name, const char *option, const struct engine_o
     if (!*engine) {
         const char *nearest = NULL;
         size_t count = 0;
-        while (run_engine_names[count]) {
+        while (engine_names[count]) {
             count++;
         }
-        nearest = opt_nearest(name, run_engine_names, count);
+        nearest = opt_nearest(name, engine_names, count);
         err_set(error, ERR_USAGE, option, "\"%s\" is no engine", name);
         return nearest ? err_hint(error, "did you mean %s?", nearest)
                        : err_hint(error, "sonde doctor lists the engines");
@@ -281,7 +285,8 @@ int workload_command_run(const struct workload *workload, const struct opt *extr
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
         } else if (run_options_check(&command.run, given_warmup, error) == 0 &&
-                   (!workload->check || workload->check(command.options, error) == 0)) {
+                   (!workload->check ||
+                    workload->check(command.options, command.run.wire.receive_bytes, error) == 0)) {
             result = measure(workload, &command, sets, count,
                              arguments.count ? arguments.items[0] : NULL, argc, argv, error);
         }

@@ -6,9 +6,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
-const struct engine_ops *const engines[] = {
-    &engine_threads, &engine_poll, &engine_epoll, &engine_uring, &engine_null, NULL,
-};
+#define X(name) &engine_##name,
+const struct engine_ops *const engines[] = {ENGINES(X) NULL};
+#undef X
+
+#define X(name) #name,
+const char *const engine_names[] = {ENGINES(X) NULL};
+#undef X
 
 const struct engine_ops *engine_find(const char *name)
 {

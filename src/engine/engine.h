@@ -188,10 +188,21 @@ struct engine_ops {
  * back (tcp(7)). Nothing is held back on anything but TCP. */
 void engine_push(struct engine *engine, const struct channel *channel);
 
-extern const struct engine_ops engine_threads, engine_poll, engine_epoll, engine_uring, engine_null;
+/* All engines: one line each. */
+#define ENGINES(X)                                                                                 \
+    X(threads)                                                                                     \
+    X(poll)                                                                                        \
+    X(epoll)                                                                                       \
+    X(uring)                                                                                       \
+    X(null)
 
-/* All engines, NULL-terminated. */
+#define X(name) extern const struct engine_ops engine_##name;
+ENGINES(X)
+#undef X
+
+/* All engines, and their names (for option rows), NULL-terminated and in the same order. */
 extern const struct engine_ops *const engines[];
+extern const char *const engine_names[];
 
 /* By name, NULL where unknown. */
 const struct engine_ops *engine_find(const char *name);

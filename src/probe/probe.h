@@ -37,8 +37,11 @@ struct probe_ops {
     int (*why_not)(char *reason, size_t reason_size, char *fix, size_t fix_size);
     /* Loads it, not yet attached to what costs (system call exits). */
     int (*open)(struct probe **probe, const struct probe_config *config, struct err *error);
-    /* Attaches; when it returns, counting is on. */
+    /* Attaches; when it returns, counting is on (where it is not paused). */
     int (*start)(struct probe *probe, struct err *error);
+    /* Pauses counting or goes on, at once, while it stays attached: so that counts begin and end
+     * with a measured stretch, and not with attaching. */
+    void (*pause)(struct probe *probe, bool paused);
     /* Detaches; when it returns, the observed processes run unobserved. Counts stay. */
     int (*stop)(struct probe *probe, struct err *error);
     /* Adds to run->processes what has been counted since open: finds the process entry by pid (or

@@ -45,6 +45,12 @@ static int stop(struct probe *probe, struct err *error)
     return 0;
 }
 
+static void pause_probe(struct probe *probe, bool paused)
+{
+    (void)probe;
+    (void)paused;
+}
+
 static void close_probe(struct probe *probe)
 {
     (void)probe;
@@ -549,6 +555,11 @@ static int start(struct probe *probe, struct err *error)
     return 0;
 }
 
+static void pause_probe(struct probe *probe, bool paused)
+{
+    __atomic_store_n(&probe->state->paused, paused ? 1u : 0u, __ATOMIC_SEQ_CST);
+}
+
 /* Times that a program was skipped because another of them ran on that CPU. */
 static uint64_t misses(const struct bpf_program *program)
 {
@@ -579,6 +590,7 @@ const struct probe_ops probe_syscalls = {
     .why_not = why_not,
     .open = open_probe,
     .start = start,
+    .pause = pause_probe,
     .stop = stop,
     .read = syscalls_read,
     .total = syscalls_total,

@@ -125,7 +125,7 @@ static void print_header(FILE *out, const struct columns *columns)
     }
     fputs(",client_cpu_user_ns_per_operation,client_cpu_system_ns_per_operation"
           ",server_cpu_user_ns_per_operation,server_cpu_system_ns_per_operation"
-          ",client_calls_per_operation,server_calls_per_operation,limited_by\n",
+          ",client_calls_per_operation,server_calls_per_operation,limited_by,detail\n",
           out);
 }
 
@@ -182,6 +182,8 @@ static int print_row(FILE *out, const struct columns *columns, const struct reco
     put_number(out, server.engine_calls);
     fputc(',', out);
     result |= put_text(out, run->limited_by);
+    fputc(',', out);
+    result |= put_text(out, run->detail);
     fputc('\n', out);
     return result;
 }

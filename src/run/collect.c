@@ -106,44 +106,81 @@ static void collect_left(struct worker_slot *slot, uint32_t index, struct tally 
     atomic_store(&slot->state, state);
 }
 
+static bool owes_cut(struct worker_slot *slot)
+{
+    return atomic_load_explicit(&slot->cut_done, memory_order_acquire) !=
+               atomic_load(&slot->cut_wanted) &&
+           !has_left(atomic_load(&slot->state));
+}
+
+/* Waits for the cut that a worker owes; false where it does not come in time. */
+static bool await_cut(struct worker_slot *slot, uint64_t until_ns)
+{
+    struct timespec pause = clock_timespec(20 * NS_PER_US);
+    while (owes_cut(slot)) {
+        if (clock_now_ns() >= until_ns) {
+            return false;
+        }
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        pause.tv_nsec = pause.tv_nsec < 500000 ? pause.tv_nsec * 2 : pause.tv_nsec;
+    }
+    return true;
+}
+
+/* The measured time of a part: workers are cut at almost the same time, so their mean, and an idle
+ * one that notices late does not stretch it. Where they are done at different times, from the first
+ * start to the last end: the others' waiting for the last one is part of it. */
+static uint64_t part_window(const struct tally *tally, uint64_t first_ns, uint64_t last_ns,
+                            bool finished)
+{
+    uint64_t sum_ns = 0, measured = 0;
+    for (uint32_t i = 0; i < tally->slot_count; i++) {
+        sum_ns += tally->worker_window_ns[i];
+        measured += tally->worker_window_ns[i] != 0;
+    }
+    if (finished && measured) {
+        return last_ns - first_ns;
+    }
+    return measured ? sum_ns / measured : 0;
+}
+
 uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
 {
+    uint32_t late = 0;
+    uint64_t first_ns = UINT64_MAX, last_ns = 0;
+    bool finished = false;
     tally_clear(tally);
     for (uint32_t i = 0; i < slot_count; i++) {
-        /* Never two cuts at once: the second would go on in a bank that is not read yet. */
-        bool owed = atomic_load(&slots[i].cut_wanted) != atomic_load(&slots[i].cut_done);
-        if (!owed && !has_left(atomic_load(&slots[i].state))) {
+        /* Never two cuts at once: the second would go on in a bank that is not read yet. And no
+         * patience with one that has been late already. */
+        slots[i].late = owes_cut(&slots[i]);
+        if (!slots[i].late && !has_left(atomic_load(&slots[i].state))) {
             atomic_fetch_add(&slots[i].cut_wanted, 1);
         }
     }
     uint64_t until_ns = clock_now_ns() + CUT_TIMEOUT_NS;
-    uint64_t measured_ns = 0;
-    uint32_t measured = 0, late = 0;
     for (uint32_t i = 0; i < slot_count; i++) {
         struct worker_slot *slot = &slots[i];
-        struct timespec pause = clock_timespec(20 * NS_PER_US);
-        bool asked = atomic_load(&slot->cut_wanted) != atomic_load(&slot->cut_done);
-        uint32_t wanted = atomic_load(&slot->cut_wanted);
-        while (asked && atomic_load_explicit(&slot->cut_done, memory_order_acquire) != wanted &&
-               !has_left(atomic_load(&slot->state)) && clock_now_ns() < until_ns) {
-            clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-            pause.tv_nsec = pause.tv_nsec < 500000 ? pause.tv_nsec * 2 : pause.tv_nsec;
+        if (!await_cut(slot, slot->late ? 0 : until_ns)) {
+            late++;
+            continue;
         }
+        uint64_t finished_ns = atomic_load(&slot->finished_ns);
         uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_acquire);
         struct bank *closed = &slot->banks[(done + 1) & 1];
-        if (done == wanted && closed->end_ns) {
-            add_bank(tally, i, closed, atomic_load(&slot->finished_ns));
+        if (closed->end_ns) {
+            uint64_t end_ns =
+                finished_ns && finished_ns < closed->end_ns ? finished_ns : closed->end_ns;
+            first_ns = closed->start_ns < first_ns ? closed->start_ns : first_ns;
+            last_ns = end_ns > last_ns && end_ns > closed->start_ns ? end_ns : last_ns;
+            finished = finished || finished_ns;
+            add_bank(tally, i, closed, finished_ns);
         }
-        late += done != wanted && !has_left(atomic_load(&slot->state));
         if (has_left(atomic_load(&slot->state))) {
             collect_left(slot, i, tally);
         }
-        if (tally->worker_window_ns[i]) {
-            measured_ns += tally->worker_window_ns[i];
-            measured++;
-        }
     }
-    tally->window_ns = measured ? measured_ns / measured : 0;
+    tally->window_ns = part_window(tally, first_ns, last_ns, finished && last_ns > first_ns);
     return late;
 }
 

@@ -36,9 +36,8 @@ struct watch {
     struct probe *probe; /* NULL: not observing */
     char state[224];     /* for record_run.observation */
     bool on;
-    uint64_t on_since_ns, on_ns; /* when it was switched on; time that counts cover */
-    uint64_t on_total;           /* calls when it was switched on */
-    struct series blocks;        /* of each block: BLOCK_* counters; constant memory */
+    uint64_t on_total;    /* calls when counting began */
+    struct series blocks; /* of each block: BLOCK_* counters; constant memory */
 };
 
 /* Counters of the series of blocks. */
@@ -105,7 +104,10 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config);
 
 /* watch.c */
 int watch_open(struct conductor *conductor, struct err *error);
+/* Attaches (not counting yet) or detaches. */
 int watch_switch(struct conductor *conductor, bool on, struct err *error);
+/* Counting begins or ends, while attached. */
+void watch_count(struct conductor *conductor, bool counting);
 void watch_part_begins(struct conductor *conductor);
 void watch_part_ends(struct conductor *conductor, bool seen);
 /* Operations per second observed / unobserved, over the blocks; *blocks: how many there were. */

@@ -107,7 +107,12 @@ static void check_rate(struct conductor *conductor, double reached)
     const struct histogram *lag = &bank->histograms[plan->workload->send_lag];
     char tail[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
     double mean_ns = histogram_mean(lag), response_ns = histogram_mean(&bank->histograms[0]);
-    units_duration(tail, (double)histogram_percentile_any(lag, 99));
+    uint64_t lag_ns;
+    if (histogram_percentile(lag, 99, &lag_ns)) {
+        units_duration(tail, (double)lag_ns);
+    } else {
+        snprintf(tail, sizeof tail, "-"); /* too few for that percentile */
+    }
     units_duration(most, histogram_count(lag) ? (double)lag->maximum : 0);
     units_count(wanted, plan->options->rate);
     if (reached < 0.99) {
@@ -146,7 +151,7 @@ static int fill_extras(struct conductor *conductor)
     const struct run_plan *plan = conductor->plan;
     struct record_run *run = conductor->run;
     uint32_t worker = 0;
-    if (plan->options->rate > 0) {
+    if (plan->options->rate > 0 && plan->options->count == 0) {
         double rate = run->values[0].value;
         set_value(run, &run_extra_metrics[EXTRA_REACHED], rate / plan->options->rate);
         check_rate(conductor, rate / plan->options->rate);
@@ -396,15 +401,17 @@ static int fill_observed(struct conductor *conductor, struct err *error)
     if (probe_syscalls.read(watch->probe, run, error) < 0) {
         return -1;
     }
-    /* Calls were counted for on_ns, operations in the parts between the cuts: a little less. */
     uint64_t seen_ns = conductor->client.seen.window_ns;
-    double scale = seen_ns ? (double)watch->on_ns / (double)seen_ns : 0;
-    uint64_t operations =
-        (uint64_t)((double)operations_of(conductor, &conductor->client.seen) * scale + 0.5);
+    uint64_t operations = operations_of(conductor, &conductor->client.seen);
     for (size_t i = 0; i < run->process_count; i++) {
         struct record_calls *calls = &run->processes[i].kernel_calls;
+        if (calls->available && seen_ns == 0) {
+            calls->available = false;
+            snprintf(calls->reason, sizeof calls->reason,
+                     "the run ended before its first observed part");
+        }
         if (calls->available) {
-            calls->window_ns = watch->on_ns;
+            calls->window_ns = seen_ns;
             calls->operations = operations;
         }
         if (calls->available && calls->reason[0]) { /* what these counts lack */
@@ -412,6 +419,16 @@ static int fill_observed(struct conductor *conductor, struct err *error)
         }
     }
     drop_idle_strangers(conductor);
+    if (seen_ns == 0) {
+        record_add_warning(conductor->record,
+                           "nothing was observed: the run ended before its first "
+                           "observed part");
+    }
+    if (seen_ns == 0 && conductor->plan->options->require_observe) {
+        err_set(error, ERR_LIMIT, "--require-observe",
+                "the run ended before its first observed part");
+        return err_hint(error, "a longer run: more --count or --duration");
+    }
     return 0;
 }
 
@@ -452,8 +469,8 @@ static void describe_tcp(const struct conductor *conductor, FILE *out)
         0) {
         snprintf(congestion, sizeof congestion, "unknown congestion control");
     }
-    fprintf(out, ", %s at %s, %s", options->nodelay ? "NODELAY" : "Nagle's algorithm", own,
-            options->congestion ? options->congestion : congestion);
+    fprintf(out, ", %s at %s, %s", options->wire.nodelay ? "NODELAY" : "Nagle's algorithm", own,
+            options->wire.congestion ? options->wire.congestion : congestion);
 }
 
 static void describe(struct conductor *conductor)

@@ -1,9 +1,9 @@
 #include "run/options.h"
 
 #include "base/clock.h"
+#include "engine/engine.h"
 
-const char *const run_engine_names[] = {"threads", "poll", "epoll", "uring", "null", NULL};
-const char *const run_uring_receive_names[] = {"auto", "multishot", "single", NULL};
+static const char *const uring_receive_names[] = {"auto", "multishot", "single", NULL};
 static const char *const arrivals[] = {"fixed", "poisson", NULL};
 
 #define RUN struct run_options
@@ -37,7 +37,7 @@ const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
 };
 
 const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
-    OPT_LIST(RUN, engines, .name = "engine", .letter = 'e', .choices = run_engine_names,
+    OPT_LIST(RUN, engines, .name = "engine", .letter = 'e', .choices = engine_names,
              .initial = "epoll", .argument = "LIST",
              .help = "kernel interface of the client and of sonde's own server; several: a run "
                      "with each"),
@@ -45,24 +45,31 @@ const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
              .help = "engine of sonde's own server, where it is to differ"),
     OPT_COUNT(RUN, server_threads, .name = "server-threads", .initial = "1", .least = 1,
               .most = 1024, .argument = "N", .help = "threads of sonde's own server"),
-    OPT_SIZE(RUN, receive_bytes, .name = "receive-buffer", .initial = "64k", .least = 1,
-             .most = 16 << 20, .argument = "SIZE", .help = "most that one receive takes"),
-    OPT_CHOICE(RUN, uring_receive, .name = "uring-receive", .choices = run_uring_receive_names,
-               .initial = "auto", .argument = "HOW",
-               .help = "uring: receive with one lasting request or one for each"),
-    OPT_BOOL(RUN, nodelay, .name = "nodelay", .initial = "yes",
-             .help = "TCP_NODELAY on the client and on sonde's own server"),
     OPT_SIZE(RUN, socket_buffer_bytes, .name = "socket-buffer", .initial = "0", .most = 1 << 30,
              .argument = "SIZE",
              .help = "SO_SNDBUF and SO_RCVBUF of the client's sockets (0: the kernel's default)"),
-    OPT_TEXT(RUN, congestion, .name = "congestion", .argument = "NAME",
-             .help = "TCP congestion control of the client and of sonde's own server, such as "
-                     "cubic (default: the kernel's)"),
+    OPT_DURATION(RUN, connect_timeout_ns, .name = "connect-timeout", .initial = "5s",
+                 .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
+                 .help = "give up where connections are not established in this time"),
     OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",
              .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9"),
     OPT_BOOL(RUN, pin, .name = "pin", .initial = "yes",
              .help = "pin sonde's own server and the client's threads to different CPUs (only "
                      "with sonde's own server)"),
+};
+
+const struct opt wire_rows[WIRE_OPTIONS] = {
+    OPT_SIZE(struct wire_options, receive_bytes, .name = "receive-buffer", .initial = "64k",
+             .least = 1, .most = 16 << 20, .argument = "SIZE",
+             .help = "most that one receive takes"),
+    OPT_CHOICE(struct wire_options, uring_receive, .name = "uring-receive",
+               .choices = uring_receive_names, .initial = "auto", .argument = "HOW",
+               .help = "uring: receive with one lasting request or one for each"),
+    OPT_BOOL(struct wire_options, nodelay, .name = "nodelay", .initial = "yes",
+             .help = "TCP_NODELAY on sonde's sockets"),
+    OPT_TEXT(struct wire_options, congestion, .name = "congestion", .argument = "NAME",
+             .help = "TCP congestion control of the client and of sonde's own server, such as "
+                     "cubic (default: the kernel's)"),
 };
 
 const struct opt run_observe_rows[RUN_OPTIONS_OBSERVE] = {
@@ -77,7 +84,6 @@ const struct opt run_observe_rows[RUN_OPTIONS_OBSERVE] = {
 
 int run_options_check(struct run_options *options, bool given_warmup, struct err *error)
 {
-    options->connect_timeout_ns = 5 * NS_PER_SECOND;
     if (options->count) {
         if (given_warmup && options->warmup_ns) {
             err_set(error, ERR_USAGE, "--count", "cannot be combined with --warmup");

@@ -7,6 +7,14 @@
 
 #include "base/opt.h"
 
+/* What the sockets of clients and servers have in common. */
+struct wire_options {
+    uint64_t receive_bytes;
+    uint32_t uring_receive; /* enum uring_receive */
+    bool nodelay;
+    const char *congestion; /* NULL: the kernel's default */
+};
+
 struct run_options {
     uint64_t connections, threads;
     uint64_t duration_ns, warmup_ns, interval_ns, drain_ns;
@@ -15,12 +23,9 @@ struct run_options {
     uint32_t arrival;
     uint64_t seed;
     struct opt_list engines;
-    uint64_t receive_bytes;
-    uint32_t uring_receive;
-    bool nodelay;
+    struct wire_options wire;
     uint64_t socket_buffer_bytes;
     const char *sources;
-    const char *congestion; /* NULL: the kernel's default */
     uint64_t connect_timeout_ns;
     bool pin;
     struct opt_list observe;
@@ -30,15 +35,11 @@ struct run_options {
     uint64_t server_threads;
 };
 
-enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 10, RUN_OPTIONS_OBSERVE = 3 };
+enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 7, WIRE_OPTIONS = 4, RUN_OPTIONS_OBSERVE = 3 };
 extern const struct opt run_load_rows[RUN_OPTIONS_LOAD];       /* how much, how long */
 extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE];       /* through what */
+extern const struct opt wire_rows[WIRE_OPTIONS];               /* over struct wire_options */
 extern const struct opt run_observe_rows[RUN_OPTIONS_OBSERVE]; /* looked at how */
-
-/* Names of the engines, NULL-terminated, for option rows. */
-extern const char *const run_engine_names[];
-/* Choices of --uring-receive, in the order of enum uring_receive. */
-extern const char *const run_uring_receive_names[];
 
 /* Checks options against each other; `given_warmup`: --warmup stood on the command line. */
 int run_options_check(struct run_options *options, bool given_warmup, struct err *error);

@@ -131,8 +131,8 @@ static void measure(struct conductor *conductor, struct err *error)
     if (more) {
         window_run(conductor, error);
     }
-    uint64_t open_at_end = open_connections(conductor);
     drain(conductor);
+    uint64_t open_at_end = open_connections(conductor); /* lost in the drain is lost too */
     judge(conductor, open_at_end, error);
 }
 
@@ -152,7 +152,8 @@ static void finish(struct conductor *conductor, struct err *failure)
     }
     fill_verdict(conductor);
     teardown_run(conductor, &end_error);
-    if (failure->code == ERR_NONE) {
+    /* Why an end broke down says more than that its connections were lost. */
+    if (end_error.code != ERR_NONE && failure->code != ERR_INTERRUPTED) {
         *failure = end_error;
     }
     run->failure = *failure;

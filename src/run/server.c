@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,10 +55,13 @@ static void *member_run(void *argument)
     struct member *member = argument;
     struct worker_slot *slot = member->worker.slot;
     worker_run(&member->worker);
-    if (slot->failure.code == ERR_NONE) {
-        atomic_store(&slot->state, SLOT_FREE);
-    }
     bool failed = slot->failure.code != ERR_NONE;
+    uint32_t ended = SLOT_ENDED;
+    /* A conductor that is reading the slot holds it as COLLECTED and puts ENDED back. */
+    while (!failed && !atomic_compare_exchange_weak(&slot->state, &ended, SLOT_FREE)) {
+        ended = SLOT_ENDED;
+        sched_yield();
+    }
     if (failed) { /* one part of a server that does not work is no server: all leave */
         atomic_store(&member->server->config->control->phase, RUN_STOP);
     }
@@ -273,8 +277,9 @@ pid_t server_spawn(const struct server_config *config, struct err *error)
         net_end_close(config->foreign[i]);
     }
     int result = server_run(config, &failure);
-    if (result < 0) {
+    if (result < 0 && failure.code != ERR_NONE) { /* the parent reads it there */
         config->slots[0].failure = failure;
+        atomic_store(&config->slots[0].state, SLOT_ENDED);
     }
     _exit(result < 0 ? 1 : 0);
 }

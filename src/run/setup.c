@@ -92,7 +92,8 @@ static int start_server(struct conductor *conductor, struct err *error)
     const struct run_options *options = plan->options;
     bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
     uint32_t threads = thread_each(plan->server_engine) ? 1 : (uint32_t)options->server_threads;
-    struct net_tuning tuning = {.nodelay = options->nodelay, .congestion = options->congestion};
+    struct net_tuning tuning = {.nodelay = options->wire.nodelay,
+                                .congestion = options->wire.congestion};
     int *listeners = NULL;
     conductor->server_slots =
         shared_memory(conductor->server_slot_count * sizeof(struct worker_slot), error);
@@ -117,8 +118,8 @@ static int start_server(struct conductor *conductor, struct err *error)
         .foreign_count = conductor->pair_count,
         .connections_max = UINT32_MAX / 2,
         .tuning = tuning,
-        .receive_bytes = (uint32_t)options->receive_bytes,
-        .receive_mode = options->uring_receive,
+        .receive_bytes = (uint32_t)options->wire.receive_bytes,
+        .receive_mode = options->wire.uring_receive,
         .cpu = options->pin && conductor->cpus.pinned ? conductor->cpus.server : -1,
     };
     conductor->server_pid = server_spawn(&config, error);
@@ -160,16 +161,17 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .engine = plan->engine,
         .role = plan->workload->client,
         .options = plan->workload_options,
-        .tuning = {.nodelay = options->nodelay,
-                   .congestion = options->congestion,
+        .tuning = {.nodelay = options->wire.nodelay,
+                   .congestion = options->wire.congestion,
                    .send_buffer = options->socket_buffer_bytes,
                    .receive_buffer = options->socket_buffer_bytes},
-        .receive_bytes = (uint32_t)options->receive_bytes,
-        .receive_mode = options->uring_receive,
+        .receive_bytes = (uint32_t)options->wire.receive_bytes,
+        .receive_mode = options->wire.uring_receive,
         .cpu = -1,
         .quota = UINT64_MAX,
         .rate = options->rate,
         .arrival = options->arrival ? ARRIVAL_POISSON : ARRIVAL_FIXED,
+        .send_lag = plan->workload->send_lag,
         .workers = 1,
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
@@ -189,6 +191,7 @@ static int start_client(struct conductor *conductor, struct err *error)
     uint32_t workers = conductor->worker_count;
     uint32_t connections = (uint32_t)options->connections;
     uint32_t dialed = 0;
+    uint64_t issued = 0;
     conductor->configs = calloc(workers, sizeof *conductor->configs);
     conductor->threads = calloc(workers, sizeof *conductor->threads);
     if (!conductor->configs || !conductor->threads) {
@@ -208,7 +211,10 @@ static int start_client(struct conductor *conductor, struct err *error)
         config->dial_count = (connections - dialed) / (workers - i);
         dialed += config->dial_count;
         if (options->count) {
-            config->quota = options->count / workers + (i < options->count % workers);
+            /* By connections, so that all end together. */
+            uint64_t upto = options->count * dialed / connections;
+            config->quota = upto - issued;
+            issued = upto;
         }
         const struct machine_cpus *cpus = &conductor->cpus;
         if (options->pin && conductor->own_server && cpus->pinned && cpus->client_count) {
@@ -343,6 +349,13 @@ void teardown_run(struct conductor *conductor, struct err *error)
     if (conductor->server_pid > 0) {
         struct err server_error = {0};
         server_stop(conductor->server_pid, &conductor->shared->server, &server_error);
+        for (uint32_t i = 0; i < conductor->server_slot_count; i++) {
+            const struct worker_slot *slot = &conductor->server_slots[i];
+            if (atomic_load(&slot->state) == SLOT_ENDED && slot->failure.code != ERR_NONE) {
+                server_error = slot->failure; /* what made it end */
+                break;
+            }
+        }
         if (error->code == ERR_NONE) {
             *error = server_error;
         }

@@ -119,24 +119,24 @@ int watch_open(struct conductor *conductor, struct err *error)
 int watch_switch(struct conductor *conductor, bool on, struct err *error)
 {
     struct watch *watch = &conductor->watch;
-    if (on) {
-        if (probe_syscalls.start(watch->probe, error) < 0) {
-            return -1;
-        }
-        watch->on_since_ns = clock_now_ns();
-        watch->on_total = probe_syscalls.total(watch->probe, NULL);
-    } else {
-        uint64_t passed_ns = clock_now_ns() - watch->on_since_ns;
-        watch->on_ns += passed_ns;
-        if (probe_syscalls.stop(watch->probe, error) < 0) {
-            return -1;
-        }
-        conductor->interval_kernel_ns += passed_ns;
-        conductor->interval_kernel_calls +=
-            probe_syscalls.total(watch->probe, NULL) - watch->on_total;
+    probe_syscalls.pause(watch->probe, true);
+    if ((on ? probe_syscalls.start : probe_syscalls.stop)(watch->probe, error) < 0) {
+        return -1;
     }
     watch->on = on;
     return 0;
+}
+
+void watch_count(struct conductor *conductor, bool counting)
+{
+    struct watch *watch = &conductor->watch;
+    probe_syscalls.pause(watch->probe, !counting);
+    if (counting) {
+        watch->on_total = probe_syscalls.total(watch->probe, NULL);
+    } else {
+        conductor->interval_kernel_calls +=
+            probe_syscalls.total(watch->probe, NULL) - watch->on_total;
+    }
 }
 
 static void watch_pid(struct watch *watch, pid_t pid)

@@ -59,11 +59,19 @@ void window_discard(struct conductor *conductor)
     collect_ends(conductor, &conductor->discarded, &conductor->server.part);
 }
 
+/* When the interval's first part began at the workers, from the start of the window. */
+static uint64_t interval_start(const struct conductor *conductor)
+{
+    uint64_t start_ns = conductor->interval.bank->start_ns;
+    start_ns = start_ns ? start_ns : conductor->interval_start_ns;
+    return start_ns > conductor->window_start_ns ? start_ns - conductor->window_start_ns : 0;
+}
+
 static void close_interval(struct conductor *conductor, uint64_t now_ns)
 {
     const struct run_plan *plan = conductor->plan;
     struct series_point point = {
-        .start_ns = conductor->interval_start_ns - conductor->window_start_ns,
+        .start_ns = interval_start(conductor),
         .duration_ns = conductor->interval.window_ns,
     };
     memcpy(point.counters, conductor->interval.bank->counters, sizeof point.counters);
@@ -100,6 +108,7 @@ static void take_part(struct conductor *conductor, bool seen)
         tally_add(&conductor->client.seen, &conductor->client.part);
         tally_add(&conductor->server.seen, &conductor->server.part);
         tally_add(&conductor->block_seen, &conductor->client.part);
+        conductor->interval_kernel_ns += conductor->client.part.window_ns;
     } else {
         tally_add(&conductor->client.plain, &conductor->client.part);
         tally_add(&conductor->server.plain, &conductor->server.part);
@@ -132,14 +141,15 @@ static uint64_t part_length(const struct conductor *conductor, uint64_t *parts_i
     if (!conductor->watch.probe) {
         return options->interval_ns;
     }
-    uint64_t blocks = 1;
+    /* How long a counted run takes is not known: its parts are as short as they may be. */
+    uint64_t most = options->interval_ns / (PARTS_IN_BLOCK * PART_LEAST_NS);
+    uint64_t blocks = most;
     if (options->count == 0) {
         uint64_t wanted_ns = options->duration_ns / BLOCKS_WANTED;
         blocks = wanted_ns ? (options->interval_ns + wanted_ns - 1) / wanted_ns : 1;
-        uint64_t most = options->interval_ns / (PARTS_IN_BLOCK * PART_LEAST_NS);
         blocks = blocks < most ? blocks : most;
-        blocks = blocks ? blocks : 1;
     }
+    blocks = blocks ? blocks : 1;
     *parts_in_interval = blocks * PARTS_IN_BLOCK;
     return options->interval_ns / *parts_in_interval;
 }
@@ -163,10 +173,16 @@ static int run_parts(struct conductor *conductor, struct err *error)
                 return -1;
             }
             window_discard(conductor);
+            if (seen) {
+                watch_count(conductor, true);
+            }
         }
         watch_part_begins(conductor);
         more = window_wait(conductor, part_end_ns) && part_end_ns < end_ns;
         take_part(conductor, seen);
+        if (seen && (!more || i % PARTS_IN_BLOCK == 2)) {
+            watch_count(conductor, false);
+        }
         if (conductor->watch.probe && i % PARTS_IN_BLOCK == PARTS_IN_BLOCK - 1) {
             close_block(conductor);
         }

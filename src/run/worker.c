@@ -20,6 +20,8 @@
 #define LOOK_START_WORKERS 64
 /* Before a scheduled arrival the last stretch is spun: a wake-up from a wait costs about this. */
 #define SPIN_NS (60 * NS_PER_US)
+/* Of more arrivals that were never issued only so many enter the send lag, the oldest. */
+#define BEHIND_RECORDED 1000000
 /* Arrivals taken before completions get their turn. */
 #define ARRIVALS_IN_A_ROW 256
 
@@ -64,6 +66,9 @@ static void account(struct worker *worker, struct bank *bank, uint64_t now_ns)
     struct worker_usage now = usage_now();
     const struct worker_usage *last = &worker->usage;
     bank->end_ns = now_ns;
+    if (worker->finished) {
+        return;
+    }
     bank->cpu_user_ns += now.cpu_user_ns - last->cpu_user_ns;
     bank->cpu_system_ns += now.cpu_system_ns - last->cpu_system_ns;
     bank->runnable_ns += now.runnable_ns - last->runnable_ns;
@@ -131,11 +136,26 @@ static void go(struct worker *worker, uint64_t now_ns)
     }
 }
 
+/* Arrivals that were due and never issued. Their lateness so far enters the send lag: left out,
+ * a stall that reaches the end of the window would hide in it. */
+static void count_behind(struct worker *worker, uint64_t now_ns)
+{
+    struct histogram *lag = &worker->context.bank->histograms[worker->config->send_lag];
+    uint64_t backlog = arrival_backlog(&worker->arrival, now_ns);
+    uint64_t left = backlog < worker->context.quota ? backlog : worker->context.quota;
+    atomic_store(&worker->config->slot->behind, left);
+    for (uint64_t i = 0; i < left && i < BEHIND_RECORDED; i++) {
+        uint64_t intended_ns = arrival_peek(&worker->arrival);
+        histogram_record(lag, now_ns > intended_ns ? now_ns - intended_ns : 0, 1);
+        arrival_take(&worker->arrival);
+    }
+}
+
 static void drain(struct worker *worker, uint64_t now_ns)
 {
     worker->context.draining = true;
     if (worker->started && worker->config->rate > 0) {
-        atomic_store(&worker->config->slot->behind, arrival_backlog(&worker->arrival, now_ns));
+        count_behind(worker, now_ns);
     }
     worker->started = true; /* or what was never begun would never be finished */
     step_all(worker, OP_DRAIN, now_ns);
@@ -312,7 +332,10 @@ static void check_finished(struct worker *worker)
     uint64_t left = outstanding(worker);
     atomic_store_explicit(&slot->outstanding, left, memory_order_relaxed);
     if (left == 0 && atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
-        atomic_store_explicit(&slot->finished_ns, clock_now_ns(), memory_order_relaxed);
+        uint64_t now_ns = clock_now_ns();
+        account(worker, worker->context.bank, now_ns);
+        worker->finished = true; /* what it uses from now on is waiting for the end */
+        atomic_store_explicit(&slot->finished_ns, now_ns, memory_order_relaxed);
         set_state(worker, SLOT_FINISHED);
     }
 }
@@ -329,7 +352,7 @@ static bool round_trip(struct worker *worker)
         (worker->given && worker->open == 0)) {
         return false;
     }
-    if (atomic_load_explicit(&slot->cut_wanted, memory_order_relaxed) !=
+    if (atomic_load_explicit(&slot->cut_wanted, memory_order_acquire) !=
         atomic_load_explicit(&slot->cut_done, memory_order_relaxed)) {
         cut(worker, now_ns);
     }
@@ -454,7 +477,9 @@ void worker_run(const struct worker_config *config)
         uint64_t now_ns = clock_now_ns();
         struct bank *bank = worker.context.bank;
         worker.usage = usage_now(); /* starting is not the work */
-        bank->start_ns = now_ns;
+        if (bank->start_ns == 0) { /* or another thread used this slot before: its time counts on */
+            bank->start_ns = now_ns;
+        }
         set_state(&worker, SLOT_READY);
         while (round_trip(&worker)) {
         }

@@ -46,6 +46,7 @@ struct worker_slot {
     _Atomic uint64_t outstanding; /* after the drain: operations never answered */
     _Atomic uint64_t finished_ns; /* when SLOT_FINISHED was reached */
     _Atomic uint64_t behind;      /* open loop: arrivals due and not issued at the drain */
+    bool late;                    /* the conductor's: it did not cut in time before */
     struct err failure;           /* valid once state is SLOT_FINISHED or SLOT_ENDED */
     struct bank banks[2];
 };
@@ -73,6 +74,7 @@ struct worker_config {
     uint64_t quota; /* operations to issue; UINT64_MAX: no end */
     double rate;    /* open loop: operations/s of all workers; 0: closed loop */
     enum arrival_kind arrival;
+    uint32_t send_lag;       /* histogram of how late arrivals were issued */
     uint32_t index, workers; /* this worker among all */
     uint64_t seed;
     uint64_t connect_timeout_ns;

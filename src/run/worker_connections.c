@@ -45,6 +45,8 @@ static void unlink_open(struct worker *worker, struct connection *connection)
     atomic_store_explicit(&worker->config->slot->open, worker->open, memory_order_relaxed);
 }
 
+static void close_connection(struct worker *worker, struct connection *connection);
+
 /* An empty connection around files; takes the files over: on failure they are closed. */
 static struct connection *new_connection(struct worker *worker, struct net_end end, int *failed)
 {
@@ -63,17 +65,16 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
         *failed = worker->engine->ops->add(worker->engine, &connection->channel);
     }
     if (*failed == 0) {
+        link_open(worker, connection);
         *failed = worker->role->open(&worker->context, connection);
         if (*failed == 0) {
-            link_open(worker, connection);
             return connection;
         }
-        worker->role->close(&worker->context, connection);
-        worker->engine->ops->submit(
-            worker->engine, &(struct op){.kind = OP_CLOSE, .channel = &connection->channel});
-    } else {
-        net_end_close(end);
+        /* The engine may still know its files: the memory goes when the close has completed. */
+        close_connection(worker, connection);
+        return NULL;
     }
+    net_end_close(end);
     free(connection);
     return NULL;
 }
@@ -147,6 +148,12 @@ static bool submit(struct worker *worker, struct op *op)
         return false;
     }
     return op->kind == OP_SEND || op->kind == OP_CONNECT || op->result < 0;
+}
+
+static void close_connection(struct worker *worker, struct connection *connection)
+{
+    struct op op = {.kind = OP_CLOSE, .channel = &connection->channel};
+    submit(worker, &op);
 }
 
 static void take_wishes(struct worker *worker, struct connection *connection)
@@ -283,8 +290,7 @@ static void connected(struct worker *worker, struct connection *connection, stru
             err_hint(&worker->failure, "is the server running and listening there?");
         }
     }
-    struct op close_op = {.kind = OP_CLOSE, .channel = &connection->channel};
-    submit(worker, &close_op);
+    close_connection(worker, connection);
 }
 
 void worker_deliver(void *owner, struct op *op)
@@ -407,8 +413,7 @@ void worker_close_all(struct worker *worker)
     for (struct connection *next, *connection = worker->first; connection; connection = next) {
         next = connection->next;
         if (!connection->channel.closing) {
-            struct op op = {.kind = OP_CLOSE, .channel = &connection->channel};
-            submit(worker, &op);
+            close_connection(worker, connection);
         }
     }
     uint64_t until_ns = clock_now_ns() + NS_PER_SECOND;

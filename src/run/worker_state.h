@@ -35,6 +35,7 @@ struct worker {
     size_t busy_count, busy_capacity;
     struct timers timers;
     struct arrival arrival;
+    bool finished;                /* nothing left to do: SLOT_FINISHED */
     bool started, blocked, given; /* given: served connections were handed to it */
     uint32_t phase;
     uint32_t connecting, open;

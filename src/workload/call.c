@@ -77,7 +77,7 @@ static const struct opt option_rows[] = {
              .help = "check that every answer is what was sent"),
 };
 
-static int check(void *member, struct err *error)
+static int check(void *member, uint64_t receive_bytes, struct err *error)
 {
     struct call_options *options = member;
     if (options->low > options->high) {
@@ -87,7 +87,7 @@ static int check(void *member, struct err *error)
     if (options->low == 0) {
         options->low = options->high > 1 ? options->high / 2 : 1;
     }
-    return 0;
+    return echo_check(&options->echo, receive_bytes, error);
 }
 
 static const struct metric metrics[] = {
@@ -106,6 +106,8 @@ static const struct metric metrics[] = {
      METRIC_COUNT, CALL_COUNT_THROTTLED, 0, false},
     {"resumed", "1", "resumed", "times that it fell below its low-water mark and went on",
      METRIC_COUNT, CALL_COUNT_RESUMED, 0, false},
+    {"calls_lost", "1", "calls lost", "calls in flight on a connection that failed", METRIC_COUNT,
+     CALL_COUNT_LOST, 0, false},
     {"clock_regressions", "1", "clock regressions",
      "answers that seemed to come before their call (counted with a time of 0)", METRIC_COUNT,
      CALL_COUNT_REGRESSIONS, 0, false},

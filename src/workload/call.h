@@ -81,6 +81,9 @@ extern const struct role call_client, echo_server;
 enum { ECHO_METRICS = 7, ECHO_METRICS_OF_RUN = 3, ECHO_OPTIONS = 3 };
 extern const struct metric echo_metrics[ECHO_METRICS];
 
+/* Refuses options that contradict each other; receive_bytes: the most that one receive takes. */
+int echo_check(const struct echo_options *options, uint64_t receive_bytes, struct err *error);
+
 /* Option rows over struct echo_options. */
 extern const struct opt echo_option_rows[ECHO_OPTIONS];
 

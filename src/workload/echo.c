@@ -48,6 +48,18 @@ static uint32_t bytes_of_class(const struct echo_pool *pool, uint32_t class)
     return class < CLASSES - 1 ? class_bytes[class] : pool->largest;
 }
 
+static void free_spares(struct echo_pool *pool)
+{
+    for (uint32_t i = 0; i < CLASSES; i++) {
+        while (pool->spare[i]) {
+            struct block *block = pool->spare[i];
+            pool->spare[i] = block->next;
+            pool->used_bytes -= bytes_of_class(pool, i);
+            free(block);
+        }
+    }
+}
+
 static void *echo_open_worker(const void *options, uint32_t connections, struct err *error)
 {
     const struct call_options *call = options;
@@ -64,12 +76,8 @@ static void *echo_open_worker(const void *options, uint32_t connections, struct 
 static void echo_close_worker(void *shared)
 {
     struct echo_pool *pool = shared;
-    for (uint32_t i = 0; pool && i < CLASSES; i++) {
-        while (pool->spare[i]) {
-            struct block *block = pool->spare[i];
-            pool->spare[i] = block->next;
-            free(block);
-        }
+    if (pool) {
+        free_spares(pool);
     }
     free(pool);
 }
@@ -87,6 +95,9 @@ static struct block *take_block(struct echo_pool *pool, uint32_t length)
         return block;
     }
     uint32_t bytes = bytes_of_class(pool, class);
+    if (pool->used_bytes + bytes > pool->most_bytes) {
+        free_spares(pool); /* of other sizes */
+    }
     if (pool->used_bytes + bytes > pool->most_bytes) {
         return NULL;
     }
@@ -349,3 +360,13 @@ const struct opt echo_option_rows[ECHO_OPTIONS] = {
                  .argument = "TIME",
                  .help = "close a connection that is silent for so long (0: never)"),
 };
+
+int echo_check(const struct echo_options *options, uint64_t receive_bytes, struct err *error)
+{
+    if (options->memory_bytes < receive_bytes) {
+        err_set(error, ERR_USAGE, "--answer-memory", "%lu bytes do not hold one receive of %lu",
+                options->memory_bytes, receive_bytes);
+        return err_hint(error, "raise it, or lower --receive-buffer");
+    }
+    return 0;
+}

@@ -78,7 +78,7 @@ struct workload {
     const struct opt *options;
     size_t option_count, options_bytes;
     /* Checks options against each other once they are parsed. */
-    int (*check)(void *options, struct err *error);
+    int (*check)(void *options, uint64_t receive_bytes, struct err *error);
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */
     size_t metric_count;
     uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */

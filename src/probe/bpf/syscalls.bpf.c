@@ -34,7 +34,7 @@ struct {
 static __always_inline struct slot_counts *counts_of(__u32 tgid)
 {
     __u64 entry = table_find(&state, tgid);
-    if (!(entry & ENTRY_ACTIVE)) {
+    if (!(entry & ENTRY_ACTIVE) || *(volatile __u32 *)&state.paused) {
         return 0;
     }
     __u32 slot = (__u32)entry & ~ENTRY_ACTIVE;

@@ -28,8 +28,8 @@ struct call_cell {
 };
 
 struct error_cell {
-    __u32 key; /* number << 16 | errno; 0: free */
-    __u32 reserved;
+    __u32 key;    /* number << 16 | errno; 0: free */
+    __u32 paused; /* nothing is counted while this is not 0 */
     __u64 count;
 };
 
@@ -67,8 +67,8 @@ struct slot {
 struct shared_state {
     __u64 table[TABLE_SETS * TABLE_WAYS]; /* tgid << 32 | active | slot */
     struct slot slots[SLOTS_MOST];
-    __u32 next_slot; /* may grow beyond the number of slots: see slot_take */
-    __u32 reserved;
+    __u32 next_slot;      /* may grow beyond the number of slots: see slot_take */
+    __u32 paused;         /* nothing is counted while this is not 0 */
     __u64 crowded;        /* processes that share the last slot, for want of one */
     __u64 lost_processes; /* processes that found no place in the table */
     __u64 lost_calls;     /* calls on a CPU that has no memory */

@@ -48,6 +48,7 @@ static size_t run_sets(struct tour_command *tour, struct opt_set *sets)
         .rows = run_observe_rows, .count = RUN_OPTIONS_OBSERVE, .target = &tour->run};
     sets[4] = (struct opt_set){
         .rows = echo_option_rows, .count = ECHO_OPTIONS, .target = &tour->call.echo};
+    sets[5] = (struct opt_set){.rows = wire_rows, .count = WIRE_OPTIONS, .target = &tour->run.wire};
     return 6;
 }
 

@@ -36,7 +36,7 @@ class Tour(unittest.TestCase):
         self.assertAlmostEqual(per_send[1], 1, delta=0.01)
         self.assertGreater(per_send[2], 100)
         # The commands that made the rows are real ones.
-        commands = re.findall(r"(?m)^  sonde (call --write .*?)  +\w", done.stdout)
+        commands = re.findall(r"(?m)^  sonde (call --write .*?)  +#", done.stdout)
         self.assertEqual(len(commands), 3)
         for command in commands:
             again = sonde_program.run(*command.split(), "-d", "200ms", "-w", "0", "--json")

@@ -120,7 +120,7 @@ static void fill_first(struct record_run *run)
 static void fill_second(struct record_run *run)
 {
     run->complete = true; /* but it failed: the failure counts */
-    run->window_ns = 500000000;
+    run->window_ns = run->wall_ns = 500000000;
     err_system(&run->failure, ECONNRESET, "tcp://127.0.0.1:1", "the server vanished");
     err_hint(&run->failure, "look at its log");
     record_add_value(run, &rate);
@@ -468,7 +468,7 @@ static void test_text_of_one_run(void **state)
         "bad\\x1b[31m\\xff",
         "client (own count)",
         "server (seen by bpf)",
-        "123 k  123,456 ", /* no operations to divide by: the calls themselves */
+        "123 k   123,456 ", /* no operations to divide by: the calls themselves */
         "client (own count): recvfrom failed with ECONNRESET 2 times",
         "server (seen by bpf): 7 events were lost",
         "calls of client 100 (seen by the kernel): n/a (not asked for)",
@@ -476,7 +476,7 @@ static void test_text_of_one_run(void **state)
         "probe effect: calls_per_second x0.973 (0.961 .. 0.985, 95 %, 5 blocks)\n",
         "observation: server (pid 200), alternating\n",
         "limited by: client CPU (\"worker 0\", 99 %)\n",
-        "8,000 calls/s; this run reached 25.0 % of it\n",
+        "8,000 calls/s of CPU time",
         "warning: two cores only\n",
     };
     struct record record;

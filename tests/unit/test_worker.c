@@ -57,6 +57,7 @@ static void end_open(struct end *end, const struct engine_ops *engine, const str
     assert_int_equal(tally_init(&end->sum, 1, &error), 0);
     end->config = (struct worker_config){.engine = engine,
                                          .role = role,
+                                         .send_lag = CALL_SEND_LAG,
                                          .options = options,
                                          .control = end->control,
                                          .slot = end->slot,
@@ -324,7 +325,8 @@ static void open_loop_issues_what_is_scheduled(void **state)
     assert_true(due >= (before_ns - start_ns) / 500000);
     assert_true(due <= (after_ns - start_ns) / 500000 + 1);
     check_sum(&end, issued);
-    assert_int_equal(histogram_count(&end.sum.bank->histograms[CALL_SEND_LAG]), issued);
+    /* Those never issued count with the age that they had reached. */
+    assert_int_equal(histogram_count(&end.sum.bank->histograms[CALL_SEND_LAG]), due);
     end_close(&end);
 }
 

@@ -176,7 +176,8 @@ struct engine_ops {
     /* Makes a channel known, before its first operation. 0 or -errno. */
     int (*add)(struct engine *engine, struct channel *channel);
     enum submit_result (*submit)(struct engine *engine, struct op *op);
-    /* Enters the kernel once at least (except null): submits what is queued, delivers what has
+    /* Enters the kernel (not null; not io_uring where completions wait already and nothing is
+     * queued): submits what is queued, delivers what has
      * completed; where nothing has, waits for a first completion until `until_ns`
      * (CLOCK_MONOTONIC; in the past: does not wait). 0 or -1 with *error. EINTR is not an error. */
     int (*reap)(struct engine *engine, uint64_t until_ns, struct err *error);

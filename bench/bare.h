@@ -77,6 +77,7 @@ struct bare_options {
     double seconds;       /* -d */
     int cpu;              /* -p, -1: not pinned */
     unsigned high;        /* -H, outstanding calls (gather) */
+    bool each;            /* -e, one send a call, the loop after each (gather) */
     bool multishot;       /* -m, multishot receive (io_uring) */
     bool quiet;           /* -q, sends complete silently (io_uring) */
     bool poll_first;      /* -f, do not try before waiting (io_uring, single-shot) */
@@ -86,7 +87,7 @@ static inline struct bare_options bare_parse(int argc, char **argv)
 {
     struct bare_options options = {.connections = 1, .seconds = 2, .cpu = -1, .high = 20000};
     int letter;
-    while ((letter = getopt(argc, argv, "c:d:p:H:mfq")) != -1) {
+    while ((letter = getopt(argc, argv, "c:d:p:H:emfq")) != -1) {
         switch (letter) {
         case 'c':
             options.connections = (unsigned)strtoul(optarg, NULL, 10);
@@ -99,6 +100,9 @@ static inline struct bare_options bare_parse(int argc, char **argv)
             break;
         case 'H':
             options.high = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'e':
+            options.each = true;
             break;
         case 'm':
             options.multishot = true;
@@ -117,7 +121,7 @@ static inline struct bare_options bare_parse(int argc, char **argv)
     if (argc - optind != 2 || options.connections == 0 || options.high == 0 ||
         inet_pton(AF_INET, argv[optind], &options.address.sin_addr) != 1) {
         fprintf(stderr,
-                "usage: %s [-c connections] [-d seconds] [-p cpu] [-H high] [-m] [-f] [-q] "
+                "usage: %s [-c connections] [-d seconds] [-p cpu] [-H high] [-e] [-m] [-f] [-q] "
                 "ADDRESS PORT\n",
                 argv[0]);
         exit(2);

@@ -1,6 +1,7 @@
 /* Calls of one byte over one connection, gathered: all that may be issued is issued, each call with
  * its own time, and goes out in one send; answers are matched one by one. Issuing stops at `high`
- * calls outstanding and goes on at half of that. Through epoll. */
+ * calls outstanding and goes on at half of that. Through epoll. With -e: one send a call, and one
+ * look into the loop after each. */
 #include <sys/epoll.h>
 
 #include "bare.h"
@@ -16,6 +17,7 @@ struct calls {
     uint64_t issued, sent, answered;
     const uint8_t *pattern; /* `high` bytes */
     bool throttled;
+    bool each; /* one call, one send, one look into the loop */
 };
 
 static void issue(struct calls *calls)
@@ -23,10 +25,11 @@ static void issue(struct calls *calls)
     if (calls->throttled && calls->issued - calls->answered > calls->high / 2) {
         return;
     }
-    while (calls->issued - calls->answered < calls->high) {
+    calls->throttled = false;
+    do {
         calls->issued_ns[calls->issued++ & calls->mask] = bare_now();
-    }
-    calls->throttled = true;
+    } while (!calls->each && calls->issued - calls->answered < calls->high);
+    calls->throttled = calls->issued - calls->answered >= calls->high;
 }
 
 static void write_gathered(int fd, struct calls *calls, struct bare_count *count)
@@ -65,9 +68,9 @@ static struct bare_count run(int epoll_fd, int fd, struct calls *calls, uint64_t
 {
     for (uint64_t now = bare_now(); now < until_ns; now = bare_now()) {
         struct epoll_event event;
-        struct timespec left = bare_left(until_ns, now);
         issue(calls);
         write_gathered(fd, calls, &count);
+        struct timespec left = bare_left(calls->each && !calls->throttled ? 0 : until_ns, now);
         int ready = epoll_pwait2(epoll_fd, &event, 1, &left, NULL);
         count.kernel_calls++;
         if (ready < 0 && errno != EINTR) {
@@ -84,7 +87,7 @@ int main(int argc, char **argv)
 {
     struct bare_options options = bare_parse(argc, argv);
     struct epoll_event event = {.events = EPOLLIN};
-    struct calls calls = {.high = options.high};
+    struct calls calls = {.high = options.high, .each = options.each};
     struct bare_count count = {0};
     uint64_t size = 1;
     while (size < options.high) {

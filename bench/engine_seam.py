@@ -27,6 +27,8 @@ CASES = [
      ["-e", "uring", "-c", "100", "--high", "1"]),
     ("gather, epoll, 1 connection", ["bare_call_gather", "-H", "20000"],
      ["-e", "epoll", "-c", "1", "--write", "gather", "--high", "20000", "--low", "10001"]),
+    ("each, epoll, 1 connection", ["bare_call_gather", "-e", "-H", "20000"],
+     ["-e", "epoll", "-c", "1", "--write", "each", "--high", "20000", "--low", "10001"]),
 ]
 
 

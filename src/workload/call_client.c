@@ -38,7 +38,8 @@ struct call_connection {
     bool throttled;
     bool failed;
     bool flush_timer;
-    bool corked; /* the last send told the kernel that more follows */
+    bool resuming; /* has asked for OP_RESUME: the loop is to be entered before the next send */
+    bool corked;   /* the last send told the kernel that more follows */
 };
 
 static const struct call_options *options_of(const struct role_context *context)
@@ -272,7 +273,9 @@ static void write_calls(struct role_context *context, struct call_connection *ca
         context->out.flush = true;
         break;
     case WRITE_EACH:
-        start_send(context, call, options->size_bytes, now_ns);
+        if (!call->resuming) {
+            start_send(context, call, options->size_bytes, now_ns);
+        }
         break;
     case WRITE_BATCH:
         if (pending >= options->write.parameter * options->size_bytes) {
@@ -297,6 +300,9 @@ static void write_calls(struct role_context *context, struct call_connection *ca
 static void pump(struct role_context *context, struct call_connection *call, uint64_t now_ns)
 {
     const struct call_write *write = &options_of(context)->write;
+    if (call->resuming && !context->draining) {
+        return;
+    }
     uint64_t count = context->open_loop || call->failed ? 0 : may_issue(context, call);
     if (write->strategy == WRITE_EACH) {
         bool free_to_send = !call->sending_bytes && pending_bytes(context, call) == 0;
@@ -353,8 +359,9 @@ static void sent(struct role_context *context, struct call_connection *call, con
     }
     if (options->write.strategy == WRITE_EACH && whole && op->now_ns == 0) {
         /* Done at once: the loop is entered before the next call. */
-        context->out.resume =
+        call->resuming =
             pending_bytes(context, call) || (!context->open_loop && may_issue(context, call));
+        context->out.resume = call->resuming;
         return;
     }
     uint64_t now_ns = op->now_ns ? op->now_ns : clock_now_ns();
@@ -496,6 +503,7 @@ static void call_step(struct role_context *context, struct connection *connectio
         write_calls(context, call, op->now_ns, true);
         break;
     case OP_RESUME:
+        call->resuming = false;
         pump(context, call, op->now_ns);
         break;
     case OP_ARRIVAL:

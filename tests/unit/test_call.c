@@ -67,6 +67,24 @@ static void each_sends_one_call_and_then_enters_the_loop(void **state)
     client_close(&client);
 }
 
+/* An answer that comes while the loop is still to be entered lets nothing jump ahead. */
+static void each_sends_nothing_before_the_loop_was_entered(void **state)
+{
+    struct client client;
+    (void)state;
+    client_open(&client, options_of(WRITE_EACH, 0, 10));
+    event(&client, OP_START, 0);
+    assert_send(&client, 1);
+    assert_true(sent_at_once(&client)->resume);
+    answer(&client, 1, 10);
+    assert_no_send(&client);
+    assert_int_equal(count(&client, CALL_COUNT_ISSUED), 1);
+    event(&client, OP_RESUME, 20);
+    assert_send(&client, 1);
+    assert_int_equal(count(&client, CALL_COUNT_ISSUED), 2);
+    client_close(&client);
+}
+
 static void each_waits_for_a_queued_send(void **state)
 {
     struct client client;
@@ -378,6 +396,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(gather_writes_when_the_loop_is_about_to_wait),
         cmocka_unit_test(each_sends_one_call_and_then_enters_the_loop),
+        cmocka_unit_test(each_sends_nothing_before_the_loop_was_entered),
         cmocka_unit_test(each_waits_for_a_queued_send),
         cmocka_unit_test(queue_is_flushed_by_its_timer),
         cmocka_unit_test(queue_leaves_to_the_timer_what_was_issued_during_a_send),

@@ -15,6 +15,7 @@ CASES = [
     # name, options
     ("gather", ["--write", "gather"]),
     ("each", ["--write", "each"]),
+    ("each, uring", ["--write", "each", "-e", "uring"]),
     ("queue=10ms", ["--write", "queue=10ms"]),
     ("batch=64", ["--write", "batch=64"]),
     ("null gather", ["--write", "gather", "-e", "null"]),
@@ -69,6 +70,9 @@ def main():
                    gather.median >= GATHER_LEAST)
     verdicts.judge("each", each.text("{:,.0f}") + " calls/s", f"at least {EACH_LEAST:,}",
                    each.median >= EACH_LEAST)
+    uring = figures["each, uring"]["rate"]
+    verdicts.judge("each, uring", uring.text("{:,.0f}") + " calls/s", f"at least {EACH_LEAST:,}",
+                   uring.median >= EACH_LEAST)
     verdicts.judge("null engine, gather", null.text("{:.1f}") + " ns a call",
                    f"at most {NULL_MOST_NS}", null.median <= NULL_MOST_NS)
     verdicts.write(arguments.json)

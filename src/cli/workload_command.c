@@ -74,7 +74,7 @@ static void print_progress(void *owner, const struct run_progress *progress)
     fprintf(out, "  p50 %s p99 %s", has_median ? units_duration(text, (double)median) : "-",
             has_tail ? units_duration(text2, (double)tail) : "-");
     if (progress->observed) {
-        fprintf(out, "  %s: %s kernel calls/s", progress->kernel_role,
+        fprintf(out, "  %s: %s syscalls/s", progress->kernel_role,
                 units_count(text, progress->kernel_calls_per_second));
     }
     fputc('\n', out);

@@ -95,7 +95,7 @@ static const struct metric metrics[] = {
      CALL_COUNT_COMPLETED, 0, true},
     {"calls", "1", "calls", "calls answered in full", METRIC_COUNT, CALL_COUNT_COMPLETED, 0, true},
     {"calls_per_send", "1", "calls/send", "calls that left with one send, mean", METRIC_RATIO,
-     CALL_COUNT_ISSUED, CALL_COUNT_SENDS, true},
+     CALL_COUNT_ISSUED, CALL_COUNT_SENDS, false},
     {"bytes_per_receive", "bytes", "bytes/receive", "bytes that one receive returned, mean",
      METRIC_RATIO, CALL_COUNT_RECEIVED_BYTES, CALL_COUNT_RECEIVES, false},
     {"bytes_per_second", "bytes/s", "bytes/s", "payload bytes, both directions, per second",

@@ -37,7 +37,7 @@ struct run_plan {
  * what was measured is kept). -1 with *error where nothing could be measured at all. */
 int run_execute(const struct run_plan *plan, struct record *record, struct err *error);
 
-/* Operations per second of one worker of this plan on the null engine, measured for about 40 ms;
+/* Operations per second of one worker of this plan on the null engine, measured for about 80 ms;
  * 0 where that is not possible. */
 double run_null_ceiling(const struct run_plan *plan);
 

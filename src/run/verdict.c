@@ -37,7 +37,8 @@ static struct load load_of(const struct tally *tally, size_t cpus)
     double busiest = tally_busiest(tally, &worker);
     load.known = true;
     load.busy = all > busiest ? all : busiest;
-    load.runnable = (double)tally->bank->runnable_ns / (double)thread_ns;
+    /* Threads that share a CPU wait for each other: that is not the doing of other programs. */
+    load.runnable = threads > usable ? 0 : (double)tally->bank->runnable_ns / (double)thread_ns;
     return load;
 }
 

@@ -27,9 +27,6 @@ struct probe_config {
 
 struct probe; /* each probe's own state */
 
-/* Takes one process with its counts since the last read. Calls are added into *process. */
-struct probe_snapshot; /* opaque to callers; see probe_read */
-
 struct probe_ops {
     const char *name;
     const char *help;

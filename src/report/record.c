@@ -6,33 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Makes room for one more element and returns it zeroed; NULL without memory. Arrays only grow by
- * one at a time, so their capacity is known from their count: the next power of two. */
-static void *append(void **array, size_t *count, size_t element_bytes)
-{
-    size_t used = *count;
-    if ((used & (used - 1)) == 0) { /* 0 or a power of two: full */
-        size_t capacity = used ? used * 2 : 1;
-        void *larger = reallocarray(*array, capacity, element_bytes);
-        if (!larger) {
-            return NULL;
-        }
-        *array = larger;
-    }
-    void *element = (char *)*array + used * element_bytes;
-    memset(element, 0, element_bytes);
-    *count = used + 1;
-    return element;
-}
-
-/* Appends to the array `field` of `owner`, whose length is `count_field`. The pointer travels
- * through a void * of its own: a T ** may not be written through a void **. */
-#define APPEND(owner, field, count_field, element)                                                 \
-    do {                                                                                           \
-        void *array_ = (owner)->field;                                                             \
-        (element) = append(&array_, &(owner)->count_field, sizeof *(owner)->field);                \
-        (owner)->field = array_;                                                                   \
-    } while (0)
+#include "report/record_grow.h"
 
 /* Copies what fits; always terminated. */
 static void copy_text(char *to, size_t size, const char *from)
@@ -96,6 +70,10 @@ static void release_run(struct record_run *run)
         release_calls(&run->processes[i].engine_calls);
         release_calls(&run->processes[i].kernel_calls);
     }
+    for (size_t i = 0; i < run->probe_count; i++) {
+        record_release_probe(&run->probes[i]);
+    }
+    free(run->probes);
     free(run->values);
     free(run->histograms);
     free(run->intervals);
@@ -122,6 +100,10 @@ void record_release(struct record *record)
     for (size_t i = 0; i < record->run_count; i++) {
         release_run(&record->runs[i]);
     }
+    for (size_t i = 0; i < record->summary_count; i++) {
+        record_release_summary(&record->summaries[i]);
+    }
+    free(record->summaries);
     free(record->command);
     free(record->options);
     free(record->machine);

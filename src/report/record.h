@@ -66,8 +66,9 @@ struct record_calls {
 };
 
 struct record_process {
-    char role[12]; /* "client", "server", "observed" */
+    char role[12]; /* "client", "server", "sender", "receiver", "observed" … */
     pid_t pid;
+    pid_t tid; /* of the one thread that this end is; 0: the whole process */
     char name[20];
     bool cpu_available;
     uint64_t cpu_window_ns;  /* measured time that the CPU times cover */
@@ -97,8 +98,52 @@ struct record_effect {
     char reason[96];
 };
 
+/* Whose a row of a probe is. */
+struct record_scope {
+    char role[12];  /* "sender"; empty: the machine's */
+    pid_t pid, tid; /* 0: not of one process; not of one thread */
+    char name[20];  /* of the process or thread */
+    char what[48];  /* "read", "cpu 0", "woken by sonde 12": what distinguishes it further */
+};
+
+/* One row of a probe's table. */
+struct record_probe_row {
+    struct record_scope scope;
+    struct record_value *values; /* owned; in the order of the probe's metrics */
+    size_t value_count;
+};
+
+#define DISTRIBUTION_CLASSES 66
+
+/* A power-of-two histogram (DTrace's quantize, bpftrace's hist). Class 0 counts values below 0
+ * (calls that failed), class 1 the value 0, class i >= 2 those in [2^(i-2), 2^(i-1)). */
+struct record_distribution {
+    struct record_scope scope;
+    const struct histogram_metric *metric; /* static */
+    uint64_t classes[DISTRIBUTION_CLASSES];
+    double sum; /* of the values from 0 on; NaN: not known */
+};
+
+/* What one probe saw (all but the counts of system calls, which stand with the processes). */
+struct record_probe {
+    char name[16]; /* "sched" */
+    bool available;
+    char reason[192];              /* why not; where available: what is missing or worth knowing */
+    uint64_t window_ns;            /* measured time that it covers */
+    uint64_t operations;           /* the workload's in it; 0: unknown */
+    uint64_t bytes;                /* payload in it; 0: unknown */
+    uint64_t lost;                 /* events that it could not count */
+    struct record_effect effect;   /* what this probe cost */
+    struct record_probe_row *rows; /* owned */
+    size_t row_count;
+    struct record_distribution *distributions; /* owned */
+    size_t distribution_count;
+};
+
 struct record_run {
-    char label[48]; /* "epoll" */
+    char label[48];      /* "epoll" */
+    uint32_t repetition; /* 1..; 0: the run was not repeated */
+    bool discarded;      /* a warm-up run of --repeat: in no summary */
     bool complete;
     uint64_t window_ns; /* measured, unobserved time that the headline covers */
     uint64_t wall_ns;   /* from the start of the window to its end */
@@ -114,12 +159,31 @@ struct record_run {
     size_t process_count;
     struct record_error_count *errors;
     size_t error_count;
+    struct record_probe *probes;
+    size_t probe_count;
     struct record_effect effect;
     bool observing;        /* somebody was observed: what is missing of that is worth a line */
     char observation[224]; /* "server (pid 12), alternating"; "none (reason; what would fix it)" */
     char limited_by[256];  /* with the evidence */
     double null_ceiling;   /* operations/s of the same workload on the null engine; 0: not known */
     struct err failure;    /* why it is not complete; code ERR_NONE otherwise */
+};
+
+/* What the repetitions of one label say of one metric. */
+struct record_summary_value {
+    const struct metric *metric;
+    size_t count;           /* runs that have it */
+    struct interval median; /* bootstrap, 95 %; bounds are the range where count < 6 */
+    double least, most;
+    double deviation; /* standard, of the sample */
+};
+
+/* The repetitions of one label (--repeat), the discarded ones left out. */
+struct record_summary {
+    char label[48];
+    size_t runs;
+    struct record_summary_value *values; /* owned */
+    size_t value_count;
 };
 
 struct record_option {
@@ -144,6 +208,8 @@ struct record {
     size_t warning_count;
     struct record_run *runs;
     size_t run_count;
+    struct record_summary *summaries; /* empty where nothing was repeated */
+    size_t summary_count;
     struct err failure;    /* of the whole, e.g. before the first run */
     const char *operation; /* "call" (static) */
 };
@@ -169,6 +235,24 @@ struct record_error_count *record_add_error(struct record_run *run, const char *
 struct record_syscall *record_add_syscall(struct record_calls *calls, const char *name);
 struct record_error_count *record_syscall_add_error(struct record_syscall *syscall, int number);
 struct record_uring *record_add_uring(struct record_calls *calls, const char *name);
+
+struct record_probe *record_add_probe(struct record_run *run, const char *name);
+struct record_probe_row *record_add_probe_row(struct record_probe *probe,
+                                              const struct record_scope *scope);
+struct record_value *record_row_add_value(struct record_probe_row *row,
+                                          const struct metric *metric);
+struct record_distribution *record_add_distribution(struct record_probe *probe,
+                                                    const struct histogram_metric *metric,
+                                                    const struct record_scope *scope);
+struct record_summary *record_add_summary(struct record *record, const char *label);
+struct record_summary_value *record_summary_add_value(struct record_summary *summary,
+                                                      const struct metric *metric);
+
+/* Class of a value in a record_distribution. */
+static inline uint32_t distribution_class(int64_t value)
+{
+    return value < 0 ? 0 : value == 0 ? 1 : 65u - (uint32_t)__builtin_clzll((uint64_t)value);
+}
 
 /* 0 or -1 without memory. */
 int record_add_option(struct record *record, const char *name, const char *value, bool given);

@@ -1,0 +1,47 @@
+/* What all commands that measure have in common: runs of one or several variants (engines,
+ * methods), each of them --repeat times, in turn so that drift of the machine meets all alike; the
+ * noise of the machine; one record; its output. */
+#ifndef SONDE_CLI_EXPERIMENT_H
+#define SONDE_CLI_EXPERIMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cli/output.h"
+#include "report/record.h"
+
+struct repeat_options {
+    uint64_t repeat;      /* runs that count; 1: not repeated */
+    uint64_t warmup_runs; /* before them, kept in the record, in no summary */
+};
+
+enum { REPEAT_OPTIONS = 2 };
+extern const struct opt repeat_rows[REPEAT_OPTIONS]; /* --repeat N, --warmup-runs N */
+
+/* One run of one variant. */
+struct experiment_turn {
+    struct record *record; /* the run is appended here */
+    int stop_fd;           /* readable when the user wants to end */
+    FILE *progress;        /* where interval lines go; NULL: nowhere */
+};
+
+struct experiment {
+    const char *operation;      /* "call": what quotients are for each of */
+    const struct opt_set *sets; /* for the record */
+    size_t set_count;
+    const struct output_options *output;
+    const struct repeat_options *repeat;
+    size_t variants; /* at least 1 */
+    /* Runs one variant once and appends one run to turn->record (labelled by the variant). -1 with
+     * *error; a code of ERR_INTERRUPTED or ERR_USAGE ends the experiment, others this run only. */
+    int (*execute)(void *owner, size_t variant, const struct experiment_turn *turn,
+                   struct err *error);
+    /* Adds warnings to the fresh record before the first run; NULL: none. */
+    void (*warn)(void *owner, struct record *record);
+    void *owner;
+};
+
+/* Runs it all and writes every output. Returns the exit status (0 or 1), or -1 with *error. */
+int experiment_run(const struct experiment *experiment, int argc, char **argv, struct err *error);
+
+#endif

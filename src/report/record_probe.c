@@ -1,0 +1,92 @@
+/* The parts of a record that probes and repetitions fill. */
+#include "report/record.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "report/record_grow.h"
+
+void record_release_probe(struct record_probe *probe)
+{
+    for (size_t i = 0; i < probe->row_count; i++) {
+        free(probe->rows[i].values);
+    }
+    free(probe->rows);
+    free(probe->distributions);
+    probe->rows = NULL;
+    probe->distributions = NULL;
+    probe->row_count = probe->distribution_count = 0;
+}
+
+void record_release_summary(struct record_summary *summary)
+{
+    free(summary->values);
+    summary->values = NULL;
+    summary->value_count = 0;
+}
+
+struct record_probe *record_add_probe(struct record_run *run, const char *name)
+{
+    struct record_probe *probe;
+    APPEND(run, probes, probe_count, probe);
+    if (probe) {
+        snprintf(probe->name, sizeof probe->name, "%s", name);
+    }
+    return probe;
+}
+
+struct record_probe_row *record_add_probe_row(struct record_probe *probe,
+                                              const struct record_scope *scope)
+{
+    struct record_probe_row *row;
+    APPEND(probe, rows, row_count, row);
+    if (row) {
+        row->scope = *scope;
+    }
+    return row;
+}
+
+struct record_value *record_row_add_value(struct record_probe_row *row, const struct metric *metric)
+{
+    struct record_value *value;
+    APPEND(row, values, value_count, value);
+    if (value) {
+        value->metric = metric;
+    }
+    return value;
+}
+
+struct record_distribution *record_add_distribution(struct record_probe *probe,
+                                                    const struct histogram_metric *metric,
+                                                    const struct record_scope *scope)
+{
+    struct record_distribution *distribution;
+    APPEND(probe, distributions, distribution_count, distribution);
+    if (distribution) {
+        distribution->metric = metric;
+        distribution->scope = *scope;
+        distribution->sum = NAN;
+    }
+    return distribution;
+}
+
+struct record_summary *record_add_summary(struct record *record, const char *label)
+{
+    struct record_summary *summary;
+    APPEND(record, summaries, summary_count, summary);
+    if (summary) {
+        snprintf(summary->label, sizeof summary->label, "%s", label);
+    }
+    return summary;
+}
+
+struct record_summary_value *record_summary_add_value(struct record_summary *summary,
+                                                      const struct metric *metric)
+{
+    struct record_summary_value *value;
+    APPEND(summary, values, value_count, value);
+    if (value) {
+        value->metric = metric;
+    }
+    return value;
+}

@@ -44,12 +44,14 @@ static size_t run_sets(struct tour_command *tour, struct opt_set *sets)
         (struct opt_set){.rows = run_load_rows, .count = RUN_OPTIONS_LOAD, .target = &tour->run};
     sets[2] =
         (struct opt_set){.rows = run_wire_rows, .count = RUN_OPTIONS_WIRE, .target = &tour->run};
-    sets[3] = (struct opt_set){
-        .rows = run_observe_rows, .count = RUN_OPTIONS_OBSERVE, .target = &tour->run};
+    sets[3] =
+        (struct opt_set){.rows = watch_rows, .count = WATCH_OPTIONS, .target = &tour->run.watch};
     sets[4] = (struct opt_set){
         .rows = echo_option_rows, .count = ECHO_OPTIONS, .target = &tour->call.echo};
     sets[5] = (struct opt_set){.rows = wire_rows, .count = WIRE_OPTIONS, .target = &tour->run.wire};
-    return 6;
+    sets[6] = (struct opt_set){
+        .rows = probe_option_rows, .count = PROBE_OPTIONS, .target = &tour->run.watch.probe};
+    return 7;
 }
 
 static int parse_stop(const struct stop *stop, struct opt_set *sets, size_t count,

@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "base/opt.h"
 
-#define COMMAND_SETS_MAX 10
+#define COMMAND_SETS_MAX 12
 
 struct command {
     const char *name;      /* "call" */

@@ -34,9 +34,13 @@ size_t workload_command_sets(const struct workload *workload, const struct opt *
                                      .count = WIRE_OPTIONS,
                                      .target = run ? &run->wire : NULL};
     sets[count++] = (struct opt_set){.title = "Observation",
-                                     .rows = run_observe_rows,
-                                     .count = RUN_OPTIONS_OBSERVE,
-                                     .target = run};
+                                     .rows = watch_rows,
+                                     .count = WATCH_OPTIONS,
+                                     .target = run ? &run->watch : NULL};
+    sets[count++] = (struct opt_set){.title = "Probes",
+                                     .rows = probe_option_rows,
+                                     .count = PROBE_OPTIONS,
+                                     .target = run ? &run->watch.probe : NULL};
     if (extra_count) {
         sets[count++] = (struct opt_set){.title = "Sonde's own server",
                                          .rows = extra,

@@ -1,3 +1,29 @@
 #include "probe/probe.h"
 
+#include <string.h>
+
+#include "base/clock.h"
+
+#define PROBE struct probe_options
+
+const struct opt probe_option_rows[PROBE_OPTIONS] = {
+    OPT_LIST(PROBE, counters, .name = "counters", .argument = "LIST",
+             .help = "what the counters probe counts: sets l1d, l1i, l2, mem, tlb, axi, and events "
+                     "by name (default: task-clock, context switches, migrations, page faults, "
+                     "cycles, instructions)"),
+    OPT_DURATION(PROBE, memory_period_ns, .name = "memory-period", .initial = "10ms",
+                 .least = NS_PER_MS, .most = 60 * NS_PER_SECOND, .argument = "TIME",
+                 .help = "how often the memory probe looks"),
+};
+
 const struct probe_ops *const probes[] = {&probe_syscalls, NULL};
+
+const struct probe_ops *probe_find(const char *name)
+{
+    for (size_t i = 0; probes[i] != NULL; i++) {
+        if (strcmp(probes[i]->name, name) == 0) {
+            return probes[i];
+        }
+    }
+    return NULL;
+}

@@ -1,64 +1,80 @@
-/* The probe seam: what the kernel did for a set of processes. No probe knows an engine or a
- * workload: run/ and cli/ hand it processes. */
+/* The probe seam: what the kernel did for a set of processes (probe/targets.h). No probe knows an
+ * engine or a workload: run/ hands it processes and stretches of time. */
 #ifndef SONDE_PROBE_PROBE_H
 #define SONDE_PROBE_PROBE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
+#include "base/opt.h"
+#include "probe/targets.h"
 #include "report/record.h"
 
-/* What to look at. */
-struct probe_target {
-    pid_t pid;     /* a process; 0: every process whose name is `name`, now and later */
-    char name[16]; /* comm, as the kernel cuts it (15 characters) */
-    char role[12]; /* "client", "server", "observed": goes to the record */
-    bool at_exec;  /* count only from its next successful execve on (that call included) */
+/* Options of all probes. */
+struct probe_options {
+    struct opt_list counters;  /* sets (l1d l1i l2 mem tlb axi) and events by name */
+    uint64_t memory_period_ns; /* how often memory is sampled */
 };
 
+enum { PROBE_OPTIONS = 2 };
+extern const struct opt probe_option_rows[PROBE_OPTIONS];
+
 struct probe_config {
-    const struct probe_target *targets;
-    size_t target_count;
-    bool follow; /* children too */
+    struct targets *targets; /* outlives the probe */
+    const struct probe_options *options;
+};
+
+/* What counts cover, for the quotients. */
+struct probe_scope {
+    uint64_t window_ns;  /* time in which the gate was open */
+    uint64_t operations; /* of the workload in it; 0: unknown */
+    uint64_t bytes;      /* payload in it; 0: unknown */
+};
+
+enum {
+    PROBE_BPF = 1, /* needs targets with their BPF side (targets_config.bpf) */
 };
 
 struct probe; /* each probe's own state */
 
+/* A stretch of measuring is: start; begin, gate opened … gate closed, end; stop. Between start and
+ * stop there may be several stretches. */
 struct probe_ops {
     const char *name;
-    const char *help;
+    const char *help; /* one line: what it shows */
+    uint32_t flags;   /* PROBE_* */
     /* 0 where it can serve here; else -1, in words why not, and what would fix it. */
     int (*why_not)(char *reason, size_t reason_size, char *fix, size_t fix_size);
-    /* Loads it, not yet attached to what costs (system call exits). */
+    /* Loads it, not yet attached to what costs. */
     int (*open)(struct probe **probe, const struct probe_config *config, struct err *error);
-    /* Attaches; when it returns, counting is on (where it is not paused). */
+    /* Attaches; when it returns, counting is on wherever the gate is open. */
     int (*start)(struct probe *probe, struct err *error);
-    /* Pauses counting or goes on, at once, while it stays attached: so that counts begin and end
-     * with a measured stretch, and not with attaching. */
-    void (*pause)(struct probe *probe, bool paused);
+    /* A stretch is about to begin: called with the gate closed. NULL: nothing to do. */
+    int (*begin)(struct probe *probe, struct err *error);
+    /* A stretch has just ended: called once the gate is closed. NULL: nothing to do. */
+    int (*end)(struct probe *probe, struct err *error);
     /* Detaches; when it returns, the observed processes run unobserved. Counts stay. */
     int (*stop)(struct probe *probe, struct err *error);
-    /* Adds to run->processes what has been counted since open: finds the process entry by pid (or
-     * adds one with the target's role) and fills kernel_calls (syscalls, uring, lost, source).
-     * window_ns and operations are the caller's to set. May be called at any time, also while
-     * counting: counts are totals since open. */
-    int (*read)(struct probe *probe, struct record_run *run, struct err *error);
-    /* Total calls counted so far, over all processes with that role (NULL: all): cheap, for each
-     * interval. */
+    /* Adds what has been counted since open: to run->processes (syscalls) or as a record_probe of
+     * its name (all others), with the quotients that `scope` allows. Totals: may be called at any
+     * time, also while counting. */
+    int (*read)(struct probe *probe, const struct probe_scope *scope, struct record_run *run,
+                struct err *error);
+    /* A cheap running total for interval lines, over all processes with that role (NULL: all).
+     * NULL: it has none. */
     uint64_t (*total)(struct probe *probe, const char *role);
-    /* True while any target is still alive (for `sonde observe`). */
-    bool (*alive)(struct probe *probe);
-    /* True while this process is observed and has not ended. */
-    bool (*observes)(struct probe *probe, pid_t pid);
     void (*close)(struct probe *probe); /* NULL is allowed */
 };
 
-extern const struct probe_ops probe_syscalls;
+extern const struct probe_ops probe_syscalls, probe_sizes, probe_latency, probe_sched,
+    probe_counters, probe_memory, probe_softirq;
 
 /* All probes, NULL-terminated. */
 extern const struct probe_ops *const probes[];
+
+/* By name, NULL where unknown. */
+const struct probe_ops *probe_find(const char *name);
 
 #endif

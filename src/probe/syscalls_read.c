@@ -14,14 +14,7 @@ static uint64_t load(const __u64 *cell)
 
 static const struct slot_counts *counts_on(const struct probe *probe, uint32_t cpu, uint32_t slot)
 {
-    return &probe->counts[(size_t)cpu * probe->slots + slot];
-}
-
-uint32_t syscalls_slots_used(const struct probe *probe, bool *shared)
-{
-    uint32_t own = __atomic_load_n(&probe->state->next_slot, __ATOMIC_ACQUIRE);
-    *shared = __atomic_load_n(&probe->state->crowded, __ATOMIC_RELAXED) != 0;
-    return own < probe->slots - 1 ? own : probe->slots - 1;
+    return &probe->counts[(size_t)cpu * probe->targets->slots + slot];
 }
 
 /* ---- system calls ---- */
@@ -202,7 +195,8 @@ static struct record_process *process_entry(struct record_run *run, const struct
                                             const char *role, const bool *filled, size_t known)
 {
     for (size_t i = 0; i < known; i++) {
-        if (run->processes[i].pid == (pid_t)slot->tgid && !filled[i]) {
+        const struct record_process *process = &run->processes[i];
+        if (process->pid == (pid_t)slot->tgid && process->tid == 0 && !filled[i]) {
             return &run->processes[i];
         }
     }
@@ -211,18 +205,21 @@ static struct record_process *process_entry(struct record_run *run, const struct
     return record_add_process(run, role, (pid_t)slot->tgid, name);
 }
 
-static int read_slot(struct probe *probe, uint32_t index, struct record_process *process,
-                     struct err *error)
+static int read_slot(struct probe *probe, uint32_t index, const struct probe_scope *scope,
+                     struct record_process *process, struct err *error)
 {
     struct record_calls *calls = &process->kernel_calls;
     clear_calls(calls);
     calls->available = true;
+    calls->window_ns = scope->window_ns;
+    calls->operations = scope->operations;
     snprintf(calls->source, sizeof calls->source, "bpf");
     snprintf(calls->reason, sizeof calls->reason, "%s%s%s",
-             index == probe->slots - 1 ? "more processes than the probe has places: the last ones "
-                                         "are counted together"
-                                       : "",
-             index == probe->slots - 1 && !probe->uring ? "; " : "",
+             index == probe->targets->slots - 1
+                 ? "more processes than the probe has places: the last ones "
+                   "are counted together"
+                 : "",
+             index == probe->targets->slots - 1 && !probe->uring ? "; " : "",
              probe->uring ? "" : probe->uring_reason);
     calls->lost = slot_lost(probe, index);
     if (read_calls(probe, index, calls) != 0 || read_operations(probe, index, calls) != 0) {
@@ -231,25 +228,25 @@ static int read_slot(struct probe *probe, uint32_t index, struct record_process 
     return 0;
 }
 
-int syscalls_read(struct probe *probe, struct record_run *run, struct err *error)
+int syscalls_read(struct probe *probe, const struct probe_scope *scope, struct record_run *run,
+                  struct err *error)
 {
     bool shared;
-    uint32_t used = syscalls_slots_used(probe, &shared);
+    uint32_t used = targets_slots_used(probe->targets, &shared);
     size_t known = run->process_count; /* entries after these are this read's own */
     bool *filled = calloc(known + 1, sizeof *filled);
     if (filled == NULL) {
         return err_set(error, ERR_LIMIT, "syscalls", "no memory for the counts");
     }
     int status = 0;
-    for (uint32_t i = 0; i < probe->slots && status == 0; i++) {
-        bool last = i == probe->slots - 1;
-        const struct slot *slot = &probe->state->slots[i];
+    for (uint32_t i = 0; i < probe->targets->slots && status == 0; i++) {
+        bool last = i == probe->targets->slots - 1;
+        const struct slot *slot = &probe->targets->state->slots[i];
         uint32_t state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
         if (last ? !shared : i >= used || state == SLOT_FREE || state == SLOT_WAITING) {
             continue;
         }
-        const char *role =
-            slot->target < probe->target_count ? probe->targets[slot->target].role : "observed";
+        const char *role = targets_role(probe->targets, slot);
         struct record_process *process = process_entry(run, slot, role, filled, known);
         if (process == NULL) {
             status = err_set(error, ERR_LIMIT, "syscalls", "no memory for the counts");
@@ -259,7 +256,7 @@ int syscalls_read(struct probe *probe, struct record_run *run, struct err *error
         if (place < known) {
             filled[place] = true;
         }
-        status = read_slot(probe, i, process, error);
+        status = read_slot(probe, i, scope, process, error);
     }
     free(filled);
     /* What no process can be charged with is shown with the first one, never dropped. */
@@ -272,13 +269,12 @@ int syscalls_read(struct probe *probe, struct record_run *run, struct err *error
 uint64_t syscalls_total(struct probe *probe, const char *role)
 {
     bool shared;
-    uint32_t used = syscalls_slots_used(probe, &shared);
+    uint32_t used = targets_slots_used(probe->targets, &shared);
     uint64_t total = 0;
-    for (uint32_t slot = 0; slot < probe->slots; slot++) {
-        bool last = slot == probe->slots - 1;
-        uint32_t target = probe->state->slots[slot].target;
-        if ((last ? !shared : slot >= used) || target >= probe->target_count ||
-            (role != NULL && strcmp(probe->targets[target].role, role) != 0)) {
+    for (uint32_t slot = 0; slot < probe->targets->slots; slot++) {
+        bool last = slot == probe->targets->slots - 1;
+        const char *of = targets_role(probe->targets, &probe->targets->state->slots[slot]);
+        if ((last ? !shared : slot >= used) || (role != NULL && strcmp(of, role) != 0)) {
             continue;
         }
         for (uint32_t cpu = 0; cpu < probe->cpus; cpu++) {
@@ -289,20 +285,4 @@ uint64_t syscalls_total(struct probe *probe, const char *role)
         }
     }
     return total;
-}
-
-bool syscalls_alive(struct probe *probe)
-{
-    for (size_t i = 0; i < probe->target_count; i++) {
-        uint32_t tgid = (uint32_t)probe->targets[i].pid;
-        if (tgid == 0 || table_find(probe->state, tgid) != ENTRY_NONE) {
-            return true; /* processes of a name may come at any time */
-        }
-    }
-    return false;
-}
-
-bool syscalls_observes(struct probe *probe, pid_t pid)
-{
-    return table_find(probe->state, (uint32_t)pid) != ENTRY_NONE;
 }

@@ -33,6 +33,7 @@ struct watch {
     size_t target_count;
     size_t
         watched_count; /* of `watched`: the targets with a pid, and what comm= found at the start */
+    struct targets *followed;
     struct probe *probe; /* NULL: not observing */
     char state[224];     /* for record_run.observation */
     bool on;

@@ -398,21 +398,18 @@ static int fill_observed(struct conductor *conductor, struct err *error)
             return err_system(error, ENOMEM, "memory", "cannot keep the record");
         }
     }
-    if (probe_syscalls.read(watch->probe, run, error) < 0) {
+    uint64_t seen_ns = conductor->client.seen.window_ns;
+    struct probe_scope scope = {.window_ns = seen_ns,
+                                .operations = operations_of(conductor, &conductor->client.seen)};
+    if (probe_syscalls.read(watch->probe, &scope, run, error) < 0) {
         return -1;
     }
-    uint64_t seen_ns = conductor->client.seen.window_ns;
-    uint64_t operations = operations_of(conductor, &conductor->client.seen);
     for (size_t i = 0; i < run->process_count; i++) {
         struct record_calls *calls = &run->processes[i].kernel_calls;
         if (calls->available && seen_ns == 0) {
             calls->available = false;
             snprintf(calls->reason, sizeof calls->reason,
                      "the run ended before its first observed part");
-        }
-        if (calls->available) {
-            calls->window_ns = seen_ns;
-            calls->operations = operations;
         }
         if (calls->available && calls->reason[0]) { /* what these counts lack */
             record_add_warning(conductor->record, "%s", calls->reason);
@@ -424,7 +421,7 @@ static int fill_observed(struct conductor *conductor, struct err *error)
                            "nothing was observed: the run ended before its first "
                            "observed part");
     }
-    if (seen_ns == 0 && conductor->plan->options->require_observe) {
+    if (seen_ns == 0 && conductor->plan->options->watch.require) {
         err_set(error, ERR_LIMIT, "--require-observe",
                 "the run ended before its first observed part");
         return err_hint(error, "a longer run: more --count or --duration");

@@ -65,6 +65,7 @@ struct observation {
     struct observe_end *end;
     struct probe_target *targets; /* the plan's, and the command */
     size_t target_count;
+    struct targets *followed;
     struct probe *probe;
     struct held_command command;
     int signals;   /* signalfd */
@@ -158,6 +159,12 @@ static int watch_targets(struct observation *self, struct err *error)
     return 0;
 }
 
+static int read_probe(struct observation *self, struct record_run *run, struct err *error)
+{
+    const struct probe_scope scope = {0};
+    return probe_syscalls.read(self->probe, &scope, run, error);
+}
+
 /* What every process that is observed now has used so far. */
 static int take_baselines(struct observation *self, struct err *error)
 {
@@ -165,7 +172,7 @@ static int take_baselines(struct observation *self, struct err *error)
     if (now == NULL) {
         return no_memory(error);
     }
-    if (probe_syscalls.read(self->probe, now, error) != 0) {
+    if (read_probe(self, now, error) != 0) {
         return -1;
     }
     self->baselines = calloc(now->process_count + 1, sizeof *self->baselines);
@@ -185,6 +192,7 @@ static int take_baselines(struct observation *self, struct err *error)
 
 static int begin(struct observation *self, struct err *error)
 {
+    struct targets_config whom = {.follow = self->plan->follow, .bpf = true};
     struct probe_config config = {0};
     if (take_signals(self, error) != 0) {
         return -1;
@@ -198,14 +206,18 @@ static int begin(struct observation *self, struct err *error)
         series_init(&self->series, INTERVALS_MOST, TOTAL_COUNT, error) != 0) {
         return -1;
     }
-    config.targets = self->targets;
-    config.target_count = self->target_count;
-    config.follow = self->plan->follow;
+    whom.targets = self->targets;
+    whom.target_count = self->target_count;
+    if (targets_open(&self->followed, &whom, error) != 0) {
+        return -1;
+    }
+    config.targets = self->followed;
     if (probe_syscalls.open(&self->probe, &config, error) != 0 || watch_targets(self, error) != 0 ||
         take_baselines(self, error) != 0 || probe_syscalls.start(self->probe, error) != 0) {
         return -1;
     }
     self->start_ns = clock_now_ns();
+    gate_open(targets_gate(self->followed), self->start_ns);
     self->interval_start_ns = self->start_ns;
     if (self->plan->command != NULL &&
         held_release(&self->command, self->plan->command[0], error) != 0) {
@@ -240,7 +252,7 @@ static int end_interval(struct observation *self, uint64_t now_ns, struct err *e
     if (now == NULL) {
         return no_memory(error);
     }
-    if (probe_syscalls.read(self->probe, now, error) != 0) {
+    if (read_probe(self, now, error) != 0) {
         record_release(&fresh);
         return -1;
     }
@@ -366,9 +378,9 @@ static void add_cpu(struct observation *self, struct record_process *process, ui
     bool command = process->pid == self->command.pid && self->end->command_ended;
     bool known = false;
     process->busiest_thread = -1;
-    if ((!command && !probe_syscalls.observes(self->probe, process->pid)) ||
+    if ((!command && !targets_observes(self->followed, process->pid)) ||
         process_sample(process->pid, &now, &gone) != 0 ||
-        (!command && !probe_syscalls.observes(self->probe, process->pid))) {
+        (!command && !targets_observes(self->followed, process->pid))) {
         return;
     }
     for (size_t i = 0; i < self->baseline_count && !known; i++) {
@@ -466,7 +478,7 @@ static int fill_run(struct observation *self, struct record_run *run, uint64_t e
     uint64_t totals[TOTAL_COUNT];
     run->window_ns = end_ns - self->start_ns;
     run->wall_ns = run->window_ns;
-    if (probe_syscalls.read(self->probe, run, error) != 0) {
+    if (read_probe(self, run, error) != 0) {
         return -1;
     }
     totals_of(run, totals);
@@ -526,6 +538,7 @@ static void release(struct observation *self)
 {
     int status;
     probe_syscalls.close(self->probe);
+    targets_close(self->followed);
     held_end(&self->command, SIGKILL, 0, &status, NULL);
     for (size_t i = 2; i < self->watched_count; i++) {
         if (self->watched[i].fd >= 0) {

@@ -72,13 +72,17 @@ const struct opt wire_rows[WIRE_OPTIONS] = {
                      "cubic (default: the kernel's)"),
 };
 
-const struct opt run_observe_rows[RUN_OPTIONS_OBSERVE] = {
-    OPT_LIST(RUN, observe, .name = "observe", .letter = 'o', .argument = "WHO",
+#define WATCH struct watch_options
+
+const struct opt watch_rows[WATCH_OPTIONS] = {
+    OPT_LIST(WATCH, observe, .name = "observe", .letter = 'o', .argument = "WHO",
              .help = "see what the kernel does for self, server (sonde's own), pid=N or "
                      "comm=NAME; several allowed"),
-    OPT_BOOL(RUN, require_observe, .name = "require-observe",
+    OPT_LIST(WATCH, probes, .name = "probe", .initial = "syscalls", .argument = "LIST",
+             .help = "look with these probes, which take turns (sonde doctor lists them)"),
+    OPT_BOOL(WATCH, require, .name = "require-observe",
              .help = "fail where observing is not possible"),
-    OPT_BOOL(RUN, follow, .name = "follow", .initial = "yes",
+    OPT_BOOL(WATCH, follow, .name = "follow", .initial = "yes",
              .help = "observe the children of observed processes too"),
 };
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/opt.h"
+#include "probe/probe.h"
 
 /* What the sockets of clients and servers have in common. */
 struct wire_options {
@@ -13,6 +14,14 @@ struct wire_options {
     uint32_t uring_receive; /* enum uring_receive */
     bool nodelay;
     const char *congestion; /* NULL: the kernel's default */
+};
+
+/* What is looked at, and how. */
+struct watch_options {
+    struct opt_list observe; /* whom */
+    struct opt_list probes;  /* with what: names of probes; several take turns */
+    bool require, follow;
+    struct probe_options probe;
 };
 
 struct run_options {
@@ -28,18 +37,17 @@ struct run_options {
     const char *sources;
     uint64_t connect_timeout_ns;
     bool pin;
-    struct opt_list observe;
-    bool require_observe, follow;
+    struct watch_options watch;
     /* sonde's own server */
     const char *server_engine; /* NULL: the client's */
     uint64_t server_threads;
 };
 
-enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 7, WIRE_OPTIONS = 4, RUN_OPTIONS_OBSERVE = 3 };
-extern const struct opt run_load_rows[RUN_OPTIONS_LOAD];       /* how much, how long */
-extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE];       /* through what */
-extern const struct opt wire_rows[WIRE_OPTIONS];               /* over struct wire_options */
-extern const struct opt run_observe_rows[RUN_OPTIONS_OBSERVE]; /* looked at how */
+enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 7, WIRE_OPTIONS = 4, WATCH_OPTIONS = 4 };
+extern const struct opt run_load_rows[RUN_OPTIONS_LOAD]; /* how much, how long */
+extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE]; /* through what */
+extern const struct opt wire_rows[WIRE_OPTIONS];         /* over struct wire_options */
+extern const struct opt watch_rows[WATCH_OPTIONS];       /* over struct watch_options */
 
 /* Checks options against each other; `given_warmup`: --warmup stood on the command line. */
 int run_options_check(struct run_options *options, bool given_warmup, struct err *error);

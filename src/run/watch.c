@@ -60,7 +60,7 @@ static int without(struct conductor *conductor, const char *reason, const char *
                    struct err *error)
 {
     struct watch *watch = &conductor->watch;
-    if (conductor->plan->options->require_observe) {
+    if (conductor->plan->options->watch.require) {
         err_set(error, ERR_UNSUPPORTED, "--require-observe", "cannot observe: %s", reason);
         return err_hint(error, "%s", fix);
     }
@@ -73,13 +73,13 @@ int watch_open(struct conductor *conductor, struct err *error)
     const struct run_options *options = conductor->plan->options;
     struct watch *watch = &conductor->watch;
     char reason[160] = "", fix[160] = "";
-    for (size_t i = 0; i < options->observe.count; i++) {
-        if (parse_target(conductor, options->observe.items[i], error) < 0) {
+    for (size_t i = 0; i < options->watch.observe.count; i++) {
+        if (parse_target(conductor, options->watch.observe.items[i], error) < 0) {
             return -1;
         }
     }
     if (watch->target_count == 0) {
-        if (options->require_observe) {
+        if (options->watch.require) {
             err_set(error, ERR_USAGE, "--require-observe", "nothing is observed");
             return err_hint(error, "say whom: --observe server");
         }
@@ -89,9 +89,16 @@ int watch_open(struct conductor *conductor, struct err *error)
     if (probe_syscalls.why_not(reason, sizeof reason, fix, sizeof fix) < 0) {
         return without(conductor, reason, fix, error);
     }
-    struct probe_config config = {
-        .targets = watch->targets, .target_count = watch->target_count, .follow = options->follow};
+    struct targets_config whom = {.targets = watch->targets,
+                                  .target_count = watch->target_count,
+                                  .follow = options->watch.follow,
+                                  .bpf = true};
+    struct probe_config config = {.options = &options->watch.probe};
     struct err failure = {0};
+    if (targets_open(&watch->followed, &whom, &failure) < 0) {
+        return without(conductor, failure.what, failure.hint, error);
+    }
+    config.targets = watch->followed;
     if (probe_syscalls.open(&watch->probe, &config, &failure) < 0) {
         watch->probe = NULL;
         return without(conductor, failure.what, failure.hint, error);
@@ -103,7 +110,7 @@ int watch_open(struct conductor *conductor, struct err *error)
     for (size_t i = 0; i < watch->target_count && used < sizeof watch->state; i++) {
         const struct probe_target *target = &watch->targets[i];
         used += (size_t)snprintf(watch->state + used, sizeof watch->state - used, "%s%s",
-                                 i ? ", " : "", options->observe.items[i]);
+                                 i ? ", " : "", options->watch.observe.items[i]);
         if (target->pid && strcmp(target->role, "observed") != 0 && used < sizeof watch->state) {
             used += (size_t)snprintf(watch->state + used, sizeof watch->state - used, " (pid %d)",
                                      target->pid);
@@ -119,7 +126,7 @@ int watch_open(struct conductor *conductor, struct err *error)
 int watch_switch(struct conductor *conductor, bool on, struct err *error)
 {
     struct watch *watch = &conductor->watch;
-    probe_syscalls.pause(watch->probe, true);
+    gate_close(targets_gate(watch->followed), clock_now_ns());
     if ((on ? probe_syscalls.start : probe_syscalls.stop)(watch->probe, error) < 0) {
         return -1;
     }
@@ -130,7 +137,8 @@ int watch_switch(struct conductor *conductor, bool on, struct err *error)
 void watch_count(struct conductor *conductor, bool counting)
 {
     struct watch *watch = &conductor->watch;
-    probe_syscalls.pause(watch->probe, !counting);
+    struct gate *gate = targets_gate(watch->followed);
+    (counting ? gate_open : gate_close)(gate, clock_now_ns());
     if (counting) {
         watch->on_total = probe_syscalls.total(watch->probe, NULL);
     } else {
@@ -232,6 +240,8 @@ void watch_close(struct conductor *conductor)
     struct watch *watch = &conductor->watch;
     probe_syscalls.close(watch->probe);
     watch->probe = NULL;
+    targets_close(watch->followed);
+    watch->followed = NULL;
     series_release(&watch->blocks);
     for (size_t i = 0; i < watch->watched_count; i++) {
         free(watch->watched[i].threads);

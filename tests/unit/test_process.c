@@ -241,34 +241,43 @@ static void the_probe_serves_or_says_why_not(void **state)
     struct err error = {0};
     struct probe *probe = NULL;
     struct probe_target target = {.pid = getpid(), .role = "observed"};
-    struct probe_config config = {&target, 1, false};
+    struct targets *targets = NULL;
+    struct targets_config whom = {&target, 1, false, true};
+    const struct probe_scope scope = {0};
     assert_ptr_equal(probes[0], &probe_syscalls);
     if (probe_syscalls.why_not(reason, sizeof reason, fix, sizeof fix) != 0) {
         assert_true(strlen(reason) > 0);
-        assert_int_equal(probe_syscalls.open(&probe, &config, &error), -1);
-        assert_null(probe);
+        assert_int_equal(targets_open(&targets, &whom, &error), -1);
+        assert_null(targets);
         assert_true(strlen(error.what) > 0);
         return;
     }
+    assert_int_equal(targets_open(&targets, &whom, &error), 0);
+    struct probe_config config = {.targets = targets};
+    struct gate *gate = targets_gate(targets);
     assert_int_equal(probe_syscalls.open(&probe, &config, &error), 0);
     assert_int_equal(probe_syscalls.total(probe, NULL), 0);
-    assert_true(probe_syscalls.observes(probe, getpid()));
-    assert_false(probe_syscalls.observes(probe, 1));
+    assert_true(targets_observes(targets, getpid()));
+    assert_false(targets_observes(targets, 1));
     for (uint64_t i = 1; i <= 3; i++) {
         struct record_run run = {0};
         uint64_t own = 0;
         assert_int_equal(probe_syscalls.start(probe, &error), 0);
         assert_int_equal(probe_syscalls.start(probe, &error), 0); /* on already */
+        syscall(SYS_getppid); /* not counted: the gate is closed */
+        gate_open(gate, clock_now_ns());
         for (int j = 0; j < 100; j++) {
             syscall(SYS_getppid);
         }
+        gate_close(gate, clock_now_ns());
+        syscall(SYS_getppid); /* not counted */
         assert_int_equal(probe_syscalls.stop(probe, &error), 0);
         for (int j = 0; j < 100; j++) {
             syscall(SYS_getppid); /* not counted */
         }
         /* Totals since open; a second read into the same run replaces the first. */
         for (int twice = 0; twice < 2; twice++) {
-            assert_int_equal(probe_syscalls.read(probe, &run, &error), 0);
+            assert_int_equal(probe_syscalls.read(probe, &scope, &run, &error), 0);
             assert_int_equal(run.process_count, 1);
         }
         for (size_t j = 0; j < run.processes[0].kernel_calls.syscall_count; j++) {
@@ -286,6 +295,8 @@ static void the_probe_serves_or_says_why_not(void **state)
     }
     probe_syscalls.close(probe);
     probe_syscalls.close(NULL);
+    targets_close(targets);
+    targets_close(NULL);
 }
 
 int main(void)

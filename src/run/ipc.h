@@ -1,0 +1,60 @@
+/* One run of `sonde ipc`: transfers of a fixed number of bytes from a sender to a receiver, which
+ * are one thread, two threads or two processes. */
+#ifndef SONDE_RUN_IPC_H
+#define SONDE_RUN_IPC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/opt.h"
+#include "report/record.h"
+#include "run/options.h"
+#include "transfer/transfer.h"
+
+enum ipc_mode { IPC_1THREAD, IPC_2THREAD, IPC_2PROC };
+enum ipc_transport { IPC_PIPE, IPC_LOCAL, IPC_TCP, IPC_UNIX };
+
+struct ipc_options {
+    uint32_t transport; /* enum ipc_transport */
+    uint64_t buffer_bytes, total_bytes;
+    bool socket_buffers;      /* SO_SNDBUF and SO_RCVBUF = buffer_bytes */
+    uint64_t pipe_size_bytes; /* F_SETPIPE_SZ; 0: the kernel's default */
+    struct opt_list methods;
+    struct opt_list cpus; /* sender's, receiver's; empty: the scheduler's choice */
+    bool prepare;         /* sync the file systems and settle first */
+    bool verify;
+    uint64_t port;      /* of tcp; 0: any */
+    uint64_t transfers; /* measured; 0: by duration */
+    uint64_t duration_ns, warmup_ns;
+};
+
+enum { IPC_OPTIONS = 14 };
+extern const struct opt ipc_option_rows[IPC_OPTIONS];
+extern const char *const ipc_mode_names[]; /* "1thread" … NULL-terminated */
+
+/* What the text of ipc-static needs of the measured transfers. */
+struct ipc_outcome {
+    uint64_t transfers;
+    uint64_t bytes;   /* moved in them */
+    uint64_t time_ns; /* from the clock read just before the first write to the one just after the
+                         last read, summed over the unobserved transfers */
+};
+
+struct ipc_plan {
+    enum ipc_mode mode;
+    const struct ipc_options *options;
+    const struct watch_options *watch;
+    const struct method_ops *method;
+    const char *label;
+    int stop_fd; /* as in run_plan */
+};
+
+/* Checks options against each other and against the kernel's limits, as far as that is possible
+ * before a run. */
+int ipc_check(const struct ipc_options *options, enum ipc_mode mode, struct err *error);
+
+/* Runs it and appends one run to the record, also where it fails in the middle. */
+int ipc_execute(const struct ipc_plan *plan, struct record *record, struct ipc_outcome *outcome,
+                struct err *error);
+
+#endif

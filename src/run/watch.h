@@ -1,0 +1,70 @@
+/* Observation of a run with any number of probes: who is observed, which probe is on in which
+ * part, what each of them cost and saw. The probes take turns, block by block, so that none
+ * disturbs what another one sees and each has a probe effect of its own:
+ * off A A off | off B B off | off A A off …
+ * Both kinds of conductor (windows of time, transfers) use it in the same way:
+ *
+ *   watch_open; for each part: probe = watch_plan(part);
+ *     if it changed: watch_attach(probe)
+ *     if probe >= 0: watch_begin; gate opened … part … gate closed; watch_end; watch_seen
+ *   after each block: watch_block; at the end: watch_attach(WATCH_OFF), watch_fill, watch_close.
+ */
+#ifndef SONDE_RUN_WATCH_H
+#define SONDE_RUN_WATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "probe/probe.h"
+#include "report/record.h"
+#include "run/options.h"
+
+#define WATCH_OFF (-1)
+#define WATCH_PARTS_IN_BLOCK 4
+
+struct watch;
+
+/* What a word of --observe means in this run: "self" and "server", or "sender". */
+struct watch_name {
+    const char *word;
+    struct probe_target target; /* pid 0: not there in this run, `missing` says why */
+    const char *missing;
+};
+
+struct watch_config {
+    const struct watch_options *options; /* --observe, --probe … (run/options.h) */
+    const struct watch_name *names;      /* of sonde's own processes */
+    size_t name_count;
+};
+
+/* Opens targets and probes. Where nothing is to be observed, or it cannot be had and is not
+ * required, *watch is there all the same and watch_probes is 0: watch_state says why. */
+int watch_open(struct watch **watch, const struct watch_config *config, struct err *error);
+void watch_close(struct watch *watch); /* NULL is allowed */
+
+size_t watch_probes(const struct watch *watch);
+struct targets *watch_targets(const struct watch *watch); /* NULL where nothing is observed */
+struct gate *watch_gate(const struct watch *watch);       /* likewise */
+
+/* Which probe is on in this part (0, 1, 2 …), WATCH_OFF for none. */
+int watch_plan(const struct watch *watch, uint64_t part);
+/* Attaches one probe (not counting yet) and detaches the one that was on. */
+int watch_attach(struct watch *watch, int probe, struct err *error);
+int watch_begin(struct watch *watch, struct err *error);
+int watch_end(struct watch *watch, struct err *error);
+/* What the part of the probe that is on covered. */
+void watch_seen(struct watch *watch, const struct probe_scope *scope);
+/* A whole block of four parts: operations and time of its unobserved and its observed parts. */
+void watch_block(struct watch *watch, int probe, uint64_t plain_operations, uint64_t plain_ns,
+                 uint64_t seen_operations, uint64_t seen_ns);
+/* System calls counted so far, for interval lines; 0 without the syscalls probe. */
+uint64_t watch_calls(const struct watch *watch);
+
+/* Everything observed into run->processes (kernel_calls), run->probes, run->effect (that of the
+ * first probe), run->observing and run->observation. effect_metric: what effects are measured by.
+ */
+int watch_fill(struct watch *watch, const char *effect_metric, struct record *record,
+               struct record_run *run, struct err *error);
+
+#endif

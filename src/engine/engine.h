@@ -11,8 +11,8 @@
 
 #include "base/err.h"
 
-/* Calls to the kernel that engines make, under the kernel's names. An engine counts every call
- * that it makes: these numbers are exact and need no privilege. */
+/* Calls to the kernel that engines and transfers (transfer/transfer.h) make, under the kernel's
+ * names. Each counts every call that it makes: these numbers are exact and need no privilege. */
 #define ENGINE_CALLS(X)                                                                            \
     X(SENDTO, "sendto")                                                                            \
     X(RECVFROM, "recvfrom")                                                                        \
@@ -20,6 +20,10 @@
     X(RECVMSG, "recvmsg")                                                                          \
     X(WRITE, "write")                                                                              \
     X(READ, "read")                                                                                \
+    X(WRITEV, "writev")                                                                            \
+    X(READV, "readv")                                                                              \
+    X(VMSPLICE, "vmsplice")                                                                        \
+    X(SPLICE, "splice")                                                                            \
     X(PPOLL, "ppoll")                                                                              \
     X(EPOLL_WAIT, "epoll_pwait2")                                                                  \
     X(EPOLL_CTL, "epoll_ctl")                                                                      \

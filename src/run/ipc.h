@@ -20,7 +20,7 @@ struct ipc_options {
     bool socket_buffers;      /* SO_SNDBUF and SO_RCVBUF = buffer_bytes */
     uint64_t pipe_size_bytes; /* F_SETPIPE_SZ; 0: the kernel's default */
     struct opt_list methods;
-    struct opt_list cpus; /* sender's, receiver's; empty: the scheduler's choice */
+    struct opt_list cpus;     /* sender's, receiver's; empty: the scheduler's choice */
     bool prepare;         /* sync the file systems and settle first */
     bool verify;
     uint64_t port;      /* of tcp; 0: any */
@@ -49,9 +49,12 @@ struct ipc_plan {
     int stop_fd; /* as in run_plan */
 };
 
-/* Checks options against each other and against the kernel's limits, as far as that is possible
- * before a run. */
+/* Checks options against each other and against the machine, as far as that is possible before a
+ * run. */
 int ipc_check(const struct ipc_options *options, enum ipc_mode mode, struct err *error);
+
+/* A mode by name; -1 with *error (ERR_USAGE). */
+int ipc_mode_parse(const char *text, enum ipc_mode *mode, struct err *error);
 
 /* Runs it and appends one run to the record, also where it fails in the middle. */
 int ipc_execute(const struct ipc_plan *plan, struct record *record, struct ipc_outcome *outcome,

@@ -30,6 +30,7 @@ struct watch_name {
     const char *word;
     struct probe_target target; /* pid 0: not there in this run, `missing` says why */
     const char *missing;
+    bool later; /* its process comes with watch_add */
 };
 
 struct watch_config {
@@ -41,6 +42,9 @@ struct watch_config {
 /* Opens targets and probes. Where nothing is to be observed, or it cannot be had and is not
  * required, *watch is there all the same and watch_probes is 0: watch_state says why. */
 int watch_open(struct watch **watch, const struct watch_config *config, struct err *error);
+/* A process that the run started after watch_open (whose gate it shares): observed where a word of
+ * --observe meant its role, that is, where a name with this role and `later` was asked for. */
+int watch_add(struct watch *watch, const struct probe_target *target, struct err *error);
 void watch_close(struct watch *watch); /* NULL is allowed */
 
 size_t watch_probes(const struct watch *watch);

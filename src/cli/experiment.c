@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "report/text.h"
 #include "run/machine.h"
 
 const struct opt repeat_rows[REPEAT_OPTIONS] = {
@@ -35,13 +37,44 @@ static bool wants_to_stop(int stop_fd)
     return poll(&poll_row, 1, 0) == 1;
 }
 
+/* "run 3/12 epoll: 112,345 calls/s" */
+static void print_finished(const struct course *course, const struct record_run *run)
+{
+    const struct record_value *value = run->value_count ? &run->values[0] : NULL;
+    char number[64];
+    fprintf(course->lines, "run %zu/%zu %s: ", course->done, course->turns, run->label);
+    if (value && value->available) {
+        bool plain = strcmp(value->metric->unit, "1/s") == 0;
+        fprintf(course->lines, "%s%s%s",
+                text_value(number, sizeof number, value->value, value->metric->unit),
+                plain ? " " : "", plain ? value->metric->title : "");
+    } else {
+        fputs("nothing measured", course->lines);
+    }
+    fprintf(course->lines, "%s%s\n", run->discarded ? ", discarded" : "",
+            run->complete ? "" : ", not complete");
+    fflush(course->lines);
+}
+
+/* What a run warned of belongs to that run. */
+static void name_warnings(struct record *record, size_t first, uint32_t repetition)
+{
+    for (size_t i = first; i < record->warning_count; i++) {
+        char *named = NULL;
+        if (asprintf(&named, "run %u: %s", repetition, record->warnings[i]) >= 0) {
+            free(record->warnings[i]);
+            record->warnings[i] = named;
+        }
+    }
+}
+
 /* One run of one variant. False where the experiment is to end. */
 static bool take_turn(struct course *course, size_t variant, uint32_t repetition, bool discarded)
 {
     const struct experiment *experiment = course->experiment;
     struct record *record = course->turn.record;
     struct err failure = {0};
-    size_t first = record->run_count;
+    size_t first = record->run_count, first_warning = record->warning_count;
     bool measured = false;
     if (course->done && wants_to_stop(course->turn.stop_fd)) {
         err_set(&failure, ERR_INTERRUPTED, "run", "interrupted: %zu of %zu runs were made",
@@ -55,6 +88,12 @@ static bool take_turn(struct course *course, size_t variant, uint32_t repetition
         run->repetition = course->repeated ? repetition : 0;
         run->discarded = discarded;
         measured = measured || run->window_ns;
+        if (course->lines) {
+            print_finished(course, run);
+        }
+    }
+    if (course->repeated) {
+        name_warnings(record, first_warning, repetition);
     }
     if (failure.code != ERR_NONE) {
         /* What never began would fail again in the same way. */
@@ -74,12 +113,17 @@ static void run_rounds(struct course *course)
     uint64_t repeat = experiment->repeat->repeat;
     uint64_t discarded = repeat > 1 ? experiment->repeat->warmup_runs : 0;
     course->repeated = repeat > 1;
+    if (course->repeated) {
+        course->lines = course->turn.progress;
+        course->turn.progress = NULL;
+    }
     course->turns = experiment->variants * (size_t)(repeat + discarded);
     for (uint64_t round = 0; round < repeat + discarded; round++) {
         for (size_t i = 0; i < experiment->variants; i++) {
             size_t variant = round % 2 ? experiment->variants - 1 - i : i;
-            if (!course->given_up[variant] &&
-                !take_turn(course, variant, (uint32_t)round + 1, round < discarded)) {
+            if (course->given_up[variant]) {
+                course->turns--;
+            } else if (!take_turn(course, variant, (uint32_t)round + 1, round < discarded)) {
                 return;
             }
         }
@@ -98,6 +142,17 @@ static void add_noise_warnings(struct record *record, const struct machine_sampl
     }
     for (size_t i = 0; i < warnings.count; i++) {
         record_add_warning(record, "%s", warnings.text[i]);
+    }
+}
+
+static void add_idle_options(const struct experiment *experiment, struct record *record)
+{
+    for (size_t i = 0; i < experiment->set_count; i++) {
+        const struct opt_set *set = &experiment->sets[i];
+        if (set->rows == repeat_rows && experiment->repeat->repeat == 1 &&
+            opt_given(set, offsetof(struct repeat_options, warmup_runs))) {
+            record_add_warning(record, "--warmup-runs has no effect without --repeat");
+        }
     }
 }
 
@@ -124,6 +179,9 @@ static void measure(struct course *course)
     }
     bool sampled = machine_sample(&before, &ignored) == 0;
     run_rounds(course);
+    if (record_summarise(record) < 0 && course->failure.code == ERR_NONE) {
+        err_system(&course->failure, ENOMEM, "memory", "cannot summarise the runs");
+    }
     if (sampled) {
         add_noise_warnings(record, &before);
     }
@@ -140,6 +198,7 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
     }
     record.complete = true;
     record.operation = experiment->operation;
+    add_idle_options(experiment, &record);
     if (experiment->warn) {
         experiment->warn(experiment->owner, &record);
     }

@@ -127,7 +127,7 @@ static void print_summaries(struct text *text, const struct record *record)
     for (size_t i = 0; i < record->summary_count; i++) {
         few = few || record->summaries[i].runs < REPEAT_INTERVAL_LEAST;
     }
-    table_cell(&table, "medians");
+    table_cell(&table, "%s", "");
     table_cell(&table, "runs");
     table_cell(&table, "median");
     table_cell(&table, few ? "interval *" : "95 %% interval");

@@ -6,7 +6,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 
+#include "base/opt.h"
 #include "cli/output.h"
 #include "report/record.h"
 

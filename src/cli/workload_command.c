@@ -4,12 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/units.h"
 #include "engine/engine.h"
-#include "run/machine.h"
 #include "run/run.h"
 
 size_t workload_command_sets(const struct workload *workload, const struct opt *extra,
@@ -47,6 +45,10 @@ size_t workload_command_sets(const struct workload *workload, const struct opt *
                                          .count = extra_count,
                                          .target = options ? options + extra_offset : NULL};
     }
+    sets[count++] = (struct opt_set){.title = "Repetition",
+                                     .rows = repeat_rows,
+                                     .count = REPEAT_OPTIONS,
+                                     .target = storage ? &storage->repeat : NULL};
     sets[count++] = (struct opt_set){.title = "Output",
                                      .rows = output_rows,
                                      .count = OUTPUT_OPTIONS,
@@ -129,50 +131,62 @@ static int engine_of(const char *name, const char *option, const struct engine_o
     return 0;
 }
 
-/* Each engine of --engine, one run after the other. The first failure is kept; an interruption ends
- * all. */
-static int run_engines(const struct workload *workload, struct workload_command *command,
-                       const struct run_plan *prototype, struct record *record, struct err *error)
+/* What the callbacks of the experiment need. */
+struct measurement {
+    const struct workload *workload;
+    struct workload_command *command;
+    const struct opt_set *sets;
+    struct address address;
+    bool given_target;
+    char note[128];
+};
+
+/* One engine of --engine. */
+static int execute_engine(void *owner, size_t variant, const struct experiment_turn *turn,
+                          struct err *error)
 {
-    const struct opt_list *names = &command->run.engines;
-    int result = 0;
-    (void)workload;
-    for (size_t i = 0; i < names->count; i++) {
-        struct run_plan plan = *prototype;
-        struct err failure = {0};
-        const char *server_name = command->run.server_engine;
-        if (engine_of(names->items[i], "--engine", &plan.engine, &failure) == 0) {
-            if (!server_name) {
-                server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll" : plan.engine->name;
-            }
-            plan.label = plan.engine->name;
-            if (engine_of(server_name, "--server-engine", &plan.server_engine, &failure) == 0) {
-                if (plan.progress && names->count > 1) {
-                    printf("%s\n", plan.engine->name);
-                }
-                run_execute(&plan, record, &failure);
-            }
-        }
-        if (failure.code != ERR_NONE && result == 0) {
-            *error = failure;
-            result = -1;
-        }
-        if (failure.code == ERR_INTERRUPTED || failure.code == ERR_USAGE) {
-            break;
-        }
+    const struct measurement *measurement = owner;
+    const struct run_options *options = &measurement->command->run;
+    const char *server_name = options->server_engine;
+    struct run_plan plan = {
+        .workload = measurement->workload,
+        .workload_options = measurement->command->options,
+        .options = options,
+        .target = measurement->given_target ? &measurement->address : NULL,
+        .note = measurement->note,
+        .stop_fd = turn->stop_fd,
+        .progress = turn->progress ? print_progress : NULL,
+        .owner = turn->progress,
+    };
+    if (engine_of(options->engines.items[variant], "--engine", &plan.engine, error) < 0) {
+        return -1;
     }
-    return result;
+    if (!server_name) {
+        server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll" : plan.engine->name;
+    }
+    plan.label = plan.engine->name;
+    if (engine_of(server_name, "--server-engine", &plan.server_engine, error) < 0) {
+        return -1;
+    }
+    if (turn->progress && options->engines.count > 1) {
+        fprintf(turn->progress, "%s\n", plan.engine->name);
+    }
+    return run_execute(&plan, turn->record, error);
 }
 
 /* Options that this run has no use for: said, since nobody types them for nothing. */
-static void add_idle_options(struct record *record, const struct opt_set *sets, bool own_server,
-                             const struct run_options *run)
+static void add_idle_options(void *owner, struct record *record)
 {
     static const struct {
         size_t offset;
         const char *name;
     } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine"},
                      {offsetof(struct run_options, server_threads), "--server-threads"}};
+    const struct measurement *measurement = owner;
+    const struct opt_set *sets = measurement->sets;
+    const struct run_options *run = &measurement->command->run;
+    bool own_server =
+        !measurement->given_target || measurement->address.transport->caps & TRANSPORT_PAIRS;
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
         if (opt_given(&sets[2], of_server[i].offset)) {
             record_add_warning(record, "%s has no effect: the server is not sonde's own",
@@ -188,83 +202,29 @@ static void add_idle_options(struct record *record, const struct opt_set *sets, 
     }
 }
 
-static void add_noise_warnings(struct record *record, const struct machine_sample *before)
-{
-    struct machine_sample after;
-    struct machine_noise noise;
-    struct machine_warnings warnings = {.count = 0};
-    struct err ignored;
-    if (machine_sample(&after, &ignored) == 0) {
-        machine_noise(before, &after, &noise);
-        machine_noise_warnings(&noise, &warnings);
-    }
-    for (size_t i = 0; i < warnings.count; i++) {
-        record_add_warning(record, "%s", warnings.text[i]);
-    }
-}
-
 /* Measures and prints, once everything is parsed. */
 static int measure(const struct workload *workload, struct workload_command *command,
                    const struct opt_set *sets, size_t set_count, const char *target, int argc,
                    char **argv, struct err *error)
 {
-    struct record record;
-    struct address address;
-    struct machine_sample before = {0};
-    struct err failure = {0}, ignored;
-    char note[128] = "";
-    if ((target && address_parse(target, false, &address, error) < 0) ||
-        output_check(&command->output, error) < 0) {
+    struct measurement measurement = {
+        .workload = workload, .command = command, .sets = sets, .given_target = target != NULL};
+    if (target && address_parse(target, false, &measurement.address, error) < 0) {
         return -1;
     }
-    if (record_init(&record, argc, argv, error) < 0) {
-        return -1;
-    }
-    record.complete = true;
-    record.operation = workload->operation;
-    make_note(&sets[0], note, sizeof note);
-    add_idle_options(&record, sets, !target || address.transport->caps & TRANSPORT_PAIRS,
-                     &command->run);
-    struct run_plan plan = {
-        .workload = workload,
-        .workload_options = command->options,
-        .options = &command->run,
-        .target = target ? &address : NULL,
-        .note = note,
-        .stop_fd = -1,
+    make_note(&sets[0], measurement.note, sizeof measurement.note);
+    const struct experiment experiment = {
+        .operation = workload->operation,
+        .sets = sets,
+        .set_count = set_count,
+        .output = &command->output,
+        .repeat = &command->repeat,
+        .variants = command->run.engines.count,
+        .execute = execute_engine,
+        .warn = add_idle_options,
+        .owner = &measurement,
     };
-    int result = output_options_to_record(sets, set_count, &record, &failure);
-    result = result ? result : machine_describe(&record, &failure);
-    if (result == 0) {
-        plan.stop_fd = output_stop_file(&failure);
-        result = plan.stop_fd < 0 ? -1 : 0;
-    }
-    if (output_text(&command->output) && !command->output.quiet) {
-        plan.progress = print_progress;
-        plan.owner = stdout;
-    }
-    bool sampled = machine_sample(&before, &ignored) == 0;
-    if (result == 0) {
-        result = run_engines(workload, command, &plan, &record, &failure);
-    }
-    if (sampled) {
-        add_noise_warnings(&record, &before);
-    }
-    if (result < 0) {
-        record.failure = failure;
-        record.complete = false;
-    }
-    if (failure.code != ERR_USAGE && output_write(&command->output, &record, &ignored) < 0 &&
-        result == 0) {
-        failure = ignored;
-        result = -1;
-    }
-    if (plan.stop_fd >= 0) {
-        close(plan.stop_fd);
-    }
-    record_release(&record);
-    *error = failure;
-    return result;
+    return experiment_run(&experiment, argc, argv, error);
 }
 
 int workload_command_run(const struct workload *workload, const struct opt *extra,

@@ -3,12 +3,14 @@
 #define SONDE_CLI_WORKLOAD_COMMAND_H
 
 #include "cli/command.h"
+#include "cli/experiment.h"
 #include "cli/output.h"
 #include "run/options.h"
 #include "workload/workload.h"
 
 struct workload_command {
     struct run_options run;
+    struct repeat_options repeat;
     struct output_options output;
     void *options; /* the workload's own, options_bytes of it */
 };

@@ -109,7 +109,7 @@ static void put_number(FILE *out, double value)
 
 static void print_header(FILE *out, const struct columns *columns)
 {
-    fputs("label,mode,window_s,complete", out);
+    fputs("label,repetition,discarded,outlier,mode,window_s,complete", out);
     for (size_t i = 0; i < columns->metric_count; i++) {
         fprintf(out, ",%s", columns->metrics[i]->key);
     }
@@ -163,7 +163,8 @@ static int print_row(FILE *out, const struct columns *columns, const struct reco
     struct figures_cost client = figures_cost(run, "client");
     struct figures_cost server = figures_cost(run, "server");
     int result = put_text(out, run->label);
-    fputc(',', out);
+    put_number(out, run->repetition ? (double)run->repetition : (double)NAN);
+    fprintf(out, ",%s,%s,", run->discarded ? "true" : "false", run->outlier ? "true" : "false");
     result |= put_text(out, run->mode);
     put_number(out, (double)run->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");

@@ -16,6 +16,11 @@ bool figures_run_complete(const struct record_run *run)
     return run->complete && run->failure.code == ERR_NONE;
 }
 
+bool figures_kept(const struct record_run *run)
+{
+    return run->repetition && !run->discarded && figures_run_complete(run);
+}
+
 bool figures_complete(const struct record *record)
 {
     for (size_t i = 0; i < record->run_count; i++) {

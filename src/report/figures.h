@@ -22,6 +22,9 @@ extern const size_t figures_percentile_count;
 bool figures_run_complete(const struct record_run *run);
 bool figures_complete(const struct record *record);
 
+/* True for a repetition that counts: in the summaries, in drift and among the outliers. */
+bool figures_kept(const struct record_run *run);
+
 /* CPU time and calls of all processes of a role in one run, for each operation. An entry is NaN
  * where it is not known for every one of these processes, or where there is none. */
 struct figures_cost {

@@ -160,6 +160,11 @@ static json_t *build_run(struct builder *builder, const struct record_run *run)
         build_append(builder, errors, build_error(builder, &run->errors[i], run->errors[i].count));
     }
     build_set(builder, object, "label", build_text(builder, run->label));
+    if (run->repetition) {
+        build_set(builder, object, "repetition", build_count(builder, run->repetition));
+        build_set(builder, object, "discarded", json_boolean(run->discarded));
+        build_set(builder, object, "outlier", json_boolean(run->outlier));
+    }
     build_set(builder, object, "complete", json_boolean(figures_run_complete(run)));
     build_set(builder, object, "error", build_failure(builder, &run->failure));
     build_set(builder, object, "window_ns", build_count(builder, run->window_ns));
@@ -268,6 +273,9 @@ static json_t *build_record(struct builder *builder, const struct record *record
     build_set(builder, object, "warnings", warnings);
     build_set(builder, object, "errors", build_all_errors(builder, record));
     build_set(builder, object, "runs", runs);
+    if (record->summary_count) {
+        build_set(builder, object, "summaries", build_summaries(builder, record));
+    }
     return object;
 }
 

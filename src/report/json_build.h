@@ -31,4 +31,8 @@ json_t *build_quantity(struct builder *builder, double value, const char *unit, 
 struct record_process;
 json_t *build_process(struct builder *builder, const struct record_process *process);
 
+/* Printed by json_repeat.c: what the repetitions say together. */
+struct record;
+json_t *build_summaries(struct builder *builder, const struct record *record);
+
 #endif

@@ -144,6 +144,7 @@ struct record_run {
     char label[48];      /* "epoll" */
     uint32_t repetition; /* 1..; 0: the run was not repeated */
     bool discarded;      /* a warm-up run of --repeat: in no summary */
+    bool outlier;        /* its headline lies far from that of the other repetitions */
     bool complete;
     uint64_t window_ns; /* measured, unobserved time that the headline covers */
     uint64_t wall_ns;   /* from the start of the window to its end */
@@ -173,17 +174,25 @@ struct record_run {
 struct record_summary_value {
     const struct metric *metric;
     size_t count;           /* runs that have it */
-    struct interval median; /* bootstrap, 95 %; bounds are the range where count < 6 */
+    struct interval median; /* bootstrap, 95 %; bounds are the range where count < 6; NaN for 0 */
     double least, most;
     double deviation; /* standard, of the sample */
 };
 
-/* The repetitions of one label (--repeat), the discarded ones left out. */
+/* A metric that no module declares: derived from histograms and costs. */
+struct record_own_metric {
+    struct metric metric;
+    char key[96], title[96]; /* "response_time.p99", "client.cpu_ns_per_call" */
+};
+
+/* The repetitions of one label (--repeat): the complete ones that were not discarded. */
 struct record_summary {
     char label[48];
     size_t runs;
-    struct record_summary_value *values; /* owned */
+    struct record_summary_value *values; /* owned; the first is the headline */
     size_t value_count;
+    struct record_own_metric **own; /* owned, each */
+    size_t own_count;
 };
 
 struct record_option {
@@ -247,6 +256,14 @@ struct record_distribution *record_add_distribution(struct record_probe *probe,
 struct record_summary *record_add_summary(struct record *record, const char *label);
 struct record_summary_value *record_summary_add_value(struct record_summary *summary,
                                                       const struct metric *metric);
+
+/* With a metric of the summary's own (unit static). */
+struct record_summary_value *record_summary_add_own(struct record_summary *summary, const char *key,
+                                                    const char *unit, const char *title);
+
+/* Once all repetitions are in the record: fills its summaries, marks outliers, and warns where runs
+ * drift or one lies far out, with what differed. 0 or -1 without memory. */
+int record_summarise(struct record *record);
 
 /* Class of a value in a record_distribution. */
 static inline uint32_t distribution_class(int64_t value)

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "report/record_grow.h"
 
@@ -20,9 +21,14 @@ void record_release_probe(struct record_probe *probe)
 
 void record_release_summary(struct record_summary *summary)
 {
+    for (size_t i = 0; i < summary->own_count; i++) {
+        free(summary->own[i]);
+    }
+    free(summary->own);
     free(summary->values);
+    summary->own = NULL;
     summary->values = NULL;
-    summary->value_count = 0;
+    summary->value_count = summary->own_count = 0;
 }
 
 struct record_probe *record_add_probe(struct record_run *run, const char *name)
@@ -89,4 +95,24 @@ struct record_summary_value *record_summary_add_value(struct record_summary *sum
         value->metric = metric;
     }
     return value;
+}
+
+struct record_summary_value *record_summary_add_own(struct record_summary *summary, const char *key,
+                                                    const char *unit, const char *title)
+{
+    struct record_own_metric *own = calloc(1, sizeof *own), **slot;
+    if (!own) {
+        return NULL;
+    }
+    snprintf(own->key, sizeof own->key, "%s", key);
+    snprintf(own->title, sizeof own->title, "%s", title);
+    own->metric = (struct metric){
+        .key = own->key, .unit = unit, .title = own->title, .help = "", .kind = METRIC_VALUE};
+    APPEND(summary, own, own_count, slot);
+    if (!slot) {
+        free(own);
+        return NULL;
+    }
+    *slot = own;
+    return record_summary_add_value(summary, &own->metric);
 }

@@ -306,7 +306,7 @@ static void print_closing(struct text *text, const struct record_run *run)
     }
 }
 
-static void print_run(struct text *text, const struct record_run *run)
+void text_run(struct text *text, const struct record_run *run)
 {
     print_headline(text, run);
     text_histograms(text, run);
@@ -432,14 +432,17 @@ static int print_text(const struct record *record, FILE *out, struct err *error)
     struct text text = {.out = out,
                         .operation = record->operation ? record->operation : "operation",
                         .compact = record->run_count > 1};
-    if (record->run_count > 1) {
+    bool repeated = text_is_repeated(record);
+    if (repeated) {
+        text_repetitions(&text, record);
+    } else if (record->run_count > 1) {
         print_comparison(&text, record);
     }
-    for (size_t i = 0; i < record->run_count; i++) {
+    for (size_t i = 0; i < record->run_count && !repeated; i++) {
         if (i) {
             fputc('\n', out);
         }
-        print_run(&text, &record->runs[i]);
+        text_run(&text, &record->runs[i]);
     }
     if (record->failure.code != ERR_NONE) {
         print_failure(&text, "NOT COMPLETE: ", &record->failure);

@@ -61,4 +61,11 @@ void text_sizes(struct text *text, const struct record_run *run);
 void text_costs(struct text *text, const struct record_run *run);
 void text_calls(struct text *text, const struct record_run *run);
 
+/* A whole run. */
+void text_run(struct text *text, const struct record_run *run);
+
+/* True where runs were repeated; then this prints them all. */
+bool text_is_repeated(const struct record *record);
+void text_repetitions(struct text *text, const struct record *record);
+
 #endif

@@ -257,7 +257,7 @@ const char *text_value(char *to, size_t size, double value, const char *unit)
         snprintf(to, size, "%s", units_bytes(number, value));
     } else if (!strcmp(unit, "bytes/s")) {
         snprintf(to, size, "%s/s", units_bytes(number, value));
-    } else if (!strcmp(unit, "bits/s") || !strcmp(unit, "bit/s")) {
+    } else if (!strcmp(unit, "bits/s") || !strcmp(unit, "bit/s") || !strcmp(unit, "Hz")) {
         snprintf(to, size, "%s", units_si(number, value, unit));
     } else if (!strcmp(unit, "1/s") || !strcmp(unit, "1") || !*unit) {
         snprintf(to, size, "%s", units_count(number, value));

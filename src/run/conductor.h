@@ -85,6 +85,7 @@ struct conductor {
     struct watch watch;
     uint64_t window_start_ns, window_end_ns;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
+    double cpu_frequency; /* Hz at the end of the window; 0: not known */
     uint64_t interval_start_ns;
     uint64_t interval_kernel_calls, interval_kernel_ns;
     uint64_t unfinished, behind;

@@ -40,6 +40,16 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
     {"steal_share", "1", "stolen CPU time",
      "share of the host's CPU time that its hypervisor gave to others during the window",
      METRIC_VALUE, 0, 0, false},
+    {"other_cpu_share", "1", "CPU time of others",
+     "share of the host's CPU time during the window that was used, and not by sonde's ends: by "
+     "other programs (a server that is not sonde's own is one) and by interrupts",
+     METRIC_VALUE, 0, 0, false},
+    {"cpu_frequency", "Hz", "CPU clock rate",
+     "of the fastest CPU at the end of the window, as the kernel says; that of a virtual machine "
+     "may be a constant",
+     METRIC_VALUE, 0, 0, false},
+    {"load_1m", "1", "load", "the host's load average over a minute, when the window began",
+     METRIC_VALUE, 0, 0, false},
 };
 enum {
     EXTRA_BEHIND,
@@ -49,7 +59,10 @@ enum {
     EXTRA_KERNEL,
     EXTRA_RETRANSMITS,
     EXTRA_OVERFLOWS,
-    EXTRA_STEAL
+    EXTRA_STEAL,
+    EXTRA_OTHERS,
+    EXTRA_FREQUENCY,
+    EXTRA_LOAD
 };
 
 static struct record_value *set_value(struct record_run *run, const struct metric *metric,
@@ -77,26 +90,47 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
     return 0;
 }
 
+/* CPU time that sonde's ends took during the window. Their workers count it in the parts alone:
+ * what lies between those is taken to be alike. */
+static double own_cpu_ns(const struct conductor *conductor)
+{
+    const struct tallies *ends[] = {&conductor->client, &conductor->server};
+    double wall_ns = (double)(conductor->window_end_ns - conductor->window_start_ns), sum_ns = 0;
+    for (size_t i = 0; i < (conductor->own_server ? 2 : 1); i++) {
+        const struct tally *plain = &ends[i]->plain, *seen = &ends[i]->seen;
+        double measured_ns = (double)(plain->window_ns + seen->window_ns);
+        double cpu_ns = (double)(plain->bank->cpu_user_ns + plain->bank->cpu_system_ns) +
+                        (double)(seen->bank->cpu_user_ns + seen->bank->cpu_system_ns);
+        sum_ns += measured_ns > 0 ? cpu_ns * wall_ns / measured_ns : 0;
+    }
+    return sum_ns;
+}
+
 /* What the host as a whole went through during the window. */
 static void fill_host(struct conductor *conductor)
 {
-    const struct system_sample *before = &conductor->system_before;
-    const struct system_sample *after = &conductor->system_after;
+    const struct machine_sample before = {.system = conductor->system_before};
+    const struct machine_sample after = {.system = conductor->system_after};
     struct record_run *run = conductor->run;
-    if (!before->at_ns || !after->at_ns) {
+    struct machine_noise noise;
+    if (!before.system.at_ns || !after.system.at_ns) {
         return;
     }
+    machine_noise(&before, &after, &noise);
     set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
-              (double)(after->retransmits - before->retransmits));
+              (double)(after.system.retransmits - before.system.retransmits));
     set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],
-              (double)(after->listen_overflows - before->listen_overflows));
-    uint64_t all_ns = after->user_ns + after->system_ns + after->idle_ns + after->irq_ns +
-                      after->softirq_ns + after->steal_ns - before->user_ns - before->system_ns -
-                      before->idle_ns - before->irq_ns - before->softirq_ns - before->steal_ns;
-    if (all_ns) {
-        set_value(run, &run_extra_metrics[EXTRA_STEAL],
-                  (double)(after->steal_ns - before->steal_ns) / (double)all_ns);
+              (double)(after.system.listen_overflows - before.system.listen_overflows));
+    if (noise.all_ns) {
+        double others = noise.busy_share - own_cpu_ns(conductor) / (double)noise.all_ns;
+        set_value(run, &run_extra_metrics[EXTRA_STEAL], noise.steal_share);
+        /* The host counts in ticks: a little below 0 is 0. */
+        set_value(run, &run_extra_metrics[EXTRA_OTHERS], others > 0 ? others : 0);
     }
+    if (conductor->cpu_frequency > 0) {
+        set_value(run, &run_extra_metrics[EXTRA_FREQUENCY], conductor->cpu_frequency);
+    }
+    set_value(run, &run_extra_metrics[EXTRA_LOAD], noise.load_1m);
 }
 
 /* Says where an open loop was not what it was to be: every latency then stands for another load. */

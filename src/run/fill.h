@@ -6,7 +6,7 @@
 #include "run/collect.h"
 
 /* Figures that every run has besides its workload's. */
-enum { RUN_EXTRA_METRICS = 8 };
+enum { RUN_EXTRA_METRICS = 11 };
 extern const struct metric run_extra_metrics[RUN_EXTRA_METRICS];
 
 /* Adds what a server measured about itself: metrics, histograms, errors, the process with its CPU

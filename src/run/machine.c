@@ -92,6 +92,32 @@ static void governor(char *to, size_t size)
     snprintf(to, size, "%s", first[0] ? first : "n/a (no cpufreq)");
 }
 
+double machine_frequency(void)
+{
+    double most = 0;
+    uint64_t khz;
+    char path[96], line[8192];
+    long cpus = sysconf(_SC_NPROCESSORS_CONF);
+
+    for (long cpu = 0; cpu < cpus; cpu++) {
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/cpufreq/scaling_cur_freq", cpu);
+        if (!sysfile_number(path, &khz) && (double)khz * 1e3 > most) {
+            most = (double)khz * 1e3;
+        }
+    }
+    FILE *file = most > 0 ? NULL : fopen("/proc/cpuinfo", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        double mhz;
+        if (sscanf(line, "cpu MHz : %lf", &mhz) == 1 && mhz * 1e6 > most) {
+            most = mhz * 1e6;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return most;
+}
+
 /* Appends a name to a list; one that does not fit stands as "...". */
 static void add_name(char *list, size_t size, const char *name)
 {
@@ -348,20 +374,22 @@ void machine_noise(const struct machine_sample *before, const struct machine_sam
     const struct system_sample *from = &before->system, *to = &after->system;
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     /* The kernel's idle counters may step back a little: differences below 0 are 0. */
-    uint64_t busy = 0, steal, idle;
+    uint64_t busy, steal, idle;
 #define DIFFERENCE(member) (to->member > from->member ? to->member - from->member : 0)
     busy =
         DIFFERENCE(user_ns) + DIFFERENCE(system_ns) + DIFFERENCE(irq_ns) + DIFFERENCE(softirq_ns);
     steal = DIFFERENCE(steal_ns);
     idle = DIFFERENCE(idle_ns);
 #undef DIFFERENCE
-    double all = (double)busy + (double)steal + (double)idle;
+    uint64_t all_ns = busy + steal + idle;
+    double all = (double)all_ns;
 
     *noise = (struct machine_noise){
         .load_1m = from->load_1m,
         .cpus = online > 0 ? (double)online : 1,
         .busy_share = all > 0 ? (double)busy / all : -1,
         .steal_share = all > 0 ? (double)steal / all : -1,
+        .all_ns = all_ns,
     };
     if (before->throttle_known && after->throttle_known) {
         noise->throttled_ns = after->throttled_ns - before->throttled_ns;

@@ -29,6 +29,7 @@ struct machine_noise {
     double cpus;        /* online */
     double busy_share;  /* CPU time in use, by anybody, without steal */
     double steal_share; /* CPU time that the hypervisor gave to others */
+    uint64_t all_ns;    /* that the shares are of: over all CPUs */
     uint64_t throttled_ns, throttled_times;
     char governor[64]; /* of the CPUs; "n/a (no cpufreq)" */
 };
@@ -47,6 +48,10 @@ void machine_noise(const struct machine_sample *before, const struct machine_sam
 /* What a reader of the results must know: load above the CPUs, more than 1 % stolen, a governor
  * other than performance, a throttled cgroup. */
 void machine_noise_warnings(const struct machine_noise *noise, struct machine_warnings *warnings);
+
+/* Clock rate in Hz that the fastest CPU has now, as cpufreq or else /proc/cpuinfo says (a virtual
+ * machine's may never change); 0: not known. */
+double machine_frequency(void);
 
 enum { MACHINE_CPUS_MAX = 1024 };
 

@@ -130,6 +130,7 @@ static void measure(struct conductor *conductor, struct err *error)
     }
     if (more) {
         window_run(conductor, error);
+        conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
     }
     drain(conductor);
     uint64_t open_at_end = open_connections(conductor); /* lost in the drain is lost too */

@@ -90,7 +90,19 @@ class CheckRecord(unittest.TestCase):
         service = run + ("histograms", "service_time")
         client = run + ("processes", 0)
         call = client + ("engine_calls", "syscalls", 0)
+        rate = ("summaries", 0, "metrics", "calls_per_second")
         cases = [
+            (("summaries",), []),
+            (("summaries", 0, "label"), "poll"),
+            (("summaries", 0, "runs"), 2),
+            (rate + ("count",), 0),
+            (rate + ("count",), 2),
+            (rate + ("median",), 1999),
+            (rate + ("low",), 2001),
+            (rate + ("most",), 2001),
+            (rate + ("deviation",), None),
+            (("summaries", 0, "metrics", "odd", "median"), 1),
+            (run + ("discarded",), True),
             (("complete",), True),
             (("runs", 1, "complete"), True),
             (("options_given",), ["nothing"]),

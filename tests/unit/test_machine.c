@@ -81,6 +81,7 @@ static void test_noise(void **state)
     assert_true(noise.busy_share > 0.2499 && noise.busy_share < 0.2501);
     assert_true(noise.steal_share > 0.0499 && noise.steal_share < 0.0501);
     assert_true(noise.load_1m == 1e6);
+    assert_int_equal(noise.all_ns, 1000);
     assert_int_equal(noise.throttled_ns, 3000000);
     assert_int_equal(noise.throttled_times, 2);
     snprintf(noise.governor, sizeof noise.governor, "powersave");

@@ -586,6 +586,12 @@ static int print_sample(void)
     struct record record;
     struct err error = {0};
     fill(&record, 2);
+    for (size_t i = 0; i < record.run_count; i++) {
+        record.runs[i].repetition = 1;
+    }
+    if (record_summarise(&record) < 0) {
+        return 1;
+    }
     int result = record_write(&record, &printer_json, "-", &error);
     record_release(&record);
     return result == 0 ? 0 : 1;

@@ -269,8 +269,8 @@ static void fill_errors(struct record_run *run, const struct bank *bank, const c
 }
 
 /* An engine's own counts of its calls. */
-static int fill_calls(struct record_calls *calls, const struct call_table *table,
-                      uint64_t window_ns, uint64_t operations)
+int fill_calls(struct record_calls *calls, const struct call_table *table, uint64_t window_ns,
+               uint64_t operations)
 {
     calls->available = true;
     snprintf(calls->source, sizeof calls->source, "engine");

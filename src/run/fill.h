@@ -9,6 +9,10 @@
 enum { RUN_EXTRA_METRICS = 11 };
 extern const struct metric run_extra_metrics[RUN_EXTRA_METRICS];
 
+/* Fills an end's calls to the kernel, as sonde's own code counted them. 0, or -1 without memory. */
+int fill_calls(struct record_calls *calls, const struct call_table *table, uint64_t window_ns,
+               uint64_t operations);
+
 /* Adds what a server measured about itself: metrics, histograms, errors, the process with its CPU
  * time and calls. 0 or -1 with *error. */
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,

@@ -186,8 +186,8 @@ static int measure_observed(struct ipc_conductor *conductor, uint64_t end_ns, st
         }
     }
     struct err ignored;
-    if (on != WATCH_OFF) {
-        watch_attach(watch, WATCH_OFF, &ignored);
+    if (on != WATCH_OFF && watch_attach(watch, WATCH_OFF, result ? &ignored : error) != 0) {
+        return -1;
     }
     return result;
 }

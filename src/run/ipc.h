@@ -20,12 +20,14 @@ struct ipc_options {
     bool socket_buffers;      /* SO_SNDBUF and SO_RCVBUF = buffer_bytes */
     uint64_t pipe_size_bytes; /* F_SETPIPE_SZ; 0: the kernel's default */
     struct opt_list methods;
-    struct opt_list cpus;     /* sender's, receiver's; empty: the scheduler's choice */
+    struct opt_list cpus; /* sender's, receiver's; empty: the scheduler's choice */
     bool prepare;         /* sync the file systems and settle first */
     bool verify;
-    uint64_t port;      /* of tcp; 0: any */
-    uint64_t transfers; /* measured; 0: by duration */
-    uint64_t duration_ns, warmup_ns;
+    uint64_t port;          /* of tcp; 0: any */
+    const char *congestion; /* of tcp; NULL: the kernel's default */
+    uint64_t transfers;     /* measured; 0: by duration */
+    uint64_t duration_ns;
+    uint64_t warmup_ns; /* at least one transfer is discarded, unless it is 0 */
 };
 
 enum { IPC_OPTIONS = 14 };

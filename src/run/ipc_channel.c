@@ -24,11 +24,10 @@ void ipc_channel_close(struct ipc_channel *channel, int side)
 static struct net_tuning tuning_of(const struct ipc_options *options)
 {
     uint64_t bytes = options->socket_buffers ? options->buffer_bytes : 0;
-    return (struct net_tuning){.send_buffer = options->transport == IPC_PIPE
-                                                  ? options->pipe_size_bytes
-                                                  : bytes,
-                               .receive_buffer = bytes,
-                               .congestion = options->congestion};
+    return (struct net_tuning){
+        .send_buffer = options->transport == IPC_PIPE ? options->pipe_size_bytes : bytes,
+        .receive_buffer = bytes,
+        .congestion = options->congestion};
 }
 
 /* A pair that is made at once: of a pipe's two directions only one is of use. */

@@ -1,13 +1,13 @@
 /* The two ends of `sonde ipc`: threads, or a thread and a child, that wait for a turn and then move
- * one transfer. What is measured begins with the sender's clock reading right before its first write
- * and ends with the receiver's right after its last read, as in ipc-static; waiting for a turn and
- * reading CPU clocks lie outside. While it is observed, an end makes no system call between the
- * gate's opening and closing but those of its method:
+ * one transfer. What is measured begins with the sender's clock reading right before its first
+ * write and ends with the receiver's right after its last read, as in ipc-static; waiting for a
+ * turn and reading CPU clocks lie outside. While it is observed, an end makes no system call
+ * between the gate's opening and closing but those of its method:
  *
  * - The receiver says that it is ready by a store, and the sender looks for it: the receiver has
  *   returned from its futex before the gate opens.
- * - Whoever ends last closes the gate, before it wakes the conductor. The other one goes to wait for
- *   its next turn, a call that does not return before the gate is closed.
+ * - Whoever ends last closes the gate, before it wakes the conductor. The other one goes to wait
+ * for its next turn, a call that does not return before the gate is closed.
  * - CPU clocks are read only in turns that are not observed. */
 #include <errno.h>
 #include <linux/futex.h>
@@ -187,8 +187,8 @@ static int both_turn(struct end *end, uint32_t turn, struct err *error)
     begin(end, turn);
     end->side->clock_ns = clock_now_ns();
     open_gate(end, end->side->clock_ns);
-    int result = transfer_both(end->transfer, end->other,
-                               end->conductor->plan->options->total_bytes, error);
+    int result =
+        transfer_both(end->transfer, end->other, end->conductor->plan->options->total_bytes, error);
     end->shared->sides[SIDE_RECEIVER].clock_ns = clock_now_ns();
     end_usage(end);
     return result;

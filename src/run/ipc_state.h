@@ -7,14 +7,14 @@
 
 #include "probe/targets.h"
 #include "run/ipc.h"
-#include "run/watch.h"
+#include "run/watch_stub.h"
 #include "stats/histogram.h"
 
 /* What moved in a number of transfers, at one end. */
 struct ipc_sum {
     struct transfer_counts counts;
-    uint64_t cpu_ns;                    /* the thread's CPU clock: exact */
-    uint64_t user_ns, system_ns;        /* as the kernel samples them */
+    uint64_t cpu_ns;             /* the thread's CPU clock: exact */
+    uint64_t user_ns, system_ns; /* as the kernel samples them */
     uint64_t switches_voluntary, switches_involuntary;
 };
 

@@ -3,15 +3,16 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cli/as.h"
 #include "cli/commands.h"
 
 const struct command *const commands[] = {
-    &command_call,    &command_ipc,        &command_serve,
-    &command_observe, &command_doctor,     &command_tour,
-    &command_man,     &command_completion, NULL,
+    &command_call, &command_ipc, &command_serve, &command_observe,    &command_doctor,
+    &command_tour, &command_as,  &command_man,   &command_completion, NULL,
 };
 
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */
@@ -79,6 +80,13 @@ int main(int argc, char **argv)
     struct err error = {0};
     hold_standard_files();
     signal(SIGPIPE, SIG_IGN); /* a reader that went away shows as a failed write */
+    const char *called = argc > 0 ? basename(argv[0]) : "";
+    const struct as_program *program = as_find(called);
+    if (program) { /* a symbolic link: sonde stands in for it */
+        argv[0] = (char *)(uintptr_t)called;
+        int status = program->run(argc, argv, &error);
+        return error.code != ERR_NONE ? report(&error) : finish(status);
+    }
     if (argc < 2) {
         help_overview(stderr);
         return 2;
@@ -97,7 +105,8 @@ int main(int argc, char **argv)
     if (!command) {
         return unknown_command(help ? argv[2] : name);
     }
-    if (help || opt_wants_help(argc - 1, argv + 1)) {
+    bool foreign = command == &command_as && argc > 2; /* its arguments are the program's */
+    if (help || (!foreign && opt_wants_help(argc - 1, argv + 1))) {
         help_command(command, stdout);
         return finish(0);
     }

@@ -1,0 +1,59 @@
+/* sonde as */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/opt.h"
+#include "cli/as.h"
+#include "cli/commands.h"
+
+const struct as_program *const as_programs[] = {&as_ipc_static, NULL};
+
+const struct as_program *as_find(const char *name)
+{
+    for (size_t i = 0; as_programs[i]; i++) {
+        if (strcmp(as_programs[i]->name, name) == 0) {
+            return as_programs[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown(const char *name, struct err *error)
+{
+    const char *names[32];
+    size_t count = 0;
+    for (; as_programs[count] && count < sizeof names / sizeof *names; count++) {
+        names[count] = as_programs[count]->name;
+    }
+    const char *nearest = opt_nearest(name, names, count);
+    err_set(error, ERR_USAGE, name, "is no program that sonde can stand in for");
+    return nearest ? err_hint(error, "did you mean sonde as %s?", nearest)
+                   : err_hint(error, "sonde as lists them");
+}
+
+static int run(int argc, char **argv, struct err *error)
+{
+    if (argc < 2) {
+        for (size_t i = 0; as_programs[i]; i++) {
+            printf("  %-12s %s\n", as_programs[i]->name, as_programs[i]->summary);
+        }
+        return 0;
+    }
+    const struct as_program *program = as_find(argv[1]);
+    if (!program) {
+        return unknown(argv[1], error);
+    }
+    return program->run(argc - 1, argv + 1, error);
+}
+
+const struct command command_as = {
+    .name = "as",
+    .arguments = "[PROGRAM ARGUMENTS]",
+    .summary = "another program's command line and output: ipc-static",
+    .details = "Takes the program's own arguments and prints in its own format, so that scripts "
+               "made for it go on working. A symbolic link with the program's name to sonde does "
+               "the same. Without a program it lists those that there are.",
+    .examples = "  sonde as ipc-static -i pipe 2thread   # 274948.53 KBytes/sec, or so\n"
+                "  sonde as ipc-static -v -B -i local -s -b 1024 2thread\n",
+    .run = run,
+};

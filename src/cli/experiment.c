@@ -56,6 +56,15 @@ static void print_finished(const struct course *course, const struct record_run 
     fflush(course->lines);
 }
 
+/* What is kept of earlier runs must not count as memory of later ones, nor of servers that are
+ * forked for them. */
+static void park(const struct record_run *run)
+{
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        histogram_park(run->histograms[i].histogram);
+    }
+}
+
 /* What a run warned of belongs to that run. */
 static void name_warnings(struct record *record, size_t first, uint32_t repetition)
 {
@@ -91,6 +100,7 @@ static bool take_turn(struct course *course, size_t variant, uint32_t repetition
         if (course->lines) {
             print_finished(course, run);
         }
+        park(run);
     }
     if (course->repeated) {
         name_warnings(record, first_warning, repetition);

@@ -1,8 +1,8 @@
 #include "stats/histogram.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 _Static_assert((UINT64_C(1) << (HISTOGRAM_SUB_BUCKET_BITS + HISTOGRAM_BUCKETS - 1)) >
                        HISTOGRAM_HIGHEST &&
@@ -40,7 +40,9 @@ static uint32_t index_begin(const struct histogram *histogram)
 
 struct histogram *histogram_new(void)
 {
-    struct histogram *histogram = calloc(1, sizeof *histogram);
+    void *memory = mmap(NULL, sizeof(struct histogram), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct histogram *histogram = memory == MAP_FAILED ? NULL : memory;
     if (histogram) {
         histogram->minimum = UINT64_MAX;
     }
@@ -49,7 +51,15 @@ struct histogram *histogram_new(void)
 
 void histogram_free(struct histogram *histogram)
 {
-    free(histogram);
+    if (histogram) {
+        munmap(histogram, sizeof *histogram);
+    }
+}
+
+void histogram_park(struct histogram *histogram)
+{
+    /* Shared memory keeps what it holds (madvise(2)); a failure costs nothing but memory. */
+    (void)madvise(histogram, sizeof *histogram, MADV_DONTNEED);
 }
 
 void histogram_clear(struct histogram *histogram)

@@ -55,9 +55,12 @@ static inline void histogram_record(struct histogram *histogram, uint64_t value,
     histogram->counts[histogram_index(value)] += times;
 }
 
-/* A new empty histogram (zeroed pages: only what is touched costs memory); NULL without memory. */
+/* A new empty histogram (zeroed pages: only what is touched costs memory); NULL without memory. A
+ * child process shares it. */
 struct histogram *histogram_new(void);
 void histogram_free(struct histogram *histogram);
+/* Takes one from histogram_new out of this process's resident memory until it is touched again. */
+void histogram_park(struct histogram *histogram);
 
 /* Empties it; touches only the buckets between minimum and maximum. Also initialises zeroed
  * memory that did not come from histogram_new. */

@@ -10,7 +10,7 @@ import time
 import unittest
 
 from sonde_program import (
-    Folder, call_record, check_failed_record, check_one_line, checked_record, end, metric,
+    SONDE, Folder, call_record, check_failed_record, check_one_line, checked_record, end, metric,
     read_record, run, start)
 
 SHORT = ("-w", "50ms", "-d", "200ms", "--high", "1")
@@ -190,6 +190,17 @@ class Options(unittest.TestCase):
                 for word in words:
                     self.assertIn(word, line)
                 self.assertEqual(done.stdout, "")
+
+
+class Memory(unittest.TestCase):
+    @unittest.skipIf("build-test" in SONDE, "the sanitizer keeps memory that was freed")
+    def test_runs_do_not_grow(self):
+        """What is kept of a run counts as memory of no later one, nor of its server."""
+        record = call_record(self, "--repeat", "20", "-n", "5000")
+        for role in (0, 1):
+            sizes = [one["processes"][role]["rss_bytes"] for one in record["runs"]]
+            growth = statistics.median(sizes[-8:]) - statistics.median(sizes[1:9])
+            self.assertLess(growth, 400 << 10, sizes)
 
 
 class Failures(unittest.TestCase):

@@ -7,8 +7,10 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/rng.h"
 #include "stats/histogram.h"
@@ -296,12 +298,43 @@ static void next_gives_each_bucket_once(void **state)
     histogram_free(histogram);
 }
 
+/* Resident pages of shared memory, as the kernel counts them. */
+static long shared_pages(void)
+{
+    long size, resident, shared = -1;
+    FILE *file = fopen("/proc/self/statm", "re");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%ld %ld %ld", &size, &resident, &shared), 3);
+    fclose(file);
+    return shared;
+}
+
+static void parked_is_out_of_memory_and_whole(void **state)
+{
+    (void)state;
+    struct histogram *histogram = make();
+    for (uint32_t i = 0; i < HISTOGRAM_COUNTS; i += 64) {
+        if (histogram_value(i) <= HISTOGRAM_HIGHEST) {
+            histogram_record(histogram, histogram_value(i), i + 1);
+        }
+    }
+    uint64_t count = histogram_count(histogram), maximum = histogram->maximum;
+    long before = shared_pages();
+    histogram_park(histogram);
+    long pages = (long)sizeof *histogram / sysconf(_SC_PAGESIZE);
+    assert_true(shared_pages() <= before - pages / 2);
+    assert_int_equal(histogram->maximum, maximum);
+    assert_int_equal(histogram_count(histogram), count);
+    histogram_free(histogram);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layout_is_that_of_hdrhistogram),
         cmocka_unit_test(equivalents),
         cmocka_unit_test(empty),
+        cmocka_unit_test(parked_is_out_of_memory_and_whole),
         cmocka_unit_test(out_of_range_is_counted_apart),
         cmocka_unit_test(nothing_recorded_moves_nothing),
         cmocka_unit_test(statistics_of_squares),

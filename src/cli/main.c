@@ -109,7 +109,7 @@ int main(int argc, char **argv)
     if (!command) {
         return unknown_command(help ? argv[2] : name);
     }
-    bool foreign = command == &command_as && argc > 2; /* its arguments are the program's */
+    bool foreign = command == &command_as && argc > 2 && argv[2][0] != '-'; /* its arguments are the program's */
     if (help || (!foreign && opt_wants_help(argc - 1, argv + 1))) {
         help_command(command, stdout);
         return finish(0);

@@ -123,6 +123,8 @@ static void queue_chain(struct uring_end *uring, struct chain *chain, uint64_t b
         } else {
             io_uring_prep_read_fixed(entry, 0, at, asked, 0, 0);
         }
+        /* io_uring waits for a file that can be polled, O_NONBLOCK or not, unless told here. */
+        entry->rw_flags = stream->end.config.nonblocking ? RWF_NOWAIT : 0;
         io_uring_sqe_set_flags(entry, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
         io_uring_sqe_set_data64(entry, chain->count);
         chain->asked[chain->count++] = asked;
@@ -230,7 +232,7 @@ static int uring_all(struct transfer_end *end, uint64_t bytes, struct err *error
     return 0;
 }
 
-/* One operation: on a non-blocking file it completes at once, with EAGAIN where it would block. */
+/* One operation: it completes at once, with EAGAIN where it would block. */
 static ssize_t uring_some(struct transfer_end *end, uint64_t bytes, struct err *error)
 {
     return run(end, bytes, 1, error);

@@ -20,7 +20,7 @@
 #define SLOTS_LEAST 2
 #define SLOTS_BYTES (UINT64_C(4) << 20)
 
-/* The sends of one block. The kernel numbers successful ones from 0 up. */
+/* The sends of one block, numbered from 0 up as this end made them. */
 struct slot {
     uint32_t first;   /* number of its first */
     uint32_t sends;   /* made */
@@ -32,6 +32,8 @@ struct zerocopy_end {
     struct slot slots[SLOTS_MOST];
     uint32_t slot_count;
     uint32_t next; /* number of the next send */
+    uint32_t base; /* the kernel's number of this end's send 0: it counts from the socket's first */
+    bool base_known;
 };
 
 static int zerocopy_why_not(const struct transport_ops *transport, char *reason, size_t size)
@@ -78,13 +80,19 @@ static int zerocopy_open(struct transfer_end **end, bool sender,
     return 0;
 }
 
-/* Notes that the sends first..last, which may wrap around, are done. */
+/* Notes that the sends first..last, as the kernel numbers them, are done. The numbers may wrap
+ * around. */
 static void note(struct zerocopy_end *zerocopy, uint32_t first, uint32_t last, bool copied)
 {
     struct transfer_counts *counts = zerocopy->stream.end.counts;
     uint32_t count = last - first + 1;
     counts->zerocopy_sent += count;
     counts->zerocopy_copied += copied ? count : 0;
+    if (!zerocopy->base_known) {
+        zerocopy->base_known = true;
+        zerocopy->base = first;
+    }
+    first -= zerocopy->base;
     for (uint32_t i = 0; i < zerocopy->slot_count; i++) {
         struct slot *slot = &zerocopy->slots[i];
         if (slot->notices == slot->sends) {
@@ -159,12 +167,30 @@ static int wait_notice(struct zerocopy_end *zerocopy, struct err *error)
     return number ? stream_failed(stream, number, "waiting for notices", error) : 0;
 }
 
+/* Reads a notice, or waits until there may be one. */
+static int next_notice(struct zerocopy_end *zerocopy, struct err *error)
+{
+    int got = read_notice(zerocopy, error);
+    return got == 0 ? wait_notice(zerocopy, error) : got < 0 ? -1 : 0;
+}
+
 /* Returns once the slot's memory is the sender's again. */
 static int reclaim(struct zerocopy_end *zerocopy, const struct slot *slot, struct err *error)
 {
     while (slot->notices < slot->sends) {
-        int got = read_notice(zerocopy, error);
-        if (got < 0 || (got == 0 && wait_notice(zerocopy, error) < 0)) {
+        if (next_notice(zerocopy, error) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The socket may have sent before this end was opened, and nothing but a notice tells its number:
+ * the first send waits for its own, alone, since notices need not come in order. */
+static int learn_base(struct zerocopy_end *zerocopy, struct err *error)
+{
+    while (!zerocopy->base_known) {
+        if (next_notice(zerocopy, error) < 0) {
             return -1;
         }
     }
@@ -223,6 +249,9 @@ static int send_block(struct zerocopy_end *zerocopy, struct slot *slot, uint64_t
         counts->short_calls += (uint64_t)sent < bytes;
         bytes -= (uint64_t)sent;
         stream_moved(stream, (uint64_t)sent);
+        if (!zerocopy->base_known && learn_base(zerocopy, error) < 0) {
+            return -1;
+        }
     }
     counts->blocks++;
     return 0;

@@ -179,14 +179,7 @@ static int add_warnings(struct record *record, const struct record_run *run,
     if (end->command_killed) {
         status = record_add_warning(record, "the command had to be ended with SIGKILL");
     }
-    for (size_t i = 0; i < run->process_count && status == 0; i++) {
-        const char *reason = run->processes[i].kernel_calls.reason;
-        bool new = reason[0] != '\0';
-        for (size_t j = 0; j < record->warning_count && new; j++) {
-            new = strcmp(record->warnings[j], reason) != 0;
-        }
-        status = new ? record_add_warning(record, "%s", reason) : 0;
-    }
+    status = status == 0 ? record_warn_of_calls(record, run) : status;
     return status == 0 ? 0 : err_set(error, ERR_LIMIT, "observe", "no memory");
 }
 

@@ -176,10 +176,11 @@ static int add_probes(struct observation *self, struct record_run *run, struct e
     }
     for (size_t i = 0; i < self->probes.count; i++) {
         struct chosen_probe *chosen = &self->probes.chosen[i];
-        if (probe_set_read(chosen, &scope, run, error) != 0) {
+        struct record_probe *entry = probe_set_read(chosen, &scope, run, error);
+        if (entry == NULL) {
             return -1;
         }
-        struct record_effect *effect = &run->probes[run->probe_count - 1].effect;
+        struct record_effect *effect = &entry->effect;
         snprintf(effect->reason, sizeof effect->reason, "%s",
                  chosen->probe != NULL ? "it was on from start to end: only the --observe of a "
                                          "workload measures it"

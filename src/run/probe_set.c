@@ -161,29 +161,43 @@ struct chosen_probe *probe_set_find(struct probe_set *set, const char *name)
     return NULL;
 }
 
-int probe_set_read(struct chosen_probe *chosen, const struct probe_scope *scope,
-                   struct record_run *run, struct err *error)
+/* The entry of a probe that left none: it did not serve, or what it saw stands elsewhere (the
+ * system calls', with the processes). */
+static struct record_probe *add_entry(const struct chosen_probe *chosen, struct record_run *run)
+{
+    struct record_probe *entry = record_add_probe(run, chosen->ops->name);
+    if (entry == NULL) {
+        return NULL;
+    }
+    entry->available = chosen->probe != NULL;
+    snprintf(entry->reason, sizeof entry->reason, "%s", chosen->reason);
+    for (size_t i = 0; i < run->process_count && entry->available; i++) {
+        entry->lost += run->processes[i].kernel_calls.lost;
+    }
+    return entry;
+}
+
+struct record_probe *probe_set_read(struct chosen_probe *chosen, const struct probe_scope *scope,
+                                    struct record_run *run, struct err *error)
 {
     struct record_probe *entry = NULL;
     if (chosen->probe != NULL && chosen->ops->read(chosen->probe, scope, run, error) != 0) {
-        return -1;
+        return NULL;
     }
     for (size_t i = 0; i < run->probe_count; i++) {
         entry = strcmp(run->probes[i].name, chosen->ops->name) == 0 ? &run->probes[i] : entry;
     }
     if (entry == NULL) {
-        entry = record_add_probe(run, chosen->ops->name);
-        if (entry == NULL) {
-            return err_set(error, ERR_LIMIT, "observe", "no memory");
-        }
-        /* What it saw stands elsewhere: with the processes. */
-        entry->available = chosen->probe != NULL;
-        snprintf(entry->reason, sizeof entry->reason, "%s", chosen->reason);
+        entry = add_entry(chosen, run);
+    }
+    if (entry == NULL) {
+        err_set(error, ERR_LIMIT, "observe", "no memory");
+        return NULL;
     }
     entry->window_ns = scope->window_ns;
     entry->operations = scope->operations;
     entry->bytes = scope->bytes;
-    return 0;
+    return entry;
 }
 
 void probe_set_close(struct probe_set *set)

@@ -37,9 +37,10 @@ int probe_set_open(struct probe_set *set, const struct targets_config *whom,
 /* The open probe of that name; NULL where it is not there. */
 struct chosen_probe *probe_set_find(struct probe_set *set, const char *name);
 
-/* Reads one probe into *run: always leaves a record_probe of its name, with the scope. */
-int probe_set_read(struct chosen_probe *chosen, const struct probe_scope *scope,
-                   struct record_run *run, struct err *error);
+/* Reads one probe into *run: always a record_probe of its name, with the scope, which is returned;
+ * NULL with *error. */
+struct record_probe *probe_set_read(struct chosen_probe *chosen, const struct probe_scope *scope,
+                                    struct record_run *run, struct err *error);
 
 void probe_set_close(struct probe_set *set); /* safe to call twice */
 

@@ -7,7 +7,7 @@
 
 #include "probe/targets.h"
 #include "run/ipc.h"
-#include "run/watch_stub.h"
+#include "run/watch.h"
 #include "stats/histogram.h"
 
 /* What moved in a number of transfers, at one end. */

@@ -196,7 +196,8 @@ static struct record_process *process_entry(struct record_run *run, const struct
 {
     for (size_t i = 0; i < known; i++) {
         const struct record_process *process = &run->processes[i];
-        if (process->pid == (pid_t)slot->tgid && process->tid == 0 && !filled[i]) {
+        if (process->pid == (pid_t)slot->tgid && !filled[i] &&
+            (process->tid == 0 || strcmp(process->role, role) == 0)) {
             return &run->processes[i];
         }
     }

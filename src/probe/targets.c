@@ -106,6 +106,32 @@ static pid_t process_of(pid_t pid)
     return line != NULL ? (pid_t)strtol(line + 6, NULL, 10) : 0;
 }
 
+/* The slot of a process that is observed; NULL where it is not, or shares the last one. */
+static struct slot *slot_of(struct targets *targets, uint32_t tgid)
+{
+    uint64_t entry = table_find(targets->state->table, tgid);
+    uint32_t slot = (uint32_t)entry & ~ENTRY_ACTIVE;
+    return entry == ENTRY_NONE || slot >= targets->slots - 1 ? NULL : &targets->state->slots[slot];
+}
+
+/* Who is named has the role that it is named with, also where it was found as a child before. */
+static void claim(struct targets *targets, uint32_t tgid, uint32_t index)
+{
+    struct slot *slot = slot_of(targets, tgid);
+    if (slot != NULL) {
+        slot->target = index;
+    }
+}
+
+void targets_drop(struct targets *targets, pid_t pid)
+{
+    struct slot *slot = slot_of(targets, (uint32_t)pid);
+    table_remove(targets->state->table, (uint32_t)pid);
+    if (slot != NULL) {
+        __atomic_store_n(&slot->state, SLOT_FREE, __ATOMIC_RELEASE);
+    }
+}
+
 static int add_one(struct targets *targets, uint32_t index, struct err *error)
 {
     const struct probe_target *target = &targets->targets[index];
@@ -123,6 +149,7 @@ static int add_one(struct targets *targets, uint32_t index, struct err *error)
         return err_set(error, ERR_SYSTEM, subject, "%s",
                        number == ESRCH ? "there is no such process" : strerror(number));
     }
+    claim(targets, (uint32_t)target->pid, index);
     if (targets->follow && !target->at_exec) {
         add_children(targets, target->pid, index, 64);
     }

@@ -57,6 +57,8 @@ int targets_why_not(char *reason, size_t reason_size, char *fix, size_t fix_size
  * kernel; without, descendants are looked up in /proc whenever targets_list is called. */
 int targets_open(struct targets **targets, const struct targets_config *config, struct err *error);
 int targets_add(struct targets *targets, const struct probe_target *target, struct err *error);
+/* No longer observes a process that was found as somebody's child: nothing of it is reported. */
+void targets_drop(struct targets *targets, pid_t pid);
 void targets_close(struct targets *targets); /* NULL is allowed */
 
 /* Closed at first. Lives as long as the targets; shared with children forked after targets_open. */

@@ -253,7 +253,9 @@ static int add_end(const struct ipc_conductor *conductor, const char *role, int 
     process->switches_voluntary = sum->switches_voluntary;
     process->switches_involuntary = sum->switches_involuntary;
     process->rss_bytes = sample.rss_bytes;
-    snprintf(process->kernel_calls.reason, sizeof process->kernel_calls.reason, "not observed");
+    snprintf(process->kernel_calls.reason, sizeof process->kernel_calls.reason, "%s",
+             conductor->gate && conductor->child == 0 ? "counted with the whole process"
+                                                      : "not observed");
     return fill_calls(&process->engine_calls, calls, plain->time_ns, plain->blocks);
 }
 

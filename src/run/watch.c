@@ -24,6 +24,17 @@ static int add_target(struct watch *watch, const struct probe_target *target, st
     return 0;
 }
 
+/* The process of this name comes with watch_add. */
+static int expect(struct watch *watch, const struct watch_name *name, struct err *error)
+{
+    if (watch->later_count == sizeof watch->later / sizeof *watch->later) {
+        return err_set(error, ERR_USAGE, "--observe", "more than %zu of sonde's own",
+                       watch->later_count);
+    }
+    watch->later[watch->later_count++] = name->target;
+    return 0;
+}
+
 static int add_foreign(struct watch *watch, pid_t pid, const char *name, struct err *error)
 {
     struct probe_target target = {.pid = pid, .role = "observed"};
@@ -51,6 +62,9 @@ static int parse_target(struct watch *watch, const struct watch_config *config, 
         const struct watch_name *name = &config->names[i];
         if (strcmp(text, name->word) != 0) {
             continue;
+        }
+        if (name->later) {
+            return expect(watch, name, error);
         }
         if (name->target.pid == 0) {
             char subject[40];
@@ -87,13 +101,24 @@ static void describe(struct watch *watch, const char *format, ...)
     va_end(list);
 }
 
-static void describe_target(struct watch *watch, const char *word, size_t index)
+static void describe_word(struct watch *watch, const char *word, bool first)
 {
-    const struct probe_target *target = &watch->targets[index];
-    describe(watch, "%s%s", index ? ", " : "", word);
-    if (target->pid && strcmp(target->role, "observed") != 0) {
+    describe(watch, "%s%s", first ? "" : ", ", word);
+    const struct probe_target *target =
+        watch->target_count ? &watch->targets[watch->target_count - 1] : NULL;
+    if (target && target->pid && strcmp(word, target->role) == 0) {
         describe(watch, " (pid %d)", (int)target->pid);
     }
+}
+
+static bool already(const struct watch *watch, pid_t pid)
+{
+    for (size_t i = 0; i < watch->target_count; i++) {
+        if (watch->targets[i].pid == pid) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Probes without --observe look at all that sonde has of its own in this run. */
@@ -104,15 +129,17 @@ static int parse_targets(struct watch *watch, const struct watch_config *config,
         if (parse_target(watch, config, options->observe.items[i], error) < 0) {
             return -1;
         }
-        describe_target(watch, options->observe.items[i], i);
+        describe_word(watch, options->observe.items[i], i == 0);
     }
     for (size_t i = 0; i < config->name_count && options->observe.count == 0; i++) {
         const struct watch_name *name = &config->names[i];
-        if (options->probes.count && name->target.pid) {
-            if (add_target(watch, &name->target, error) < 0) {
+        bool there = name->later || (name->target.pid && !already(watch, name->target.pid));
+        if (options->probes.count && there) {
+            if ((name->later ? expect(watch, name, error)
+                             : add_target(watch, &name->target, error)) < 0) {
                 return -1;
             }
-            describe_target(watch, name->word, watch->target_count - 1);
+            describe_word(watch, name->word, !watch->state[0]);
         }
     }
     /* Whose child is a target of its own, such as sonde's own server, comes after it: who is found
@@ -198,7 +225,7 @@ int watch_open(struct watch **opened, const struct watch_config *config, struct 
     if (choose(watch, config, error) < 0 || parse_targets(watch, config, error) < 0) {
         return -1;
     }
-    if (watch->target_count == 0) {
+    if (watch->target_count + watch->later_count == 0) {
         if (config->options->require) {
             err_set(error, ERR_USAGE, "--require-observe", "nothing is observed");
             return err_hint(error, "say whom: --observe %s",
@@ -209,6 +236,20 @@ int watch_open(struct watch **opened, const struct watch_config *config, struct 
         return 0;
     }
     return open_probes(watch, error);
+}
+
+int watch_add(struct watch *watch, const struct probe_target *target, struct err *error)
+{
+    if (watch->probe_count == 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < watch->later_count; i++) {
+        if (strcmp(watch->later[i].role, target->role) == 0) {
+            return targets_add(watch->set.targets, target, error);
+        }
+    }
+    targets_drop(watch->set.targets, target->pid); /* it was followed as somebody's child */
+    return 0;
 }
 
 void watch_close(struct watch *watch)

@@ -34,6 +34,8 @@ struct watch {
     const struct watch_options *options;
     struct probe_target targets[WATCH_TARGETS];
     size_t target_count;
+    struct probe_target later[4]; /* whose processes come with watch_add */
+    size_t later_count;
     struct foreign foreign[WATCH_TARGETS]; /* targets with a pid, and what comm= found at first */
     size_t foreign_count;
     struct probe_set set;

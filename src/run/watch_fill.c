@@ -172,7 +172,7 @@ int watch_fill(struct watch *watch, const char *effect_metric, struct record *re
 {
     snprintf(run->observation, sizeof run->observation, "%s", watch->state);
     run->observing = watch->probe_count > 0;
-    if (watch->target_count == 0) {
+    if (watch->target_count + watch->later_count == 0) {
         fill_effect(NULL, effect_metric, &run->effect);
         return 0;
     }

@@ -107,7 +107,8 @@ class Settings(unittest.TestCase):
         self.assertEqual(metric(one, "receive_buffer_bytes"), 65536)
 
     def test_socket_buffers_are_clamped_and_said(self):
-        limit = int(open("/proc/sys/net/core/wmem_max").read())
+        with open("/proc/sys/net/core/wmem_max", encoding="utf-8") as file:
+            limit = int(file.read())
         record = ipc_record(self, "-i", "local", "-s", "-b", str(4 * limit), "-n", "1",
                             "-T", str(4 * limit))
         self.assertTrue(any("--socket-buffers" in text for text in record["warnings"]))
@@ -169,12 +170,54 @@ class Witness(unittest.TestCase):
                 self.assertGreaterEqual(len(sizes["read"]), read)
 
 
+@unittest.skipUnless(run("doctor").stdout.count("syscalls  yes") or os.geteuid() == 0,
+                     "no permission to observe")
+class Observed(unittest.TestCase):
+    """The kernel sees the calls of the measured window, and no other."""
+
+    def seen(self, one, role):
+        return {call["name"]: call["calls"]
+                for process in one["processes"] if process["role"] == role
+                for call in process["kernel_calls"].get("syscalls", [])}
+
+    def test_two_processes(self):
+        total, buffer = 1 << 20, 4096
+        one = ipc_record(self, "2proc", "-b", str(buffer), "-T", str(total), "-n", "8",
+                         "--probe", "syscalls")["runs"][0]
+        blocks = 4 * total // buffer  # of the transfers that were observed
+        for role, name in (("sender", "write"), ("receiver", "read")):
+            seen = self.seen(one, role)
+            end = end_of(one, role)["kernel_calls"]
+            self.assertEqual(end["operations"], blocks)
+            self.assertGreaterEqual(seen[name], blocks)
+            self.assertEqual(set(seen) - {name, "futex", "poll", "wait4"}, set(), seen)
+            if role == "sender":
+                self.assertEqual(seen, {"write": blocks})
+
+    def test_one_process(self):
+        for mode in ("1thread", "2thread"):
+            one = ipc_record(self, mode, "-b", "4096", "-T", "1m", "-n", "8", "--observe",
+                             "self")["runs"][0]
+            seen = self.seen(one, "both")
+            self.assertGreaterEqual(seen["write"], 1024)
+            self.assertGreaterEqual(seen["read"], 1024)
+            if mode == "2thread":
+                self.assertEqual(seen["write"], 1024)
+            self.assertIsNotNone(one["probe_effect"]["ratio"])
+
+    def test_only_one_end(self):
+        one = ipc_record(self, "2proc", "-n", "8", "-T", "1m", "--observe", "sender")["runs"][0]
+        self.assertEqual(set(self.seen(one, "sender")), {"write"})
+        self.assertEqual(self.seen(one, "receiver"), {})
+
+
 class Trouble(unittest.TestCase):
     def test_wrong_options(self):
         for arguments in (["3proc"], ["2thread", "2proc"], ["-b", "0"], ["-T", "0"], ["-b", "x"],
                           ["-s"], ["--pipe-size", "1m", "-i", "tcp"], ["--method", "teleport"],
                           ["--cpu", "9999"], ["--cpu", "0,0,0"], ["--port", "1"],
-                          ["--congestion", "cubic"], ["--method", "uring", "1thread"],
+                          ["--congestion", "cubic"],
+                          ["--method", "zerocopy", "-i", "tcp", "1thread"],
                           ["--method", "splice", "--verify"], ["-b", "100000000000000000000"]):
             with self.subTest(arguments=arguments):
                 check_one_line(self, run("ipc", *arguments), 2)
@@ -195,7 +238,8 @@ class Trouble(unittest.TestCase):
         until = time.monotonic() + 30
         while time.monotonic() < until:
             path = "/proc/%d/task/%d/children" % (process.pid, process.pid)
-            children = open(path, encoding="utf-8").read().split()
+            with open(path, encoding="utf-8") as file:
+                children = file.read().split()
             if children:
                 return int(children[0])
             time.sleep(0.01)

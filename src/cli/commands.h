@@ -4,7 +4,7 @@
 
 #include "cli/command.h"
 
-extern const struct command command_call, command_serve, command_observe, command_doctor,
-    command_tour, command_man, command_completion;
+extern const struct command command_call, command_serve, command_observe, command_compare,
+    command_doctor, command_tour, command_man, command_completion;
 
 #endif

@@ -9,8 +9,9 @@
 #include "cli/commands.h"
 
 const struct command *const commands[] = {
-    &command_call, &command_serve, &command_observe,    &command_doctor,
-    &command_tour, &command_man,   &command_completion, NULL,
+    &command_call,    &command_serve,      &command_observe,
+    &command_compare, &command_doctor,     &command_tour,
+    &command_man,     &command_completion, NULL,
 };
 
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */

@@ -1,10 +1,23 @@
-/* Every command's row. */
+/* Every command's row, in the order in which help lists them. */
 #ifndef SONDE_CLI_COMMANDS_H
 #define SONDE_CLI_COMMANDS_H
 
 #include "cli/command.h"
 
-extern const struct command command_call, command_ipc, command_serve, command_observe,
-    command_doctor, command_tour, command_as, command_man, command_completion;
+#define COMMANDS(X)                                                                                \
+    X(call)                                                                                        \
+    X(ipc)                                                                                         \
+    X(serve)                                                                                       \
+    X(observe)                                                                                     \
+    X(compare)                                                                                     \
+    X(doctor)                                                                                      \
+    X(tour)                                                                                        \
+    X(as)                                                                                          \
+    X(man)                                                                                         \
+    X(completion)
+
+#define X(name) extern const struct command command_##name;
+COMMANDS(X)
+#undef X
 
 #endif

@@ -12,8 +12,10 @@
 #include "cli/commands.h"
 
 const struct command *const commands[] = {
-    &command_call, &command_ipc, &command_serve, &command_observe,    &command_doctor,
-    &command_tour, &command_as,  &command_man,   &command_completion, NULL,
+#define X(name) &command_##name,
+    COMMANDS(X)
+#undef X
+        NULL,
 };
 
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */
@@ -109,7 +111,8 @@ int main(int argc, char **argv)
     if (!command) {
         return unknown_command(help ? argv[2] : name);
     }
-    bool foreign = command == &command_as && argc > 2 && argv[2][0] != '-'; /* its arguments are the program's */
+    bool foreign = command == &command_as && argc > 2 &&
+                   argv[2][0] != '-'; /* its arguments are the program's */
     if (help || (!foreign && opt_wants_help(argc - 1, argv + 1))) {
         help_command(command, stdout);
         return finish(0);

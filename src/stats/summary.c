@@ -4,24 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "stats/resample.h"
 
-#define RESAMPLES 2000
-
-static int compare(const void *left, const void *right)
+int resample_order(const void *left, const void *right)
 {
     double a = *(const double *)left;
     double b = *(const double *)right;
     return (a > b) - (a < b);
 }
 
-/* A sorted copy, malloc'ed; NULL without memory. */
-static double *sorted_copy(const double *values, size_t n)
+double *resample_sorted(const double *values, size_t n)
 {
     double *copy = calloc(n, sizeof *copy);
     if (copy) {
         memcpy(copy, values, n * sizeof *copy);
-        qsort(copy, n, sizeof *copy, compare);
+        qsort(copy, n, sizeof *copy, resample_order);
     }
     return copy;
 }
@@ -33,7 +30,7 @@ static double sorted_median(const double *sorted, size_t n)
 
 double summary_median(const double *values, size_t n)
 {
-    double *sorted = n ? sorted_copy(values, n) : NULL;
+    double *sorted = n ? resample_sorted(values, n) : NULL;
     if (!sorted) {
         return NAN;
     }
@@ -64,9 +61,8 @@ double summary_deviation(const double *values, size_t n)
     return sqrt(sum / (double)(n - 1));
 }
 
-/* Median of n draws with replacement. Draws are counted by rank, so that no draw is sorted:
- * `times` has room for n. */
-static double resampled_median(const double *sorted, uint32_t *times, size_t n, struct rng *rng)
+/* Median of n draws with replacement. Draws are counted by rank, so that no draw is sorted. */
+double resample_median(const double *sorted, uint32_t *times, size_t n, struct rng *rng)
 {
     size_t lower = (n - 1) / 2; /* ranks of the two middle draws; the same where n is odd */
     size_t upper = n / 2;
@@ -86,10 +82,17 @@ static double resampled_median(const double *sorted, uint32_t *times, size_t n, 
     return (low + sorted[rank]) / 2;
 }
 
+void resample_bounds(double *values, double *low, double *high)
+{
+    qsort(values, RESAMPLES, sizeof *values, resample_order);
+    *low = values[RESAMPLES * 25 / 1000 - 1];
+    *high = values[RESAMPLES * 975 / 1000 - 1];
+}
+
 struct interval summary_median_interval(const double *values, size_t n, uint64_t seed)
 {
     struct interval interval = {NAN, NAN, NAN};
-    double *sorted = n ? sorted_copy(values, n) : NULL;
+    double *sorted = n ? resample_sorted(values, n) : NULL;
     double *medians = calloc(RESAMPLES, sizeof *medians);
     uint32_t *times = calloc(n ? n : 1, sizeof *times);
     struct rng rng;
@@ -99,11 +102,9 @@ struct interval summary_median_interval(const double *values, size_t n, uint64_t
         if (n >= 2) {
             rng_seed(&rng, seed);
             for (size_t i = 0; i < RESAMPLES; i++) {
-                medians[i] = resampled_median(sorted, times, n, &rng);
+                medians[i] = resample_median(sorted, times, n, &rng);
             }
-            qsort(medians, RESAMPLES, sizeof *medians, compare);
-            interval.low = medians[RESAMPLES * 25 / 1000 - 1];
-            interval.high = medians[RESAMPLES * 975 / 1000 - 1];
+            resample_bounds(medians, &interval.low, &interval.high);
         }
     }
     free(sorted);

@@ -170,6 +170,11 @@ static const char *disturbance_text(char *to, size_t size, const struct disturba
     return row->share ? text_share(to, size, value) : text_value(to, size, value, row->unit);
 }
 
+static double limit_of(const struct disturbance *row, double median)
+{
+    return row->relative ? row->differs * fabs(median) : row->differs;
+}
+
 /* What was not as in the other runs, into `to`. */
 static void describe_difference(struct repetitions *of, const struct record_run *run, char *to,
                                 size_t size)
@@ -188,8 +193,8 @@ static void describe_difference(struct repetitions *of, const struct record_run 
             }
         }
         double others = summary_median(of->values, of->value_count);
-        double limit = row->relative ? row->differs * fabs(others) : row->differs;
-        if (!(fabs(here - others) > limit) || used >= size) { /* or one is not known */
+        if (!(fabs(here - others) > limit_of(row, others)) ||
+            used >= size) { /* or one is not known */
             continue;
         }
         char value[64], what[128], median[64];
@@ -205,17 +210,41 @@ static void describe_difference(struct repetitions *of, const struct record_run 
     }
 }
 
+/* What drifts with the headline, into `to`: " (load rises, CPU clock rate falls)". */
+static void describe_company(struct repetitions *of, char *to, size_t size)
+{
+    size_t used = 0;
+    to[0] = '\0';
+    for (size_t i = 0; i < DISTURBANCES; i++) {
+        const struct disturbance *row = &disturbances[i];
+        const struct figure_name name = {.metric = row->key};
+        const struct record_value *value = record_find_value(of->runs[0], row->key);
+        collect_values(of, &name);
+        struct repeat_drift drift = repeat_drift(of->values, of->value_count);
+        double limit = limit_of(row, summary_median(of->values, of->value_count));
+        if (value && drift.p < REPEAT_DRIFT_P && fabs(drift.trend) > limit && used < size) {
+            used += (size_t)snprintf(to + used, size - used, "%s%s %s", used ? ", " : " (",
+                                     value->metric->title, drift.trend < 0 ? "falls" : "rises");
+        }
+    }
+    if (used && used < size) {
+        snprintf(to + used, size - used, ")");
+    }
+}
+
 static int warn_drift(struct repetitions *of, const char *label, const char *title)
 {
-    char share[32];
+    char share[32], company[256];
     struct repeat_drift drift = repeat_drift(of->values, of->value_count);
+    size_t count = of->value_count;
     if (!drift.seen) {
         return 0;
     }
-    return record_add_warning(of->record,
-                              "%s: %s %s from run to run (by %s over %zu runs): the machine drifts",
-                              label, title, drift.change < 0 ? "falls" : "rises",
-                              text_share(share, sizeof share, fabs(drift.change)), of->value_count);
+    describe_company(of, company, sizeof company);
+    return record_add_warning(
+        of->record, "%s: %s %s from run to run (by %s over %zu runs): the machine drifts%s", label,
+        title, drift.change < 0 ? "falls" : "rises",
+        text_share(share, sizeof share, fabs(drift.change)), count, company);
 }
 
 static int warn_outlier(struct repetitions *of, const struct record_run *run, double value,

@@ -162,13 +162,16 @@ static const char *remark_of(const struct record_run *run)
 
 static void print_runs(struct text *text, const struct record *record)
 {
+    const char *title = "";
     struct table table;
+    for (size_t i = record->run_count; i-- > 0;) {
+        title = record->runs[i].value_count ? record->runs[i].values[0].metric->title : title;
+    }
     table_init(&table, "rlrrl");
     table_cell(&table, "run");
     table_cell(&table, "%s", "");
-    table_cell(&table, "%s",
-               record->summary_count ? record->summaries[0].values[0].metric->title : "");
-    table_cell(&table, record->summary_count ? "of the median" : "%s", "");
+    table_cell(&table, "%s", title);
+    table_cell(&table, "%s", record->summary_count ? "of the median" : "");
     table_cell(&table, "%s", "");
     for (size_t i = 0; i < record->run_count; i++) {
         const struct record_run *run = &record->runs[i];

@@ -362,6 +362,18 @@ static void describe_tcp(const struct conductor *conductor, FILE *out)
             options->wire.congestion ? options->wire.congestion : congestion);
 }
 
+/* From the start of the window to its end. Where the conductor had to wait for a CPU, its workers
+ * began the first part before it saw that, or ended the last one after. */
+static uint64_t window_wall_ns(const struct conductor *conductor)
+{
+    const struct bank *bank = conductor->client.plain.bank;
+    uint64_t start_ns = conductor->window_start_ns, end_ns = conductor->window_end_ns;
+    if (bank->start_ns && bank->start_ns < start_ns) {
+        start_ns = bank->start_ns;
+    }
+    return (bank->end_ns > end_ns ? bank->end_ns : end_ns) - start_ns;
+}
+
 static void describe(struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
@@ -385,7 +397,7 @@ static void describe(struct conductor *conductor)
     }
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
     run->window_ns = conductor->client.plain.window_ns;
-    run->wall_ns = conductor->window_end_ns - conductor->window_start_ns;
+    run->wall_ns = window_wall_ns(conductor);
 }
 
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,

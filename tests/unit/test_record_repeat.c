@@ -159,11 +159,33 @@ static void test_drift(void **state)
         values[i] = 1060 - 12 * i; /* median 1000 */
     }
     add_runs(record, values, 11);
+    for (int i = 0; i < 11; i++) {
+        add_value(&record->runs[i], &frequency, 3e9 - 0.001e9 * i); /* too little to matter */
+    }
     assert_int_equal(record_summarise(record), 0);
     assert_int_equal(record->warning_count, 1);
     assert_string_equal(
         record->warnings[0],
         "epoll: calls/s falls from run to run (by 12.0 % over 11 runs): the machine drifts");
+}
+
+static void test_drift_in_company(void **state)
+{
+    struct record *record = *state;
+    double values[11];
+    for (int i = 0; i < 11; i++) {
+        values[i] = 940 + 12 * i;
+    }
+    add_runs(record, values, 11);
+    for (int i = 0; i < 11; i++) {
+        add_value(&record->runs[i], &frequency, 2e9 + 0.02e9 * i);
+        record->runs[i].values[1].value = 0.3 - 0.02 * i;
+    }
+    assert_int_equal(record_summarise(record), 0);
+    assert_int_equal(record->warning_count, 1);
+    assert_string_equal(record->warnings[0],
+                        "epoll: calls/s rises from run to run (by 12.0 % over 11 runs): the "
+                        "machine drifts (stolen CPU time falls, CPU clock rate rises)");
 }
 
 static void test_outlier_with_a_reason(void **state)
@@ -275,6 +297,7 @@ int main(void)
         TEST(test_what_counts),
         TEST(test_nothing_repeated),
         TEST(test_drift),
+        TEST(test_drift_in_company),
         TEST(test_outlier_with_a_reason),
         TEST(test_outlier_with_several_reasons),
         TEST(test_outliers_without_a_reason),

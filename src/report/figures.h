@@ -30,6 +30,16 @@ struct figures_cost {
 };
 struct figures_cost figures_cost(const struct record_run *run, const char *role);
 
+/* The roles of the two ends that printers set beside each other: the first two whose calls sonde
+ * itself has counted, else "client" and "server". */
+struct figures_ends {
+    const char *roles[2];
+};
+struct figures_ends figures_ends(const struct record *record);
+
+/* "1234", or "1234/1235" for one thread of it, into `to`. */
+const char *figures_id(char *to, size_t size, pid_t pid, pid_t tid);
+
 /* A quotient; NaN where the divisor is 0. */
 double figures_ratio(double numerator, double denominator);
 

@@ -52,12 +52,10 @@ static json_t *build_scope(struct builder *builder, const struct record_scope *s
 static json_t *build_class(struct builder *builder, size_t class, uint64_t count)
 {
     json_t *object = build_object(builder);
-    double low = figures_class_low(class), high = figures_class_low(class + 1) - 1;
-    build_set(builder, object, "low", build_number(builder, low));
-    /* As an integer also where a double is not exact. */
+    uint64_t next = class == 0 ? 0 : class < 65 ? UINT64_C(1) << (class - 1) : 0;
+    build_set(builder, object, "low", build_number(builder, figures_class_low(class)));
     build_set(builder, object, "high",
-              class >= 2 && class < 65 ? build_count(builder, (UINT64_C(1) << (class - 1)) - 1)
-                                       : build_number(builder, high));
+              class == 0 ? json_integer(-1) : build_count(builder, next - 1));
     build_set(builder, object, "count", build_count(builder, count));
     return object;
 }

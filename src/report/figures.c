@@ -124,9 +124,9 @@ const char *figures_error_name(const struct record_error_count *error, char *sto
     return error->name[0] ? error->name : record_errno_name(error->number, storage, size);
 }
 
-double figures_class_low(size_t class)
+uint64_t figures_class_low(size_t class)
 {
-    return class == 0 ? NAN : class == 1 ? 0 : ldexp(1, (int)class - 2);
+    return class < 2 ? 0 : UINT64_C(1) << (class - 2);
 }
 
 int figures_finish(FILE *out, const char *what, struct err *error)

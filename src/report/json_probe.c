@@ -52,10 +52,11 @@ static json_t *build_scope(struct builder *builder, const struct record_scope *s
 static json_t *build_class(struct builder *builder, size_t class, uint64_t count)
 {
     json_t *object = build_object(builder);
-    uint64_t next = class == 0 ? 0 : class < 65 ? UINT64_C(1) << (class - 1) : 0;
-    build_set(builder, object, "low", build_number(builder, figures_class_low(class)));
-    build_set(builder, object, "high",
-              class == 0 ? json_integer(-1) : build_count(builder, next - 1));
+    /* Whole numbers, exact also where a double is not. */
+    uint64_t low = figures_class_low(class);
+    uint64_t high = class < 2 ? 0 : low - 1 + low;
+    build_set(builder, object, "low", class == 0 ? json_null() : build_count(builder, low));
+    build_set(builder, object, "high", class == 0 ? json_integer(-1) : build_count(builder, high));
     build_set(builder, object, "count", build_count(builder, count));
     return object;
 }

@@ -184,7 +184,7 @@ static void print_class(FILE *out, size_t class, uint64_t count, uint64_t all)
     _Static_assert(sizeof bar == BAR_COLUMNS + 1, "as wide as its columns");
     char value[32] = "< 0";
     if (class > 0) {
-        snprintf(value, sizeof value, "%.0f", figures_class_low(class));
+        snprintf(value, sizeof value, "%lu", figures_class_low(class));
     }
     int length = (int)((double)count / (double)all * BAR_COLUMNS + 0.5);
     fprintf(out, "%*s |%-*.*s %lu\n", VALUE_COLUMNS, value, BAR_COLUMNS, length, bar, count);

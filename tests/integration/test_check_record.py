@@ -91,6 +91,8 @@ class CheckRecord(unittest.TestCase):
         client = run + ("processes", 0)
         call = client + ("engine_calls", "syscalls", 0)
         rate = ("summaries", 0, "metrics", "calls_per_second")
+        probe = run + ("probes", 0)
+        sizes = probe + ("distributions", 0)
         cases = [
             (("summaries",), []),
             (("summaries", 0, "label"), "poll"),
@@ -103,6 +105,17 @@ class CheckRecord(unittest.TestCase):
             (rate + ("deviation",), None),
             (("summaries", 0, "metrics", "odd", "median"), 1),
             (run + ("discarded",), True),
+            (probe + ("available",), False),
+            (probe + ("window_ns",), 3 * 10**9),
+            (probe + ("window_ns",), 0),
+            (probe + ("effect", "high"), 0.9),
+            (probe + ("effect", "blocks"), 4),
+            (probe + ("name",), "syscalls"),
+            (run + ("mode",), "observed"),
+            (sizes + ("sum",), 600),
+            (sizes + ("classes", 2, "low"), 65),
+            (sizes + ("classes", 2, "high"), 128),
+            (sizes + ("classes", 1, "low"), 64),
             (("complete",), True),
             (("runs", 1, "complete"), True),
             (("options_given",), ["nothing"]),

@@ -49,15 +49,13 @@ static const char *runs_text(char *to, size_t size, const struct comparison *num
     return to;
 }
 
-/* Digits such that an interval as narrow as this one shows: 3 after the first that differs. */
+/* Decimals such that two digits of the interval's width show; always two near 1. */
 static int digits_for(struct interval interval)
 {
     double width = interval.high - interval.low;
-    if (!(width > 0)) {
-        return 3;
-    }
-    int digits = (int)ceil(1 - log10(width));
-    return digits < 2 ? 2 : digits > 6 ? 6 : digits;
+    int least = interval.value < 10 ? 2 : 0;
+    int digits = width > 0 ? (int)ceil(1 - log10(width)) : least;
+    return digits < least ? least : digits > 6 ? 6 : digits;
 }
 
 /* ---- the headline ---- */
@@ -117,13 +115,14 @@ static void print_headline(struct text *text, const struct comparison_report *re
 
 /* ---- tables ---- */
 
-static void signed_share(char *to, size_t size, double share)
+/* A ratio as a change in percent; a large one as a factor. */
+static void change_text(char *to, size_t size, double ratio)
 {
-    double percent = share * 100;
-    if (!isfinite(percent)) {
+    double factor = ratio < 1 ? 1 / ratio : ratio, percent = (ratio - 1) * 100;
+    if (!isfinite(factor)) {
         snprintf(to, size, "-");
-    } else if (fabs(percent) >= 1000) {
-        snprintf(to, size, "%.3gx", share + 1);
+    } else if (factor >= 10) {
+        snprintf(to, size, ratio < 1 ? "1/%.*f" : "%.*fx", factor < 100 ? 1 : 0, factor);
     } else {
         snprintf(to, size, "%+.*f %%", fabs(percent) < 10 ? 1 : 0, percent);
     }
@@ -155,9 +154,9 @@ static void add_row(struct table *table, const struct compared *figure, bool dec
     }
     bool ratio = isfinite(numbers->ratio.value);
     if (ratio) {
-        signed_share(change, sizeof change, numbers->ratio.value - 1);
-        signed_share(low, sizeof low, numbers->ratio.low - 1);
-        signed_share(high, sizeof high, numbers->ratio.high - 1);
+        change_text(change, sizeof change, numbers->ratio.value);
+        change_text(low, sizeof low, numbers->ratio.low);
+        change_text(high, sizeof high, numbers->ratio.high);
     } else {
         text_value(change, sizeof change, numbers->difference.value, figure->unit);
         text_value(low, sizeof low, numbers->difference.low, figure->unit);

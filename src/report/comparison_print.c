@@ -115,13 +115,13 @@ static void print_headline(struct text *text, const struct comparison_report *re
 
 /* ---- tables ---- */
 
-/* A ratio as a change in percent; a large one as a factor. */
-static void change_text(char *to, size_t size, double ratio)
+/* A ratio as a change in percent; where `factors`, as a factor. */
+static void change_text(char *to, size_t size, double ratio, bool factors)
 {
     double factor = ratio < 1 ? 1 / ratio : ratio, percent = (ratio - 1) * 100;
     if (!isfinite(factor)) {
         snprintf(to, size, "-");
-    } else if (factor >= 10) {
+    } else if (factors) {
         snprintf(to, size, ratio < 1 ? "1/%.*f" : "%.*fx", factor < 100 ? 1 : 0, factor);
     } else {
         snprintf(to, size, "%+.*f %%", fabs(percent) < 10 ? 1 : 0, percent);
@@ -154,9 +154,10 @@ static void add_row(struct table *table, const struct compared *figure, bool dec
     }
     bool ratio = isfinite(numbers->ratio.value);
     if (ratio) {
-        change_text(change, sizeof change, numbers->ratio.value);
-        change_text(low, sizeof low, numbers->ratio.low);
-        change_text(high, sizeof high, numbers->ratio.high);
+        bool factors = fabs(log(numbers->ratio.value)) >= log(10);
+        change_text(change, sizeof change, numbers->ratio.value, factors);
+        change_text(low, sizeof low, numbers->ratio.low, factors);
+        change_text(high, sizeof high, numbers->ratio.high, factors);
     } else {
         text_value(change, sizeof change, numbers->difference.value, figure->unit);
         text_value(low, sizeof low, numbers->difference.low, figure->unit);
@@ -201,8 +202,7 @@ static size_t print_table(struct text *text, const struct comparison_report *rep
     }
     for (size_t i = 0; i < group->figure_count; i++) {
         const struct compared *figure = &group->figures[i];
-        bool wanted =
-            report->show_all || !decided || i == 0 || (figure->numbers.different && !figure->copy);
+        bool wanted = report->show_all || !decided || i == 0 || figure->numbers.different;
         if (figure->cost == costs && wanted) {
             rows[count++] = figure;
         }
@@ -236,8 +236,8 @@ static void print_tests(struct text *text, const struct comparison_report *repor
     for (size_t i = 1; i < group->figure_count; i++) {
         const struct compared *figure = &group->figures[i];
         copies += figure->copy;
-        same += !figure->copy && !figure->numbers.different;
-        maybe += !figure->copy && figure->numbers.different && !figure->holds;
+        same += !figure->numbers.different;
+        maybe += figure->numbers.different && !figure->holds;
     }
     if (isnan(group->figures[0].numbers.p)) {
         return;

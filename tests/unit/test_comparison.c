@@ -121,6 +121,9 @@ static void what_changed_is_seen(void **state)
     assert_true(figure(&pair, "p99")->numbers.different && figure(&pair, "p99")->holds);
     assert_true(fabs(figure(&pair, "p99")->numbers.ratio.value - 1.2) < 1e-9);
     assert_true(fabs(figure(&pair, "cpu")->numbers.ratio.value - 2) < 1e-9);
+    const struct compared *copy = figure(&pair, "service_time.p99");
+    assert_true(copy->copy && copy->holds); /* as what it is a copy of */
+    assert_string_equal(group->figures[copy->original].key, "response_time.p99");
     /* A call that only one side makes: from 1 to 0, and from 0 to 1. */
     assert_true(figure(&pair, "client.sendto_per_call")->holds);
     assert_true(figure(&pair, "client.sendto_per_call")->numbers.b_median == 0);

@@ -237,7 +237,6 @@ static int compare_figure(const struct figure *figure, const struct values *valu
                             .better = figure->better,
                             .cost = is_cost(figure->key),
                             .tested = !constant(values)};
-    to->b_interval = summary_median_interval(values->b, values->b_count, seed);
     return paired ? compare_pairs(values->a, values->b, values->a_count, seed, &to->numbers)
                   : compare_samples(values->a, values->a_count, values->b, values->b_count, seed,
                                     &to->numbers);
@@ -254,7 +253,7 @@ static bool repeats(const struct row *rows, const char *key, const char *operati
     }
     snprintf(bytes, sizeof bytes, "%.*s.bytes_per_%s", (int)(dot - key), key, operation);
     double a = result_value(rows[0].runs[0], bytes), b = result_value(rows[1].runs[0], bytes);
-    return a > 0 && fabs(b / a - 1) < 0.01;
+    return a > 0 && fabs(b / a - 1) < 0.1;
 }
 
 static void correct(struct compared_group *group, double *p, bool *holds)
@@ -265,7 +264,9 @@ static void correct(struct compared_group *group, double *p, bool *holds)
     }
     group->tests = compare_holm(p, group->figure_count, holds);
     for (size_t i = 0; i < group->figure_count; i++) {
-        group->figures[i].holds = group->figures[i].numbers.different && (i == 0 || holds[i]);
+        struct compared *figure = &group->figures[i];
+        figure->holds = figure->copy ? group->figures[figure->original].holds
+                                     : figure->numbers.different && (i == 0 || holds[i]);
     }
 }
 
@@ -288,10 +289,11 @@ static int fill_figures(const struct row *rows, const struct figure **keys, size
         struct compared *figure = &group->figures[group->figure_count];
         result = compare_figure(keys[i], &values, paired, figure);
         uint64_t own = digest(&values);
-        for (size_t k = 0; k < group->figure_count && figure->tested; k++) {
-            figure->copy = figure->copy || digests[k] == own;
+        for (size_t k = 0; k < group->figure_count && figure->tested && !figure->copy; k++) {
+            figure->copy = digests[k] == own;
+            figure->original = k;
         }
-        figure->tested = figure->tested && !figure->copy;
+        figure->tested = figure->tested && !figure->copy && !isnan(figure->numbers.p);
         digests[group->figure_count++] = own;
     }
     if (result == 0) {

@@ -23,12 +23,12 @@ struct comparison_side {
 struct compared {
     const char *key, *unit; /* borrowed from the results */
     enum figure_better better;
-    bool cost;   /* of an end: CPU, calls, switches, memory; else a metric or a latency */
-    bool tested; /* counts among the tests: it varies, and is no copy of another figure */
-    bool copy;   /* holds the same numbers as an earlier one (service time in a closed loop) */
-    bool holds;  /* different also after Holm's correction over all that were tested */
+    bool cost;       /* of an end: CPU, calls, switches, memory; else a metric or a latency */
+    bool tested;     /* counts among the tests: it varies, and is no copy of another figure */
+    bool copy;       /* holds the same numbers as an earlier one (service time in a closed loop) */
+    size_t original; /* which, where it is a copy */
+    bool holds;      /* different also after Holm's correction over all that were tested */
     struct comparison numbers;
-    struct interval b_interval; /* of b's median */
 };
 
 /* Runs of one label against those of one label. */

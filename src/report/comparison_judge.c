@@ -185,7 +185,7 @@ static int judge(const struct comparison_condition *condition, const struct comp
         err_set(error, ERR_USAGE, "--fail-if", "'%s' cannot be decided from %zu and %zu run%s",
                 condition->text, numbers->a_count, numbers->b_count,
                 numbers->a_count + numbers->b_count == 2 ? "" : "s");
-        return err_hint(error, "at least %d of each are needed: --repeat, -n", COMPARE_RUNS_LEAST);
+        return err_hint(error, "at least %d of each are needed (--repeat, -n)", COMPARE_RUNS_LEAST);
     }
     /* From 0 there is no percentage; any growth is more than any. */
     double change =

@@ -49,15 +49,13 @@ static const char *runs_text(char *to, size_t size, const struct comparison *num
     return to;
 }
 
-/* Digits such that an interval as narrow as this one shows: 3 after the first that differs. */
+/* Decimals such that two digits of the interval's width show; always two near 1. */
 static int digits_for(struct interval interval)
 {
     double width = interval.high - interval.low;
-    if (!(width > 0)) {
-        return 3;
-    }
-    int digits = (int)ceil(1 - log10(width));
-    return digits < 2 ? 2 : digits > 6 ? 6 : digits;
+    int least = interval.value < 10 ? 2 : 0;
+    int digits = width > 0 ? (int)ceil(1 - log10(width)) : least;
+    return digits < least ? least : digits > 6 ? 6 : digits;
 }
 
 /* ---- the headline ---- */
@@ -117,13 +115,14 @@ static void print_headline(struct text *text, const struct comparison_report *re
 
 /* ---- tables ---- */
 
-static void signed_share(char *to, size_t size, double share)
+/* A ratio as a change in percent; where `factors`, as a factor. */
+static void change_text(char *to, size_t size, double ratio, bool factors)
 {
-    double percent = share * 100;
-    if (!isfinite(percent)) {
+    double factor = ratio < 1 ? 1 / ratio : ratio, percent = (ratio - 1) * 100;
+    if (!isfinite(factor)) {
         snprintf(to, size, "-");
-    } else if (fabs(percent) >= 1000) {
-        snprintf(to, size, "%.3gx", share + 1);
+    } else if (factors) {
+        snprintf(to, size, ratio < 1 ? "1/%.*f" : "%.*fx", factor < 100 ? 1 : 0, factor);
     } else {
         snprintf(to, size, "%+.*f %%", fabs(percent) < 10 ? 1 : 0, percent);
     }
@@ -155,9 +154,10 @@ static void add_row(struct table *table, const struct compared *figure, bool dec
     }
     bool ratio = isfinite(numbers->ratio.value);
     if (ratio) {
-        signed_share(change, sizeof change, numbers->ratio.value - 1);
-        signed_share(low, sizeof low, numbers->ratio.low - 1);
-        signed_share(high, sizeof high, numbers->ratio.high - 1);
+        bool factors = fabs(log(numbers->ratio.value)) >= log(10);
+        change_text(change, sizeof change, numbers->ratio.value, factors);
+        change_text(low, sizeof low, numbers->ratio.low, factors);
+        change_text(high, sizeof high, numbers->ratio.high, factors);
     } else {
         text_value(change, sizeof change, numbers->difference.value, figure->unit);
         text_value(low, sizeof low, numbers->difference.low, figure->unit);
@@ -202,8 +202,7 @@ static size_t print_table(struct text *text, const struct comparison_report *rep
     }
     for (size_t i = 0; i < group->figure_count; i++) {
         const struct compared *figure = &group->figures[i];
-        bool wanted =
-            report->show_all || !decided || i == 0 || (figure->numbers.different && !figure->copy);
+        bool wanted = report->show_all || !decided || i == 0 || figure->numbers.different;
         if (figure->cost == costs && wanted) {
             rows[count++] = figure;
         }
@@ -237,8 +236,8 @@ static void print_tests(struct text *text, const struct comparison_report *repor
     for (size_t i = 1; i < group->figure_count; i++) {
         const struct compared *figure = &group->figures[i];
         copies += figure->copy;
-        same += !figure->copy && !figure->numbers.different;
-        maybe += !figure->copy && figure->numbers.different && !figure->holds;
+        same += !figure->numbers.different;
+        maybe += figure->numbers.different && !figure->holds;
     }
     if (isnan(group->figures[0].numbers.p)) {
         return;

@@ -27,7 +27,7 @@ struct result_run {
     char *point; /* owned; of a sweep: "buffer=4k transport=pipe"; NULL elsewhere */
     unsigned repetition;
     bool discarded, complete;
-    struct figure *figures; /* owned; [0] is the headline */
+    struct figure *figures; /* owned; [0] is the headline, NaN where it is not known; no other is */
     size_t figure_count;
 };
 
@@ -48,5 +48,8 @@ void result_release(struct result *result); /* safe to call twice */
 
 /* A figure of a run by key; NULL where it has none. */
 const struct figure *result_find(const struct result_run *run, const char *key);
+/* Its value; 0 for a system call that the run did not make where its calls were counted (it has
+ * "client.syscalls_per_call", and so no "client.poll_per_call" means none); else NaN. */
+double result_value(const struct result_run *run, const char *key);
 
 #endif

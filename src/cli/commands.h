@@ -5,6 +5,6 @@
 #include "cli/command.h"
 
 extern const struct command command_call, command_serve, command_observe, command_doctor,
-    command_tour, command_man, command_completion;
+    command_tour, command_sweep, command_man, command_completion;
 
 #endif

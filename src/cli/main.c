@@ -9,8 +9,9 @@
 #include "cli/commands.h"
 
 const struct command *const commands[] = {
-    &command_call, &command_serve, &command_observe,    &command_doctor,
-    &command_tour, &command_man,   &command_completion, NULL,
+    &command_call,   &command_serve,      &command_observe,
+    &command_doctor, &command_sweep,      &command_tour,
+    &command_man,    &command_completion, NULL,
 };
 
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */
@@ -20,34 +21,6 @@ static int report(const struct err *error)
     fprintf(stderr, "sonde: %s: %s%s%s\n", error->subject, error->what, error->hint[0] ? ": " : "",
             error->hint);
     return err_exit_status(error);
-}
-
-static const struct command *find_command(const char *name)
-{
-    for (size_t i = 0; commands[i]; i++) {
-        if (strcmp(commands[i]->name, name) == 0) {
-            return commands[i];
-        }
-    }
-    return NULL;
-}
-
-static int unknown_command(const char *name)
-{
-    const char *names[32];
-    size_t count = 0;
-    struct err error;
-    for (; commands[count] && count < sizeof names / sizeof *names; count++) {
-        names[count] = commands[count]->name;
-    }
-    const char *nearest = opt_nearest(name, names, count);
-    err_set(&error, ERR_USAGE, name, "no such command");
-    if (nearest) {
-        err_hint(&error, "did you mean sonde %s?", nearest);
-    } else {
-        err_hint(&error, "sonde --help lists the commands");
-    }
-    return report(&error);
 }
 
 /* What was printed must have arrived: a full disk or a closed pipe is an error, not a success. */
@@ -92,9 +65,9 @@ int main(int argc, char **argv)
         help_overview(stdout);
         return finish(0);
     }
-    const struct command *command = find_command(help ? argv[2] : name);
+    const struct command *command = command_find(help ? argv[2] : name, &error);
     if (!command) {
-        return unknown_command(help ? argv[2] : name);
+        return report(&error);
     }
     if (help || opt_wants_help(argc - 1, argv + 1)) {
         help_command(command, stdout);

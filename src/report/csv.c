@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/csv.h"
 #include "report/figures.h"
 #include "report/record.h"
 
@@ -76,8 +77,7 @@ static int collect_columns(struct columns *columns, const struct record *record)
     return 0;
 }
 
-/* A field, quoted where it must be, made valid UTF-8. */
-static int put_text(FILE *out, const char *text)
+int csv_put_text(FILE *out, const char *text)
 {
     char *valid = figures_valid_text(text);
     if (!valid) {
@@ -99,7 +99,7 @@ static int put_text(FILE *out, const char *text)
     return 0;
 }
 
-static void put_number(FILE *out, double value)
+void csv_put_number(FILE *out, double value)
 {
     fputc(',', out);
     if (isfinite(value)) {
@@ -139,13 +139,13 @@ static void print_histogram(FILE *out, const struct histogram *histogram)
         return;
     }
     bool any = histogram_count(histogram) > 0;
-    put_number(out, (double)histogram_count(histogram));
+    csv_put_number(out, (double)histogram_count(histogram));
     for (size_t i = 0; i < figures_percentile_count; i++) {
         bool enough = histogram_percentile(histogram, figures_percentiles[i].percentile, &value);
-        put_number(out, enough ? (double)value : NAN);
+        csv_put_number(out, enough ? (double)value : NAN);
     }
-    put_number(out, any ? (double)histogram->maximum : NAN);
-    put_number(out, any ? histogram_mean(histogram) : NAN);
+    csv_put_number(out, any ? (double)histogram->maximum : NAN);
+    csv_put_number(out, any ? histogram_mean(histogram) : NAN);
 }
 
 static const struct histogram *find_histogram(const struct record_run *run, const char *key)
@@ -162,28 +162,28 @@ static int print_row(FILE *out, const struct columns *columns, const struct reco
 {
     struct figures_cost client = figures_cost(run, "client");
     struct figures_cost server = figures_cost(run, "server");
-    int result = put_text(out, run->label);
+    int result = csv_put_text(out, run->label);
     fputc(',', out);
-    result |= put_text(out, run->mode);
-    put_number(out, (double)run->window_ns / 1e9);
+    result |= csv_put_text(out, run->mode);
+    csv_put_number(out, (double)run->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
     for (size_t i = 0; i < columns->metric_count; i++) {
         const struct record_value *value = record_find_value(run, columns->metrics[i]->key);
-        put_number(out, value && figures_shown(value) ? value->value : NAN);
+        csv_put_number(out, value && figures_shown(value) ? value->value : NAN);
     }
     for (size_t i = 0; i < columns->histogram_count; i++) {
         print_histogram(out, find_histogram(run, columns->histograms[i]->key));
     }
-    put_number(out, client.cpu_user_ns);
-    put_number(out, client.cpu_system_ns);
-    put_number(out, server.cpu_user_ns);
-    put_number(out, server.cpu_system_ns);
-    put_number(out, client.engine_calls);
-    put_number(out, server.engine_calls);
+    csv_put_number(out, client.cpu_user_ns);
+    csv_put_number(out, client.cpu_system_ns);
+    csv_put_number(out, server.cpu_user_ns);
+    csv_put_number(out, server.cpu_system_ns);
+    csv_put_number(out, client.engine_calls);
+    csv_put_number(out, server.engine_calls);
     fputc(',', out);
-    result |= put_text(out, run->limited_by);
+    result |= csv_put_text(out, run->limited_by);
     fputc(',', out);
-    result |= put_text(out, run->detail);
+    result |= csv_put_text(out, run->detail);
     fputc('\n', out);
     return result;
 }

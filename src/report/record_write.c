@@ -163,6 +163,12 @@ static int write_file(const char *path, const char *text, size_t length, struct 
     return result;
 }
 
+int record_write_text(const char *text, size_t length, const char *path, struct err *error)
+{
+    return strcmp(path, "-") == 0 ? write_standard_output(text, length, error)
+                                  : write_file(path, text, length, error);
+}
+
 int record_write(const struct record *record, const struct printer *printer, const char *path,
                  struct err *error)
 {
@@ -171,8 +177,7 @@ int record_write(const struct record *record, const struct printer *printer, con
     if (print_to_memory(record, printer, &text, &length, error) != 0) {
         return -1;
     }
-    int result = strcmp(path, "-") == 0 ? write_standard_output(text, length, error)
-                                        : write_file(path, text, length, error);
+    int result = record_write_text(text, length, path, error);
     free(text);
     return result;
 }

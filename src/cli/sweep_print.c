@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "report/csv.h"
+#include "report/plot.h"
 #include "report/text.h"
 
 #define FAILURES_SHOWN 8
+#define PLOT_ROWS 16
 
 void sweep_view_init(struct sweep_view *view, const struct sweep_plan *plan,
                      const struct sweep_result *result, const char *key, uint64_t repeat)
@@ -235,13 +237,56 @@ static void print_remarks(struct text *text, const struct sweep_view *view)
     }
 }
 
-int sweep_print_text(const struct sweep_view *view, bool plot, FILE *out, struct err *error)
+/* Lines that cross need fewer than the table has room for: the first ones are drawn. */
+static int draw(const struct sweep_view *view, const struct sweep_screen *screen, FILE *out)
+{
+    const struct sweep_dimension *dimension = &view->plan->dimensions[0];
+    size_t series = view->series < PLOT_SERIES_MAX ? view->series : PLOT_SERIES_MAX;
+    double *x = calloc(view->rows, sizeof *x), *y = calloc(view->rows * series, sizeof *y);
+    const char **texts = calloc(view->rows, sizeof *texts);
+    char *names[PLOT_SERIES_MAX] = {NULL};
+    struct plot_series lines[PLOT_SERIES_MAX];
+    int result = x && y && texts ? 0 : -1;
+    for (size_t s = 0; result == 0 && s < series; s++) {
+        names[s] = sweep_view_series(view, s);
+        lines[s] = (struct plot_series){names[s], y + s * view->rows};
+        result = names[s] ? 0 : -1;
+        for (size_t row = 0; row < view->rows; row++) {
+            const struct sweep_figure *figure = sweep_view_cell(view, row, s);
+            x[row] = dimension->values[row].number;
+            texts[row] = dimension->values[row].text;
+            y[s * view->rows + row] = figure ? figure->summary.median.value : NAN;
+        }
+    }
+    if (result == 0) {
+        const struct plot plot = {
+            dimension->name, view->key,       view->unit, texts,        x, view->rows, lines,
+            series,          screen->columns, PLOT_ROWS,  screen->ascii};
+        fputc('\n', out);
+        result = plot_print(&plot, out);
+    }
+    if (result == 0 && series < view->series) {
+        fprintf(out, "  (the first %zu of %zu series)\n", series, view->series);
+    }
+    for (size_t s = 0; s < series; s++) {
+        free(names[s]);
+    }
+    free(x);
+    free(y);
+    free(texts);
+    return result;
+}
+
+int sweep_print_text(const struct sweep_view *view, const struct sweep_screen *screen, FILE *out,
+                     struct err *error)
 {
     struct text text = {.out = out};
-    (void)plot;
     if (view->key) {
         print_title(&text, view);
         print_tables(&text, view);
+        if (screen && view->rows > 1) {
+            text.failed |= draw(view, screen, out) < 0;
+        }
     }
     print_remarks(&text, view);
     if (text.failed) {

@@ -25,8 +25,15 @@ const struct sweep_figure *sweep_view_cell(const struct sweep_view *view, size_t
 /* Name of a series: "local", "pipe gather"; malloc'ed, NULL without memory. */
 char *sweep_view_series(const struct sweep_view *view, size_t series);
 
-/* Tables of median and spread, plot, failures and warnings. plot: wanted. */
-int sweep_print_text(const struct sweep_view *view, bool plot, FILE *out, struct err *error);
+/* What a plot is drawn on. */
+struct sweep_screen {
+    size_t columns;
+    bool ascii;
+};
+
+/* Tables of median and spread, failures and warnings; a plot unless screen is NULL. */
+int sweep_print_text(const struct sweep_view *view, const struct sweep_screen *screen, FILE *out,
+                     struct err *error);
 
 /* One row a run, in the order of the runs: its point, then every figure that any run has. *text is
  * malloc'ed. */

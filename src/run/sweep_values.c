@@ -325,6 +325,25 @@ static int add_item(struct reader *reader, char *item)
     return add_value(reader, item, NAN, extras);
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    const struct sweep_value *first = a, *second = b;
+    int order = (first->number > second->number) - (first->number < second->number);
+    return order ? order : strcmp(first->text, second->text);
+}
+
+/* Numbers rise, in whatever order they were typed: so do the rows of a table and the points of a
+ * line. */
+static void sort_numbers(struct sweep_dimension *dimension)
+{
+    for (size_t i = 0; i < dimension->value_count; i++) {
+        if (isnan(dimension->values[i].number)) {
+            return;
+        }
+    }
+    qsort(dimension->values, dimension->value_count, sizeof *dimension->values, compare_numbers);
+}
+
 static int compare_texts(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -399,6 +418,7 @@ int sweep_values_parse(struct sweep_dimension *dimension, const struct opt_set *
         item = last ? NULL : end + 1;
     }
     if (result == 0) {
+        sort_numbers(dimension);
         result = check_unique(&reader);
     }
     free(whole);

@@ -1,5 +1,6 @@
 #include "cli/sweep_course.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>

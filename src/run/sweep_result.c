@@ -217,7 +217,8 @@ static int add_turn(struct sweep_result *result, const struct sweep_plan *plan,
         if (json_object_set_new(run, "point", point_json(plan, turn->point)) < 0 ||
             json_object_set_new(run, "repetition", json_integer(turn->repetition)) < 0 ||
             json_object_set_new(run, "discarded", json_boolean(turn->discarded)) < 0 ||
-            add_errors(errors, run) < 0 || json_array_append(all, run) < 0) {
+            json_object_set_new(run, "outlier", json_false()) < 0 || add_errors(errors, run) < 0 ||
+            json_array_append(all, run) < 0) {
             return -1;
         }
     }
@@ -369,6 +370,7 @@ static int summarise_point(struct sweep_result *result, size_t point, const size
                 continue;
             }
             if (run->complete) {
+                summary->only_label = run->label;
                 group.runs[group.count++] = run;
             } else {
                 summary->failed++;
@@ -422,19 +424,140 @@ static json_t *figure_json(const struct sweep_figure *figure)
 static int set_summaries(struct sweep_result *result, const struct sweep_plan *plan)
 {
     json_t *all = json_array();
-    int status = json_object_set_new(result->json, "summaries", all);
+    int status = all ? 0 : -1;
     for (size_t i = 0; status == 0 && i < result->summary_count; i++) {
         const struct sweep_summary *summary = &result->summaries[i];
-        json_t *metrics = json_object();
+        json_t *metrics = summary->runs ? json_object() : NULL;
+        if (!summary->runs) {
+            continue;
+        }
         for (size_t f = 0; metrics && f < summary->figure_count; f++) {
             status |= json_object_set_new(metrics, summary->figures[f].key,
                                           figure_json(&summary->figures[f]));
         }
+        const char *label = *summary->label ? summary->label : summary->only_label;
         status |=
-            json_array_append_new(all, json_pack("{s:s, s:o, s:I, s:o}", "label", summary->label,
-                                                 "point", point_json(plan, summary->point), "runs",
+            json_array_append_new(all, json_pack("{s:s, s:o, s:I, s:o}", "label", label, "point",
+                                                 point_json(plan, summary->point), "runs",
                                                  (json_int_t)summary->runs, "metrics", metrics));
     }
+    if (status == 0 && json_array_size(all)) {
+        status = json_object_set(result->json, "summaries", all);
+    }
+    json_decref(all);
+    return status;
+}
+
+/* ---- what the order of the runs tells ---- */
+
+/* Each headline as a share of the median of its point, so that all points can be looked at
+ * together; NaN where it does not count. */
+static double share_of_median(const struct sweep_result *result, size_t run)
+{
+    const struct result_run *own = &result->result.runs[run];
+    if (own->discarded || !own->complete || !own->figure_count) {
+        return NAN;
+    }
+    for (size_t l = 0; l < result->label_count; l++) {
+        const char *label = result->labels[l];
+        if (belongs(result, run, result->points[run], label)) {
+            const struct sweep_figure *figure = sweep_summary_find(
+                sweep_result_find(result, result->points[run], label), own->figures[0].key);
+            return figure ? own->figures[0].value / figure->summary.median.value : NAN;
+        }
+    }
+    return NAN;
+}
+
+/* Marks the runs of one summary that lie far out. */
+static int mark_outliers(struct sweep_result *result, const size_t *runs, size_t count,
+                         const double *shares)
+{
+    double *values = calloc(count + 1, sizeof *values);
+    bool *far = calloc(count + 1, sizeof *far);
+    int status = values && far ? 0 : -1;
+    for (size_t i = 0; status == 0 && i < count; i++) {
+        values[i] = shares[runs[i]];
+    }
+    if (status == 0) {
+        result->outliers += repeat_outliers(values, count, far);
+    }
+    for (size_t i = 0; status == 0 && i < count; i++) {
+        json_t *run = json_array_get(json_object_get(result->json, "runs"), runs[i]);
+        status = json_object_set_new(run, "outlier", json_boolean(far[i]));
+    }
+    free(values);
+    free(far);
+    return status;
+}
+
+/* All of a summary's runs that count, with mark_outliers for them. */
+static int look_at_points(struct sweep_result *result, const double *shares)
+{
+    size_t count = result->result.run_count,
+           *starts = calloc(result->point_count + 2, sizeof *starts);
+    size_t *order = starts ? sort_by_point(result, result->point_count, starts) : NULL;
+    size_t *runs = calloc(count + 1, sizeof *runs);
+    int status = order && runs ? 0 : -1;
+    for (size_t first = 0; status == 0 && first < count;) {
+        size_t point = result->points[order[first]], end = first;
+        while (end < count && result->points[order[end]] == point) {
+            end++;
+        }
+        for (size_t l = 0; status == 0 && l < result->label_count; l++) {
+            size_t kept = 0;
+            for (size_t i = first; i < end; i++) {
+                if (belongs(result, order[i], point, result->labels[l]) &&
+                    isfinite(shares[order[i]])) {
+                    runs[kept++] = order[i];
+                }
+            }
+            status = mark_outliers(result, runs, kept, shares);
+        }
+        first = end;
+    }
+    free(runs);
+    free(order);
+    free(starts);
+    return status;
+}
+
+/* Comparing all pairs takes the square of their number. */
+#define DRIFT_RUNS_MAX 10000
+
+/* Warns of runs far out and of a drift that went through the whole sweep. */
+static int look_at_order(struct sweep_result *result)
+{
+    size_t count = result->result.run_count, kept = 0;
+    double *shares = calloc(count + 1, sizeof *shares);
+    json_t *warnings = json_object_get(result->json, "warnings");
+    int status = shares ? 0 : -1;
+    for (size_t i = 0; shares && i < count; i++) {
+        shares[i] = share_of_median(result, i);
+    }
+    status = status ? status : look_at_points(result, shares);
+    for (size_t i = 0; shares && i < count; i++) {
+        if (isfinite(shares[i])) {
+            shares[kept++] = shares[i];
+        }
+    }
+    if (status == 0 && result->outliers) {
+        status = json_array_append_new(
+            warnings, json_sprintf("%zu of %zu runs lie far from the median of their point",
+                                   result->outliers, kept));
+    }
+    if (status == 0 && kept > 1 && kept <= DRIFT_RUNS_MAX) {
+        size_t third = kept / 3;
+        if (repeat_drift(shares, kept).seen) {
+            double change =
+                summary_median(shares + kept - third, third) / summary_median(shares, third) - 1;
+            status = json_array_append_new(
+                warnings, json_sprintf("the machine drifted: over all points, the last third of "
+                                       "the runs has a headline %.1f %% %s than the first third",
+                                       fabs(change) * 100, change < 0 ? "lower" : "higher"));
+        }
+    }
+    free(shares);
     return status;
 }
 
@@ -442,7 +565,7 @@ int sweep_result_make(struct sweep_result *result, const struct sweep_plan *plan
                       const struct sweep_turn *turns, const struct sweep_state *state,
                       const struct record *record, struct err *error)
 {
-    *result = (struct sweep_result){0};
+    *result = (struct sweep_result){.point_count = plan->points};
     if (make_json(result, plan, turns, state, record) < 0) {
         return refuse_memory(error);
     }
@@ -450,7 +573,7 @@ int sweep_result_make(struct sweep_result *result, const struct sweep_plan *plan
         return -1;
     }
     if (find_labels(result, state) < 0 || make_summaries(result, plan->points) < 0 ||
-        set_summaries(result, plan) < 0) {
+        set_summaries(result, plan) < 0 || look_at_order(result) < 0) {
         return refuse_memory(error);
     }
     return 0;

@@ -19,7 +19,8 @@ struct sweep_figure {
 /* The runs of one point; where a run of the command gives several (engines), those of one label. */
 struct sweep_summary {
     size_t point;
-    const char *label;            /* borrowed */
+    const char *label;            /* borrowed; empty where labels tell nothing apart */
+    const char *only_label;       /* borrowed: the one that all the runs bear */
     size_t runs, failed;          /* that count and are whole; that are not */
     struct sweep_figure *figures; /* owned */
     size_t figure_count;
@@ -33,7 +34,9 @@ struct sweep_result {
     size_t label_count;
     struct sweep_summary *summaries; /* owned: point by point, in it label by label */
     size_t summary_count;
+    size_t point_count;
     size_t failed_runs; /* with the discarded ones */
+    size_t outliers;    /* runs that lie far from the median of their summary */
 };
 
 /* The outcome of a run that has no record: one run that says why. NULL without memory. */

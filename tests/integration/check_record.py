@@ -12,6 +12,7 @@ import base64
 import json
 import math
 import pathlib
+import statistics
 import struct
 import sys
 import zlib
@@ -173,6 +174,56 @@ def _run_problems(where, run):
         yield f"{where}.intervals: not in order"
 
 
+def _group(entry):
+    """What is repeated: a label, in a sweep at a point."""
+    return entry["label"], tuple(sorted(entry.get("point", {}).items()))
+
+
+def _counted(record):
+    groups = {}
+    for run in record["runs"]:
+        if run["complete"] and not run.get("discarded", True):
+            groups.setdefault(_group(run), []).append(run)
+    return groups
+
+
+def _summary_value_problems(where, key, value, runs):
+    bounds = [value[name] for name in ("least", "low", "median", "high", "most")]
+    if value["count"] > len(runs):
+        yield f"{where}: of {value['count']} runs, but {len(runs)} count"
+    if value["count"] == 0:
+        if bounds != [None] * 5:
+            yield f"{where}: of no run, but not null"
+    elif None in bounds or bounds != sorted(bounds) or value["deviation"] is None:
+        yield f"{where}: {bounds} are not least, low, median, high, most"
+    if not any(key in run["metrics"] for run in runs):
+        return  # of a histogram, an end, or all errors together
+    known = [run["metrics"][key]["value"] for run in runs
+             if run["metrics"].get(key, {"value": None})["value"] is not None]
+    if len(known) != value["count"]:
+        yield f"{where}: of {value['count']} runs, but {len(known)} have it"
+    elif known and not (_close(value["median"], statistics.median(known))
+                        and value["least"] == min(known) and value["most"] == max(known)):
+        yield f"{where}: is not what the runs say"
+    elif len(known) > 1 and not _close(value["deviation"], statistics.stdev(known)):
+        yield f"{where}.deviation: is not that of the runs"
+
+
+def _summary_problems(record):
+    summaries = record.get("summaries", [])
+    groups = [_group(summary) for summary in summaries]
+    repeated = _counted(record)
+    if len(groups) != len(set(groups)) or set(groups) != set(repeated):
+        yield f"$.summaries: of {groups}, but {sorted(repeated)} are repeated"
+        return
+    for i, summary in enumerate(summaries):
+        runs = repeated[groups[i]]
+        if summary["runs"] != len(runs):
+            yield f"$.summaries[{i}].runs: {summary['runs']}, but {len(runs)} count"
+        for key, value in summary["metrics"].items():
+            yield from _summary_value_problems(f"$.summaries[{i}].metrics.{key}", key, value, runs)
+
+
 def _error_problems(record):
     total = sum(error["count"] for error in record["errors"])
     parts = sum(error["count"] for run in record["runs"] for error in run["errors"])
@@ -187,6 +238,7 @@ def problems(record):
         return found  # the rest relies on the shape
     found += _complete_problems(record)
     found += _error_problems(record)
+    found += _summary_problems(record)
     for i, run in enumerate(record["runs"]):
         found += _run_problems(f"$.runs[{i}]", run)
     return found

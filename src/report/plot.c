@@ -53,14 +53,13 @@ struct drawing {
 
 /* ---- scales ---- */
 
-/* 0..1 along the axis. */
+/* 0..1 along the axis, whatever the values are. */
 static double place(const struct scale *scale, double value)
 {
-    if (scale->high <= scale->low) {
-        return 0.5;
-    }
-    return scale->logarithmic ? log(value / scale->low) / log(scale->high / scale->low)
-                              : (value - scale->low) / (scale->high - scale->low);
+    double share = scale->logarithmic
+                       ? (log(value) - log(scale->low)) / (log(scale->high) - log(scale->low))
+                       : (value - scale->low) / (scale->high - scale->low);
+    return isnan(share) ? 0.5 : fmin(fmax(share, 0), 1);
 }
 
 static void scale_take(struct scale *scale, double value)

@@ -256,6 +256,9 @@ static int add_range(struct reader *reader, const struct range *range)
             if (exact > (long double)number[1] * (1 + 1e-12L)) {
                 return 0;
             }
+            char digits[64];
+            snprintf(digits, sizeof digits, "%.15Lg", exact); /* 1.9, not 1.9000000000000001 */
+            exact = strtod(digits, NULL);
         } else if (range->step) {
             if (i > 0 && (whole[1] - before < whole[2])) {
                 return 0;

@@ -28,6 +28,9 @@ struct command {
 /* All commands, NULL-terminated. */
 extern const struct command *const commands[];
 
+/* The command of this name; NULL with *error, which offers the nearest. */
+const struct command *command_find(const char *name, struct err *error);
+
 /* Each prints what its name says, made from commands[]; returns 0 or -1 with *error. */
 int help_overview(FILE *out);                               /* `sonde --help`: one screen */
 int help_command(const struct command *command, FILE *out); /* `sonde CMD --help` */

@@ -9,6 +9,7 @@
     X(ipc)                                                                                         \
     X(serve)                                                                                       \
     X(observe)                                                                                     \
+    X(sweep)                                                                                       \
     X(compare)                                                                                     \
     X(doctor)                                                                                      \
     X(tour)                                                                                        \

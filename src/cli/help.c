@@ -76,6 +76,26 @@ static void print_overview_examples(size_t most, FILE *out)
     }
 }
 
+const struct command *command_find(const char *name, struct err *error)
+{
+    const char *names[32];
+    size_t count = 0;
+    for (; commands[count] && count < sizeof names / sizeof *names; count++) {
+        if (strcmp(commands[count]->name, name) == 0) {
+            return commands[count];
+        }
+        names[count] = commands[count]->name;
+    }
+    const char *nearest = opt_nearest(name, names, count);
+    err_set(error, ERR_USAGE, name, "no such command");
+    if (nearest) {
+        err_hint(error, "did you mean sonde %s?", nearest);
+    } else {
+        err_hint(error, "sonde --help lists the commands");
+    }
+    return NULL;
+}
+
 int help_overview(FILE *out)
 {
     size_t count = 0, widest = 0;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/csv.h"
 #include "report/figures.h"
 #include "report/record.h"
 
@@ -127,8 +128,7 @@ static int collect_columns(struct columns *columns, const struct record *record)
     return 0;
 }
 
-/* A field, quoted where it must be, made valid UTF-8. */
-static int put_text(FILE *out, const char *text)
+int csv_put_text(FILE *out, const char *text)
 {
     char *valid = figures_valid_text(text);
     if (!valid) {
@@ -153,7 +153,7 @@ static int put_text(FILE *out, const char *text)
 static int put_field(FILE *out, const char *text)
 {
     fputc(',', out);
-    return put_text(out, text);
+    return csv_put_text(out, text);
 }
 
 static void put_empty(FILE *out, size_t count)
@@ -163,7 +163,7 @@ static void put_empty(FILE *out, size_t count)
     }
 }
 
-static void put_number(FILE *out, double value)
+void csv_put_number(FILE *out, double value)
 {
     fputc(',', out);
     if (isfinite(value)) {
@@ -206,13 +206,13 @@ static void print_histogram(FILE *out, const struct histogram *histogram)
         return;
     }
     bool any = histogram_count(histogram) > 0;
-    put_number(out, (double)histogram_count(histogram));
+    csv_put_number(out, (double)histogram_count(histogram));
     for (size_t i = 0; i < figures_percentile_count; i++) {
         bool enough = histogram_percentile(histogram, figures_percentiles[i].percentile, &value);
-        put_number(out, enough ? (double)value : NAN);
+        csv_put_number(out, enough ? (double)value : NAN);
     }
-    put_number(out, any ? (double)histogram->maximum : NAN);
-    put_number(out, any ? histogram_mean(histogram) : NAN);
+    csv_put_number(out, any ? (double)histogram->maximum : NAN);
+    csv_put_number(out, any ? histogram_mean(histogram) : NAN);
 }
 
 static const struct histogram *find_histogram(const struct record_run *run, const char *key)
@@ -229,25 +229,25 @@ static int print_row(FILE *out, const struct columns *columns, const struct reco
 {
     struct figures_cost client = figures_cost(run, columns->ends.roles[0]);
     struct figures_cost server = figures_cost(run, columns->ends.roles[1]);
-    int result = put_text(out, run->label);
-    put_number(out, run->repetition ? (double)run->repetition : (double)NAN);
+    int result = csv_put_text(out, run->label);
+    csv_put_number(out, run->repetition ? (double)run->repetition : (double)NAN);
     fprintf(out, ",%s,%s", run->discarded ? "true" : "false", run->outlier ? "true" : "false");
     result |= put_field(out, run->mode);
-    put_number(out, (double)run->window_ns / 1e9);
+    csv_put_number(out, (double)run->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
     for (size_t i = 0; i < columns->metric_count; i++) {
         const struct record_value *value = record_find_value(run, columns->metrics[i]->key);
-        put_number(out, value && figures_shown(value) ? value->value : NAN);
+        csv_put_number(out, value && figures_shown(value) ? value->value : NAN);
     }
     for (size_t i = 0; i < columns->histogram_count; i++) {
         print_histogram(out, find_histogram(run, columns->histograms[i]->key));
     }
-    put_number(out, client.cpu_user_ns);
-    put_number(out, client.cpu_system_ns);
-    put_number(out, server.cpu_user_ns);
-    put_number(out, server.cpu_system_ns);
-    put_number(out, client.engine_calls);
-    put_number(out, server.engine_calls);
+    csv_put_number(out, client.cpu_user_ns);
+    csv_put_number(out, client.cpu_system_ns);
+    csv_put_number(out, server.cpu_user_ns);
+    csv_put_number(out, server.cpu_system_ns);
+    csv_put_number(out, client.engine_calls);
+    csv_put_number(out, server.engine_calls);
     result |= put_field(out, run->limited_by);
     result |= put_field(out, run->detail);
     if (columns->probe_count) {
@@ -268,15 +268,15 @@ static int print_probe_row(FILE *out, const struct columns *columns, const struc
                            const struct record_probe *probe, const struct record_probe_row *row)
 {
     const struct record_scope *scope = &row->scope;
-    int result = put_text(out, run->label);
+    int result = csv_put_text(out, run->label);
     result |= put_field(out, run->mode);
-    put_number(out, (double)probe->window_ns / 1e9);
+    csv_put_number(out, (double)probe->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
     put_empty(out, run_columns(columns));
     fputs(",probe", out);
     result |= put_field(out, probe->name) | put_field(out, scope->role);
-    put_number(out, scope->pid ? (double)scope->pid : NAN);
-    put_number(out, scope->tid ? (double)scope->tid : NAN);
+    csv_put_number(out, scope->pid ? (double)scope->pid : NAN);
+    csv_put_number(out, scope->tid ? (double)scope->tid : NAN);
     result |= put_field(out, scope->name) | put_field(out, scope->what);
     for (size_t i = 0; i < columns->probe_count; i++) {
         double shown = NAN;
@@ -287,7 +287,7 @@ static int print_probe_row(FILE *out, const struct columns *columns, const struc
                 shown = value->value;
             }
         }
-        put_number(out, shown);
+        csv_put_number(out, shown);
     }
     fputc('\n', out);
     return result;

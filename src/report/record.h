@@ -301,7 +301,7 @@ extern const struct printer printer_text, printer_json, printer_csv;
  * standard output. */
 int record_write(const struct record *record, const struct printer *printer, const char *path,
                  struct err *error);
-/* The same for a text that is printed already. */
+/* The same for what has been printed already. */
 int record_write_text(const char *text, size_t length, const char *path, struct err *error);
 
 #endif

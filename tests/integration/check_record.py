@@ -232,9 +232,17 @@ def _run_problems(where, run):
         yield f"{where}.intervals: not in order"
 
 
-def _counted(record, label):
-    return [run for run in record["runs"]
-            if run["label"] == label and run["complete"] and not run.get("discarded", True)]
+def _group(entry):
+    """What is repeated: a label, in a sweep at a point."""
+    return entry["label"], tuple(sorted(entry.get("point", {}).items()))
+
+
+def _counted(record):
+    groups = {}
+    for run in record["runs"]:
+        if run["complete"] and not run.get("discarded", True):
+            groups.setdefault(_group(run), []).append(run)
+    return groups
 
 
 def _summary_value_problems(where, key, value, runs):
@@ -246,8 +254,8 @@ def _summary_value_problems(where, key, value, runs):
             yield f"{where}: of no run, but not null"
     elif None in bounds or bounds != sorted(bounds) or value["deviation"] is None:
         yield f"{where}: {bounds} are not least, low, median, high, most"
-    if "." in key:
-        return
+    if not any(key in run["metrics"] for run in runs):
+        return  # of a histogram, an end, or all errors together
     known = [run["metrics"][key]["value"] for run in runs
              if run["metrics"].get(key, {"value": None})["value"] is not None]
     if len(known) != value["count"]:
@@ -261,13 +269,13 @@ def _summary_value_problems(where, key, value, runs):
 
 def _summary_problems(record):
     summaries = record.get("summaries", [])
-    labels = [summary["label"] for summary in summaries]
-    repeated = {run["label"] for run in record["runs"] if _counted(record, run["label"])}
-    if len(labels) != len(set(labels)) or set(labels) != repeated:
-        yield f"$.summaries: of {labels}, but {sorted(repeated)} are repeated"
+    groups = [_group(summary) for summary in summaries]
+    repeated = _counted(record)
+    if len(groups) != len(set(groups)) or set(groups) != set(repeated):
+        yield f"$.summaries: of {groups}, but {sorted(repeated)} are repeated"
         return
     for i, summary in enumerate(summaries):
-        runs = _counted(record, summary["label"])
+        runs = repeated[groups[i]]
         if summary["runs"] != len(runs):
             yield f"$.summaries[{i}].runs: {summary['runs']}, but {len(runs)} count"
         for key, value in summary["metrics"].items():

@@ -148,6 +148,23 @@ int bpf_load_skeleton(struct bpf_object_skeleton *skeleton)
     return status;
 }
 
+const char bpf_load_no_uring[] = "io_uring is not counted: this kernel lacks its tracepoints";
+
+int bpf_load_uring(struct probe *probe,
+                   int (*load)(struct probe *probe, enum uring_shape shape, struct err *error),
+                   enum uring_shape *shape, struct err *error)
+{
+    for (*shape = URING_CURRENT;; (*shape)++) {
+        if (load(probe, *shape, error) == 0) {
+            *error = (struct err){0}; /* of the shapes that were tried before */
+            return 0;
+        }
+        if (*shape == URING_NONE || error->number == EPERM || error->number == 0) {
+            return -1;
+        }
+    }
+}
+
 int bpf_load_attach(struct bpf_link **link, struct bpf_program *program, struct err *error)
 {
     if (*link != NULL) {

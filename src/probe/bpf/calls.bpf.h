@@ -57,22 +57,23 @@ static __always_inline __u32 operation_process(void)
     return (__u32)(bpf_get_current_pid_tgid() >> 32);
 }
 
-/* What a completion is of, always below OPERATIONS; *moves: a positive result is a number of bytes,
- * which for operations that it names is moves_bytes[operation] != 0. */
-static __always_inline __u32 operation_completed(void *request, __u32 flags,
-                                                 const volatile __u8 *moves_bytes, bool *moves)
+/* What a completion is of, always below OPERATIONS. */
+static __always_inline __u32 operation_completed(void *request, __u32 flags)
 {
-    *moves = flags & 1; /* IORING_CQE_F_BUFFER: data in a provided buffer */
-    if (flags & 8) {    /* IORING_CQE_F_NOTIF */
-        *moves = 0;
+    if (flags & 8) { /* IORING_CQE_F_NOTIF */
         return OPERATION_NOTICE;
     }
     if (!request) {
         return OPERATION_MULTISHOT;
     }
-    __u32 operation = BPF_CORE_READ((struct io_kiocb *)request, opcode) & (OPERATIONS - 1);
-    *moves = moves_bytes[operation] != 0;
-    return operation;
+    return BPF_CORE_READ((struct io_kiocb *)request, opcode) & (OPERATIONS - 1);
+}
+
+/* True where a completion that does not name its operation moved bytes: it is in a provided buffer
+ * (IORING_CQE_F_BUFFER). */
+static __always_inline bool operation_in_buffer(__u32 flags)
+{
+    return flags & 1;
 }
 
 #endif

@@ -96,8 +96,9 @@ static __always_inline void count_completion(void *request, int result, __u32 fl
     if (!to) {
         return;
     }
-    bool moves;
-    __u32 operation = operation_completed(request, flags, operation_moves_bytes, &moves);
+    __u32 operation = operation_completed(request, flags);
+    bool moves = operation == OPERATION_MULTISHOT ? operation_in_buffer(flags)
+                                                  : operation_moves_bytes[operation];
     struct operation_cell *cell = &to->operations[operation];
     cell->completed++;
     if (moves && result > 0) {

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -194,6 +195,23 @@ uint64_t bpf_load_misses(const struct bpf_program *program)
         return 0;
     }
     return info.recursion_misses;
+}
+
+void *bpf_load_map(const struct bpf_map *map, size_t bytes, struct err *error)
+{
+    void *memory = mmap(NULL, bpf_load_pages(bytes), PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
+    if (memory == MAP_FAILED) {
+        bpf_load_failed(error, errno, "cannot map its counts");
+        return NULL;
+    }
+    return memory;
+}
+
+void bpf_load_unmap(void *memory, size_t bytes)
+{
+    if (memory != NULL) {
+        munmap(memory, bpf_load_pages(bytes));
+    }
 }
 
 size_t bpf_load_pages(size_t bytes)

@@ -52,7 +52,6 @@ static void close_probe(struct probe *probe)
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 
 #include "probe/bpf_load.h"
 
@@ -133,17 +132,12 @@ static int load_shape(struct probe *probe, enum uring_shape shape, struct err *e
     return status == 0 ? 0 : bpf_load_failed(error, status, "cannot load its BPF programs");
 }
 
-static void *map_cells(struct bpf_map *map, size_t bytes, struct err *error)
-{
-    void *memory = mmap(NULL, bpf_load_pages(bytes), PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
-    if (memory == MAP_FAILED) {
-        bpf_load_failed(error, errno, "cannot map its counts");
-        return NULL;
-    }
-    return memory;
-}
+#define THREADS_BYTES (THREADS_MOST * sizeof(struct sizes_thread))
 
-static void close_probe(struct probe *probe);
+static size_t process_bytes(const struct probe *probe)
+{
+    return probe->targets->slots * sizeof *probe->processes;
+}
 
 static int open_probe(struct probe **probe, const struct probe_config *config, struct err *error)
 {
@@ -154,23 +148,17 @@ static int open_probe(struct probe **probe, const struct probe_config *config, s
     }
     opened->targets = config->targets;
     enum uring_shape shape;
-    if (bpf_load_uring(opened, load_shape, &shape, error) != 0) {
-        close_probe(opened);
-        return -1;
+    if (bpf_load_uring(opened, load_shape, &shape, error) == 0 &&
+        (opened->threads = bpf_load_map(opened->programs->maps.threads, THREADS_BYTES, error)) !=
+            NULL &&
+        (opened->processes = bpf_load_map(opened->programs->maps.processes, process_bytes(opened),
+                                          error)) != NULL) {
+        opened->uring = shape != URING_NONE;
+        *probe = opened;
+        return 0;
     }
-    opened->uring = shape != URING_NONE;
-    opened->threads =
-        map_cells(opened->programs->maps.threads, THREADS_MOST * sizeof *opened->threads, error);
-    if (opened->threads != NULL) {
-        opened->processes = map_cells(opened->programs->maps.processes,
-                                      opened->targets->slots * sizeof *opened->processes, error);
-    }
-    if (opened->processes == NULL) {
-        close_probe(opened);
-        return -1;
-    }
-    *probe = opened;
-    return 0;
+    probe_sizes.close(opened);
+    return -1;
 }
 
 static int stop(struct probe *probe, struct err *error)
@@ -189,12 +177,8 @@ static void close_probe(struct probe *probe)
         return;
     }
     stop(probe, &ignored);
-    if (probe->threads != NULL) {
-        munmap(probe->threads, bpf_load_pages(THREADS_MOST * sizeof *probe->threads));
-    }
-    if (probe->processes != NULL) {
-        munmap(probe->processes, bpf_load_pages(probe->targets->slots * sizeof *probe->processes));
-    }
+    bpf_load_unmap(probe->threads, THREADS_BYTES);
+    bpf_load_unmap(probe->processes, process_bytes(probe));
     sizes_bpf__destroy(probe->programs);
     free(probe);
 }

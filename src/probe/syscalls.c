@@ -48,7 +48,6 @@ uint64_t syscalls_lost(struct probe *probe)
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 
 #include "probe/bpf_load.h"
 
@@ -120,15 +119,9 @@ static int load_programs(struct probe *probe, struct err *error)
 
 static int map_counts(struct probe *probe, struct err *error)
 {
-    size_t bytes = bpf_load_pages(sizeof(struct slot_counts) * probe->cpus * probe->targets->slots);
-    void *memory =
-        mmap(NULL, bytes, PROT_READ, MAP_SHARED, bpf_map__fd(probe->programs->maps.counts), 0);
-    if (memory == MAP_FAILED) {
-        return bpf_load_failed(error, errno, "cannot map its counts");
-    }
-    probe->counts = memory;
-    probe->counts_bytes = bytes;
-    return 0;
+    probe->counts_bytes = sizeof(struct slot_counts) * probe->cpus * probe->targets->slots;
+    probe->counts = bpf_load_map(probe->programs->maps.counts, probe->counts_bytes, error);
+    return probe->counts != NULL ? 0 : -1;
 }
 
 /* ---- the operations ---- */
@@ -149,9 +142,7 @@ static void close_probe(struct probe *probe)
         return;
     }
     stop(probe, &ignored);
-    if (probe->counts != NULL) {
-        munmap(probe->counts, probe->counts_bytes);
-    }
+    bpf_load_unmap(probe->counts, probe->counts_bytes);
     syscalls_bpf__destroy(probe->programs);
     free(probe);
 }

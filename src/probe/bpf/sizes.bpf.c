@@ -1,6 +1,7 @@
 /* Counts what calls and io_uring's operations that move bytes returned, in classes of powers of
  * two: by thread and call, by process and operation. */
 #include "calls.bpf.h"
+#include "classes.bpf.h"
 
 #include "sizes_shared.h"
 
@@ -26,24 +27,6 @@ struct {
     __type(value, struct sizes_process);
 } processes SEC(".maps");
 
-/* Position of the highest bit, +1, of a value from 1 to 2^32 - 1. BPF has no instruction for it,
- * and a comparison is a branch there: the borrow of a subtraction serves instead. */
-static __always_inline __u32 bit_length(__u64 value)
-{
-    __u64 length, step;
-    step = (0xffffull - value) >> 63 << 4;
-    value >>= step;
-    length = step;
-    step = (0xffull - value) >> 63 << 3;
-    value >>= step;
-    length += step;
-    step = (0xfull - value) >> 63 << 2;
-    value >>= step;
-    length += step;
-    /* What is left is 1 to 15: two bits for each. */
-    return (__u32)length + 1 + ((0xffffaa50u >> (value << 1)) & 3);
-}
-
 /* Class of a result; *sum: what it adds to the sum. */
 static __always_inline __u32 class_of(long result, __u64 *sum)
 {
@@ -55,7 +38,7 @@ static __always_inline __u32 class_of(long result, __u64 *sum)
     if ((__u64)result > 0xffffffffull) {
         return SIZES_CLASSES - 1;
     }
-    return bit_length((__u64)result) + 1;
+    return highest_bit((__u64)result, 0) + 2;
 }
 
 static __always_inline void count_shared(struct sizes_cell *cell, long result)

@@ -92,6 +92,11 @@ const char *figures_error_name(const struct record_error_count *error, char *sto
     return error->name[0] ? error->name : record_errno_name(error->number, storage, size);
 }
 
+double figures_class_low(size_t class)
+{
+    return class == 0 ? NAN : class == 1 ? 0 : ldexp(1, (int)class - 2);
+}
+
 int figures_finish(FILE *out, const char *what, struct err *error)
 {
     errno = 0;

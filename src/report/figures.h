@@ -44,6 +44,10 @@ uint64_t figures_errors(const struct record_syscall *syscall, int number);
 /* Name of an error: its own, else the name of its errno (into `storage`). */
 const char *figures_error_name(const struct record_error_count *error, char *storage, size_t size);
 
+/* The least value of a class of a distribution, NaN for the class of those below 0. Exact: it is 0
+ * or a power of two. */
+double figures_class_low(size_t class);
+
 /* Turns the state of `out` after printing into a result: 0, or -1 with *error. */
 int figures_finish(FILE *out, const char *what, struct err *error);
 

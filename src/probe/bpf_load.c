@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -148,6 +149,23 @@ int bpf_load_skeleton(struct bpf_object_skeleton *skeleton)
     return status;
 }
 
+const char bpf_load_no_uring[] = "io_uring is not counted: this kernel lacks its tracepoints";
+
+int bpf_load_uring(struct probe *probe,
+                   int (*load)(struct probe *probe, enum uring_shape shape, struct err *error),
+                   enum uring_shape *shape, struct err *error)
+{
+    for (*shape = URING_CURRENT;; (*shape)++) {
+        if (load(probe, *shape, error) == 0) {
+            *error = (struct err){0}; /* of the shapes that were tried before */
+            return 0;
+        }
+        if (*shape == URING_NONE || error->number == EPERM || error->number == 0) {
+            return -1;
+        }
+    }
+}
+
 int bpf_load_attach(struct bpf_link **link, struct bpf_program *program, struct err *error)
 {
     if (*link != NULL) {
@@ -177,6 +195,23 @@ uint64_t bpf_load_misses(const struct bpf_program *program)
         return 0;
     }
     return info.recursion_misses;
+}
+
+void *bpf_load_map(const struct bpf_map *map, size_t bytes, struct err *error)
+{
+    void *memory = mmap(NULL, bpf_load_pages(bytes), PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
+    if (memory == MAP_FAILED) {
+        bpf_load_failed(error, errno, "cannot map its counts");
+        return NULL;
+    }
+    return memory;
+}
+
+void bpf_load_unmap(void *memory, size_t bytes)
+{
+    if (memory != NULL) {
+        munmap(memory, bpf_load_pages(bytes));
+    }
 }
 
 size_t bpf_load_pages(size_t bytes)

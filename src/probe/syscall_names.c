@@ -2,7 +2,11 @@
  * include/uapi/asm-generic/unistd.h), up to Linux 6.17. */
 #include "probe/syscall_names.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <linux/types.h>
+
+#include "probe/bpf/calls_shared.h"
 
 /* One name a line would be 700 lines. */
 /* clang-format off */
@@ -207,4 +211,38 @@ int syscall_number(const char *name)
         }
     }
     return -1;
+}
+
+bool syscall_moves_bytes(uint32_t number)
+{
+    static const char *const movers[] = {
+        "read",    "write",           "pread64",          "pwrite64",
+        "readv",   "writev",          "preadv",           "pwritev",
+        "preadv2", "pwritev2",        "recvfrom",         "sendto",
+        "recvmsg", "sendmsg",         "sendfile",         "splice",
+        "tee",     "vmsplice",        "copy_file_range",  "process_vm_readv",
+        "msgrcv",  "mq_timedreceive", "process_vm_writev"};
+    const char *name = syscall_name(number);
+    for (size_t i = 0; name != NULL && i < sizeof movers / sizeof movers[0]; i++) {
+        if (strcmp(movers[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *syscall_label(uint32_t number, char *storage, size_t size)
+{
+    if (number == NUMBER_FOREIGN) {
+        return "32-bit calls";
+    }
+    if (number == NUMBER_UNKNOWN) {
+        return "unknown";
+    }
+    const char *name = syscall_name(number);
+    if (name == NULL) {
+        snprintf(storage, size, "syscall_%u", number);
+        name = storage;
+    }
+    return name;
 }

@@ -48,7 +48,6 @@ uint64_t syscalls_lost(struct probe *probe)
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 
 #include "probe/bpf_load.h"
 
@@ -59,21 +58,9 @@ uint64_t syscalls_lost(struct probe *probe)
 
 static void fill_flags(struct syscalls_bpf__rodata *constants)
 {
-    /* Bytes through a file, socket, pipe or queue, or from memory to memory. Not here: sendmmsg
-     * and recvmmsg, which return messages. */
-    static const char *const movers[] = {
-        "read",    "write",           "pread64",          "pwrite64",
-        "readv",   "writev",          "preadv",           "pwritev",
-        "preadv2", "pwritev2",        "recvfrom",         "sendto",
-        "recvmsg", "sendmsg",         "sendfile",         "splice",
-        "tee",     "vmsplice",        "copy_file_range",  "process_vm_readv",
-        "msgrcv",  "mq_timedreceive", "process_vm_writev"};
     static const char *const creators[] = {"clone", "clone3", "fork", "vfork"};
-    for (size_t i = 0; i < sizeof movers / sizeof movers[0]; i++) {
-        int number = syscall_number(movers[i]);
-        if (number >= 0) {
-            constants->number_flags[number] |= NUMBER_MOVES_BYTES;
-        }
+    for (uint32_t number = 0; number < NUMBERS; number++) {
+        constants->number_flags[number] = syscall_moves_bytes(number) ? NUMBER_MOVES_BYTES : 0;
     }
     for (size_t i = 0; i < sizeof creators / sizeof creators[0]; i++) {
         int number = syscall_number(creators[i]);
@@ -87,11 +74,10 @@ static void fill_flags(struct syscalls_bpf__rodata *constants)
     constants->number_sigreturn = (__u32)syscall_number("rt_sigreturn");
 }
 
-/* How the kernel's io_uring_complete passes the completion, newest first. */
-enum uring_shape { URING_CURRENT, URING_OLD, URING_NONE };
-
 static int load_shape(struct probe *probe, enum uring_shape shape, struct err *error)
 {
+    syscalls_bpf__destroy(probe->programs); /* of the shape that was tried before */
+    probe->programs = NULL;
     struct syscalls_bpf *programs = syscalls_bpf__open();
     if (programs == NULL) {
         return bpf_load_failed(error, errno, "cannot read its BPF programs");
@@ -113,8 +99,6 @@ static int load_shape(struct probe *probe, enum uring_shape shape, struct err *e
     return status == 0 ? 0 : bpf_load_failed(error, status, "cannot load its BPF programs");
 }
 
-/* The shape is found by trying, which costs nothing on a current kernel: asking for it would mean
- * to read the kernel's BTF once more (40 ms). */
 static int load_programs(struct probe *probe, struct err *error)
 {
     int cpus = libbpf_num_possible_cpus();
@@ -122,35 +106,22 @@ static int load_programs(struct probe *probe, struct err *error)
         return bpf_load_failed(error, cpus, "cannot count the CPUs");
     }
     probe->cpus = (uint32_t)cpus;
-    int status = -1;
-    for (enum uring_shape shape = URING_CURRENT; status != 0 && shape <= URING_NONE; shape++) {
-        syscalls_bpf__destroy(probe->programs);
-        probe->programs = NULL;
-        status = load_shape(probe, shape, error);
-        probe->uring = shape != URING_NONE;
-        if (status != 0 && (shape == URING_NONE || error->number == EPERM || error->number == 0)) {
-            return -1;
-        }
+    enum uring_shape shape;
+    if (bpf_load_uring(probe, load_shape, &shape, error) != 0) {
+        return -1;
     }
+    probe->uring = shape != URING_NONE;
     if (!probe->uring) {
-        snprintf(probe->uring_reason, sizeof probe->uring_reason,
-                 "io_uring is not counted: this kernel lacks its tracepoints");
+        snprintf(probe->uring_reason, sizeof probe->uring_reason, "%s", bpf_load_no_uring);
     }
-    *error = (struct err){0}; /* of the shapes that were tried before */
     return 0;
 }
 
 static int map_counts(struct probe *probe, struct err *error)
 {
-    size_t bytes = bpf_load_pages(sizeof(struct slot_counts) * probe->cpus * probe->targets->slots);
-    void *memory =
-        mmap(NULL, bytes, PROT_READ, MAP_SHARED, bpf_map__fd(probe->programs->maps.counts), 0);
-    if (memory == MAP_FAILED) {
-        return bpf_load_failed(error, errno, "cannot map its counts");
-    }
-    probe->counts = memory;
-    probe->counts_bytes = bytes;
-    return 0;
+    probe->counts_bytes = sizeof(struct slot_counts) * probe->cpus * probe->targets->slots;
+    probe->counts = bpf_load_map(probe->programs->maps.counts, probe->counts_bytes, error);
+    return probe->counts != NULL ? 0 : -1;
 }
 
 /* ---- the operations ---- */
@@ -171,9 +142,7 @@ static void close_probe(struct probe *probe)
         return;
     }
     stop(probe, &ignored);
-    if (probe->counts != NULL) {
-        munmap(probe->counts, probe->counts_bytes);
-    }
+    bpf_load_unmap(probe->counts, probe->counts_bytes);
     syscalls_bpf__destroy(probe->programs);
     free(probe);
 }

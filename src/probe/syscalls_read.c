@@ -19,22 +19,6 @@ static const struct slot_counts *counts_on(const struct probe *probe, uint32_t c
 
 /* ---- system calls ---- */
 
-static const char *call_name(uint32_t number, char *storage, size_t size)
-{
-    if (number == NUMBER_FOREIGN) {
-        return "32-bit calls";
-    }
-    if (number == NUMBER_UNKNOWN) {
-        return "unknown";
-    }
-    const char *name = syscall_name(number);
-    if (name == NULL) {
-        snprintf(storage, size, "syscall_%u", number);
-        name = storage;
-    }
-    return name;
-}
-
 /* Kernel-internal results, as strace names them: the call was interrupted by a signal, and is
  * made again or fails with EINTR, depending on the handler. */
 static const char *restart_name(int number)
@@ -106,7 +90,7 @@ static int read_calls(const struct probe *probe, uint32_t slot, struct record_ca
             continue;
         }
         struct record_syscall *call =
-            record_add_syscall(to, call_name(number, storage, sizeof storage));
+            record_add_syscall(to, syscall_label(number, storage, sizeof storage));
         if (call == NULL) {
             return -1;
         }
@@ -123,22 +107,6 @@ static int read_calls(const struct probe *probe, uint32_t slot, struct record_ca
 
 /* ---- io_uring ---- */
 
-static const char *operation_name(uint32_t operation, char *storage, size_t size)
-{
-    if (operation == OPERATION_MULTISHOT) {
-        return "multishot";
-    }
-    if (operation == OPERATION_NOTICE) {
-        return "notification";
-    }
-    const char *name = uring_name(operation);
-    if (name == NULL) {
-        snprintf(storage, size, "OP_%u", operation);
-        name = storage;
-    }
-    return name;
-}
-
 static int read_operations(const struct probe *probe, uint32_t slot, struct record_calls *to)
 {
     char storage[32];
@@ -154,7 +122,7 @@ static int read_operations(const struct probe *probe, uint32_t slot, struct reco
             continue;
         }
         struct record_uring *entry =
-            record_add_uring(to, operation_name(operation, storage, sizeof storage));
+            record_add_uring(to, uring_label(operation, storage, sizeof storage));
         if (entry == NULL) {
             return -1;
         }

@@ -282,11 +282,30 @@ const char *targets_thread_name(const struct thread_slot *thread, char *to, size
     char path[64];
     struct err gone = {0};
     snprintf(path, sizeof path, "/proc/%u/task/%u/comm", thread->tgid, thread->tid);
-    if (thread->state == SLOT_EXITED || proc_file_read(path, to, size, &gone) <= 0) {
+    if (thread->tid == 0 || thread->state == SLOT_EXITED ||
+        proc_file_read(path, to, size, &gone) <= 0) {
         snprintf(to, size, "%.*s", NAME_BYTES, thread->name);
     }
     to[strcspn(to, "\n")] = '\0';
     return to;
+}
+
+void targets_process_scope(const struct targets *targets, uint32_t slot, struct record_scope *scope)
+{
+    const struct slot *of = &targets->state->slots[slot];
+    *scope = (struct record_scope){.pid = (pid_t)of->tgid}; /* 0: the shared one */
+    snprintf(scope->role, sizeof scope->role, "%s", targets_role(targets, of));
+    snprintf(scope->name, sizeof scope->name, "%.*s", NAME_BYTES, of->name);
+}
+
+void targets_thread_scope(const struct targets *targets, uint32_t thread,
+                          struct record_scope *scope)
+{
+    const struct thread_slot *of = &targets->state->threads[thread];
+    const struct slot *process = &targets->state->slots[of->slot & (SLOTS_MOST - 1)];
+    *scope = (struct record_scope){.pid = (pid_t)of->tgid, .tid = (pid_t)of->tid};
+    snprintf(scope->role, sizeof scope->role, "%s", targets_role(targets, process));
+    targets_thread_name(of, scope->name, sizeof scope->name);
 }
 
 /* Without BPF nobody says that a process has ended, or has children: looked up here. */

@@ -9,6 +9,7 @@
 
 #include "probe/bpf/targets_shared.h"
 #include "probe/targets.h"
+#include "report/record.h"
 
 struct bpf_map;
 struct targets_programs; /* targets_bpf.c */
@@ -33,6 +34,12 @@ uint32_t targets_threads_used(const struct targets *targets, bool *shared);
 
 /* The name of a thread as it is now where it lives, else as it was first seen. `to`: 20 bytes. */
 const char *targets_thread_name(const struct thread_slot *thread, char *to, size_t size);
+
+/* Whose a thread's or a process's figures are; `what` is left empty. */
+void targets_thread_scope(const struct targets *targets, uint32_t thread,
+                          struct record_scope *scope);
+void targets_process_scope(const struct targets *targets, uint32_t slot,
+                           struct record_scope *scope);
 
 /* targets_bpf.c: loads the programs that follow processes, and with them the memory of the state.
  * All do nothing, or say why not, where sonde is built without BPF. */

@@ -2,6 +2,11 @@
  * a positive result is a number of bytes. */
 #include "probe/syscall_names.h"
 
+#include <stdio.h>
+#include <linux/types.h>
+
+#include "probe/bpf/calls_shared.h"
+
 struct operation {
     const char *name;
     bool moves_bytes;
@@ -85,4 +90,20 @@ const char *uring_name(uint32_t operation)
 bool uring_moves_bytes(uint32_t operation)
 {
     return operation < OPERATION_COUNT && operations[operation].moves_bytes;
+}
+
+const char *uring_label(uint32_t operation, char *storage, size_t size)
+{
+    if (operation == OPERATION_MULTISHOT) {
+        return "multishot";
+    }
+    if (operation == OPERATION_NOTICE) {
+        return "notification";
+    }
+    const char *name = uring_name(operation);
+    if (name == NULL) {
+        snprintf(storage, size, "OP_%u", operation);
+        name = storage;
+    }
+    return name;
 }

@@ -1,6 +1,6 @@
 /* Counts system calls at their exit, by process and number, and io_uring's submissions and
  * completions. */
-#include "targets.bpf.h"
+#include "calls.bpf.h"
 
 #include "syscalls_shared.h"
 
@@ -38,30 +38,6 @@ static __always_inline struct slot_counts *counts_of(__u32 tgid)
 
 /* ---- system calls ---- */
 
-static __always_inline __u32 call_number(struct task_struct *task, struct pt_regs *regs,
-                                         long result)
-{
-#if defined(__TARGET_ARCH_x86)
-    __u64 number = regs->orig_ax;
-    bool foreign = task->thread_info.status & 2; /* TS_COMPAT */
-#elif defined(__TARGET_ARCH_arm64)
-    __u64 number = (__u64)(long)regs->syscallno;
-    bool foreign = task->thread_info.flags & (1ul << 22); /* TIF_32BIT */
-#endif
-    if (foreign) {
-        return NUMBER_FOREIGN;
-    }
-    if (number < NUMBER_UNKNOWN) {
-        return (__u32)number;
-    }
-    /* rt_sigreturn restores the registers of the interrupted code and marks them as "no system
-     * call" (-1). A true call of number -1 fails with ENOSYS (38). */
-    if (number == ~0ull && result != -38) {
-        return number_sigreturn;
-    }
-    return NUMBER_UNKNOWN;
-}
-
 static __always_inline void count_error(struct slot_counts *to, __u32 number, __u32 error)
 {
     __u32 key = number << 16 | error;
@@ -87,7 +63,7 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
     if (!to) {
         return 0;
     }
-    __u32 number = call_number(task, regs, result) & (NUMBERS - 1);
+    __u32 number = call_number(task, regs, result, number_sigreturn);
     __u32 flags = number_flags[number];
     if (result == 0 && (flags & NUMBER_NEW_TASK)) {
         return 0;
@@ -104,17 +80,10 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 
 /* ---- io_uring ---- */
 
-/* The kernel's own threads of a ring (workers, submission poller) are threads of the process that
- * owns it, so the current process is the right one in their context too. */
-static __always_inline struct slot_counts *counts_of_current(void)
-{
-    return counts_of((__u32)(bpf_get_current_pid_tgid() >> 32));
-}
-
 SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(on_submit, struct io_kiocb *request)
 {
-    struct slot_counts *to = counts_of_current();
+    struct slot_counts *to = counts_of(operation_process());
     if (to) {
         to->operations[request->opcode & (OPERATIONS - 1)].submitted++;
     }
@@ -123,19 +92,13 @@ int BPF_PROG(on_submit, struct io_kiocb *request)
 
 static __always_inline void count_completion(void *request, int result, __u32 flags)
 {
-    struct slot_counts *to = counts_of_current();
+    struct slot_counts *to = counts_of(operation_process());
     if (!to) {
         return;
     }
-    __u32 operation = OPERATION_MULTISHOT;
-    bool moves = flags & 1; /* IORING_CQE_F_BUFFER: data in a provided buffer */
-    if (flags & 8) {        /* IORING_CQE_F_NOTIF */
-        operation = OPERATION_NOTICE;
-        moves = 0;
-    } else if (request) {
-        operation = BPF_CORE_READ((struct io_kiocb *)request, opcode) & (OPERATIONS - 1);
-        moves = operation_moves_bytes[operation];
-    }
+    __u32 operation = operation_completed(request, flags);
+    bool moves = operation == OPERATION_MULTISHOT ? operation_in_buffer(flags)
+                                                  : operation_moves_bytes[operation];
     struct operation_cell *cell = &to->operations[operation];
     cell->completed++;
     if (moves && result > 0) {

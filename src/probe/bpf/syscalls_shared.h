@@ -4,14 +4,10 @@
 #ifndef SONDE_PROBE_BPF_SYSCALLS_SHARED_H
 #define SONDE_PROBE_BPF_SYSCALLS_SHARED_H
 
-#define NUMBERS 512          /* system call numbers, a power of two; the two last are special */
-#define NUMBER_FOREIGN 511   /* calls of 32-bit programs: their numbers mean other calls */
-#define NUMBER_UNKNOWN 510   /* numbers that do not fit */
-#define ERROR_CELLS 256      /* {number, errno} pairs of one process on one CPU, a power of two */
-#define ERROR_PROBES 16      /* places looked at before an error is given up as lost */
-#define OPERATIONS 128       /* io_uring operations; the two last are special */
-#define OPERATION_NOTICE 126 /* "buffers are free" notices of zero-copy sends */
-#define OPERATION_MULTISHOT 127 /* completions that do not name their request */
+#include "calls_shared.h"
+
+#define ERROR_CELLS 256 /* {number, errno} pairs of one process on one CPU, a power of two */
+#define ERROR_PROBES 16 /* places looked at before an error is given up as lost */
 
 /* Bits of number_flags. */
 #define NUMBER_MOVES_BYTES 1 /* a positive result is a number of bytes */

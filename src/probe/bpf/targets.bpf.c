@@ -54,6 +54,22 @@ static __always_inline void observe_wanted(struct targets_state *state, __u32 tg
     }
 }
 
+/* The thread's last name is kept: it was first seen before it could be given one. */
+static __always_inline void thread_gone(struct targets_state *state, struct task_struct *task,
+                                        __u32 tid)
+{
+    __u64 entry = table_find(state->thread_table, tid);
+    if (entry == ENTRY_NONE) {
+        return;
+    }
+    struct thread_slot *gone = &state->threads[(__u32)entry & (THREADS_MOST - 1)];
+    if (gone->tid == tid) {
+        bpf_core_read(gone->name, sizeof gone->name, &task->comm);
+        gone->state = SLOT_EXITED;
+    }
+    table_remove(state->thread_table, tid);
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -75,12 +91,15 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 }
 
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(on_exec, struct task_struct *task)
+int BPF_PROG(on_exec, struct task_struct *task, __s32 old_pid)
 {
     struct targets_state *state = targets_get();
     __u32 tgid = task->tgid;
     if (!state) {
         return 0;
+    }
+    if ((__u32)old_pid != tgid) {
+        thread_gone(state, task, (__u32)old_pid); /* it goes on as the process's first thread */
     }
     char name[NAME_BYTES] = {0};
     bpf_core_read(name, sizeof name, &task->comm);
@@ -112,14 +131,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
     if (!state) {
         return 0;
     }
-    __u64 thread = table_find(state->thread_table, task->pid);
-    if (thread != ENTRY_NONE) {
-        struct thread_slot *gone = &state->threads[(__u32)thread & (THREADS_MOST - 1)];
-        if (gone->tid == (__u32)task->pid) {
-            gone->state = SLOT_EXITED;
-        }
-        table_remove(state->thread_table, task->pid);
-    }
+    thread_gone(state, task, (__u32)task->pid);
     if (task->signal->live.counter != 0) {
         return 0; /* other threads go on */
     }

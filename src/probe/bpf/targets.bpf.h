@@ -53,6 +53,12 @@ static __always_inline bool targets_find_thread(struct targets_state *state,
     if (!targets_find(state, (__u32)task->tgid, &slot)) {
         return 0;
     }
+    /* Without room in the table every further event of the thread would take another place. */
+    if (!table_has_room(state->thread_table, tid)) {
+        *thread = THREADS_MOST - 1;
+        __sync_fetch_and_add(&state->crowded_threads, 1);
+        return 1;
+    }
     *thread = thread_take(state) & (THREADS_MOST - 1);
     if (*thread != THREADS_MOST - 1) {
         struct thread_slot *to = &state->threads[*thread];

@@ -50,15 +50,15 @@ struct targets_state {
     __u64 thread_table[TABLE_SETS * TABLE_WAYS]; /* tid << 32 | active | thread slot */
     struct slot slots[SLOTS_MOST];
     struct thread_slot threads[THREADS_MOST];
-    __u32 slot_limit;  /* slots in use; set by the loader before anything is attached */
-    __u32 follow;      /* children too */
-    __u32 next_slot;   /* may grow beyond the number of slots: see slot_take */
-    __u32 next_thread; /* likewise */
-    __u64 crowded;     /* processes that share the last slot, for want of one */
-    __u64 crowded_threads;
-    __u64 lost_processes; /* processes that found no place in the table */
-    __u64 lost_threads;   /* threads likewise */
-    __u64 lost_events;    /* on a CPU that has no memory */
+    __u32 slot_limit;      /* slots in use; set by the loader before anything is attached */
+    __u32 follow;          /* children too */
+    __u32 next_slot;       /* may grow beyond the number of slots: see slot_take */
+    __u32 next_thread;     /* likewise */
+    __u64 crowded;         /* processes that share the last slot, for want of one */
+    __u64 crowded_threads; /* not 0 where threads share the last one */
+    __u64 lost_processes;  /* processes that found no place in the table */
+    __u64 lost_threads;    /* threads likewise */
+    __u64 lost_events;     /* on a CPU that has no memory */
 };
 
 static inline __attribute__((always_inline)) __u64 *table_set(__u64 *table, __u32 id)
@@ -76,6 +76,17 @@ static inline __attribute__((always_inline)) __u64 table_find(const __u64 *table
         }
     }
     return ENTRY_NONE;
+}
+
+static inline __attribute__((always_inline)) int table_has_room(const __u64 *table, __u32 id)
+{
+    __u64 *set = table_set((__u64 *)table, id);
+    for (int way = 0; way < TABLE_WAYS; way++) {
+        if (*(volatile __u64 *)&set[way] == ENTRY_NONE) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 /* False where its set is full. */

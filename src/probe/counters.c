@@ -102,14 +102,17 @@ static int leader_of(const struct probe *probe, const struct counted_thread *thr
     return -1;
 }
 
-static void prepare_attr(const struct probe *probe, const struct counted_thread *thread,
-                         struct perf_event_attr *attr)
+/* Only leaders are off at first, and switched: their members count exactly while they do. Switched
+ * one by one, members would be "enabled" for a moment before they run. */
+static int open_event(const struct probe *probe, const struct counted_thread *thread,
+                      struct perf_event_attr attr, int leader)
 {
-    attr->disabled = 1;
-    attr->inherit = probe->inherits;
-    attr->inherit_thread = probe->inherits && !probe->follow;
-    attr->enable_on_exec = thread->waiting;
-    attr->read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
+    attr.disabled = leader < 0;
+    attr.inherit = probe->inherits;
+    attr.inherit_thread = probe->inherits && !probe->follow;
+    attr.enable_on_exec = leader < 0 && thread->waiting;
+    attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
+    return counter_open(&attr, thread->tid, leader);
 }
 
 /* Opens all events of a thread, off. What cannot be opened keeps its errno: its value is n/a. A
@@ -123,16 +126,17 @@ static int open_thread(struct probe *probe, struct counted_thread *thread, struc
     }
     memset(thread->files, -1, count * sizeof *thread->files);
     for (size_t i = 0; i < count; i++) {
-        struct perf_event_attr attr = probe->plan.events[i].attr;
+        const struct perf_event_attr *attr = &probe->plan.events[i].attr;
         if (probe->plan.events[i].reason[0] != '\0') {
             continue;
         }
-        prepare_attr(probe, thread, &attr);
         int leader = leader_of(probe, thread, i);
-        int file = counter_open(&attr, thread->tid, leader);
+        int file = open_event(probe, thread, *attr, leader);
         if (file < 0 && leader >= 0 && (errno == EINVAL || errno == ENOSPC)) {
-            file = counter_open(&attr, thread->tid, -1); /* the group has no room for it */
+            leader = -1; /* the group has no room for it */
+            file = open_event(probe, thread, *attr, leader);
         }
+        thread->leads[i] = leader < 0;
         if (file < 0 && errno != ESRCH && thread->totals[i].number == 0) {
             thread->totals[i].number = errno;
         }
@@ -192,11 +196,10 @@ static void control(struct probe *probe, unsigned long request)
     for (size_t i = 0; i < probe->thread_count; i++) {
         const struct counted_thread *thread = &probe->threads[i];
         for (size_t j = 0; thread->files != NULL && j < probe->plan.event_count; j++) {
-            if (thread->files[j] < 0 || (thread->waiting && request == PERF_EVENT_IOC_ENABLE)) {
-                continue;
+            if (thread->files[j] >= 0 && thread->leads[j] &&
+                !(thread->waiting && request == PERF_EVENT_IOC_ENABLE)) {
+                (void)ioctl(thread->files[j], request, 0);
             }
-            /* Of a leader this does the whole group at once; of a member it changes nothing. */
-            (void)ioctl(thread->files[j], request, PERF_IOC_FLAG_GROUP);
         }
     }
 }

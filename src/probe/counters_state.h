@@ -14,6 +14,7 @@ struct counted_thread {
     char process[20]; /* names */
     char name[20];
     int *files;                   /* one an event; -1: not open. NULL: not in this stretch */
+    bool leads[COUNTERS_MOST];    /* of the open ones: it leads a group */
     struct counter_total *totals; /* one an event */
 };
 

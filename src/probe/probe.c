@@ -16,7 +16,9 @@ const struct opt probe_option_rows[PROBE_OPTIONS] = {
                  .help = "how often the memory probe looks"),
 };
 
-const struct probe_ops *const probes[] = {&probe_syscalls, &probe_sizes, &probe_latency, NULL};
+const struct probe_ops *const probes[] = {
+    &probe_syscalls, &probe_sizes, &probe_latency, &probe_counters, &probe_memory, NULL,
+};
 
 const struct probe_ops *probe_find(const char *name)
 {

@@ -23,6 +23,12 @@ _Static_assert(sizeof(struct gate) == sizeof(struct shared_gate), "the same memo
 
 /* ---- whom to observe ---- */
 
+static void name_slot(struct slot *slot, const char *name)
+{
+    memset(slot->name, 0, sizeof slot->name);
+    memcpy(slot->name, name, strnlen(name, NAME_BYTES - 1));
+}
+
 /* Adds one process; one that is observed already is left as it is. 0, or an errno: ESRCH where it
  * is gone. */
 static int add_process(struct targets *targets, pid_t pid, uint32_t target, bool waiting)
@@ -42,8 +48,7 @@ static int add_process(struct targets *targets, pid_t pid, uint32_t target, bool
         struct slot *to = &state->slots[slot];
         to->tgid = tgid;
         to->target = target;
-        memset(to->name, 0, sizeof to->name);
-        memcpy(to->name, sample.name, strnlen(sample.name, NAME_BYTES - 1));
+        name_slot(to, sample.name);
         __atomic_store_n(&to->state, waiting ? SLOT_WAITING : SLOT_ACTIVE, __ATOMIC_RELEASE);
     }
     if (!table_insert(state->table, tgid, (waiting ? 0 : ENTRY_ACTIVE) | slot)) {
@@ -132,6 +137,18 @@ void targets_drop(struct targets *targets, pid_t pid)
     }
 }
 
+/* True while the process is a fork of this one that has not called execve yet: both have the same
+ * auxiliary vector. Each execve makes a new one, with addresses chosen at random. */
+static bool before_exec(pid_t pid)
+{
+    char path[64], own[1024], other[1024];
+    struct err ignored = {0};
+    snprintf(path, sizeof path, "/proc/%d/auxv", (int)pid);
+    ssize_t own_bytes = proc_file_read("/proc/self/auxv", own, sizeof own, &ignored);
+    ssize_t other_bytes = proc_file_read(path, other, sizeof other, &ignored);
+    return own_bytes > 0 && own_bytes == other_bytes && memcmp(own, other, (size_t)own_bytes) == 0;
+}
+
 static int add_one(struct targets *targets, uint32_t index, struct err *error)
 {
     const struct probe_target *target = &targets->targets[index];
@@ -144,7 +161,8 @@ static int add_one(struct targets *targets, uint32_t index, struct err *error)
     if (process != 0 && process != target->pid) {
         return err_set(error, ERR_USAGE, subject, "is a thread of process %d", (int)process);
     }
-    int number = add_process(targets, target->pid, index, target->at_exec && targets->programs);
+    bool waiting = target->at_exec && (targets->programs || before_exec(target->pid));
+    int number = add_process(targets, target->pid, index, waiting);
     if (number != 0) {
         return err_set(error, ERR_SYSTEM, subject, "%s",
                        number == ESRCH ? "there is no such process" : strerror(number));
@@ -220,6 +238,7 @@ int targets_open(struct targets **targets, const struct targets_config *config, 
         memcpy(opened->targets, config->targets, config->target_count * sizeof *opened->targets);
     }
     opened->target_count = config->target_count;
+    opened->looking = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     opened->follow = config->follow;
     long cpus = sysconf(_SC_NPROCESSORS_CONF);
     uint64_t slots = SLOT_BYTES_ALL / (SLOT_BYTES * (uint64_t)(cpus > 0 ? cpus : 1));
@@ -308,7 +327,8 @@ void targets_thread_scope(const struct targets *targets, uint32_t thread,
     targets_thread_name(of, scope->name, sizeof scope->name);
 }
 
-/* Without BPF nobody says that a process has ended, or has children: looked up here. */
+/* Without BPF nobody says that a process has called execve, has ended, or has children: looked up
+ * here. */
 static void look_up(struct targets *targets)
 {
     bool shared;
@@ -320,21 +340,33 @@ static void look_up(struct targets *targets)
         if (slot->state == SLOT_EXITED) {
             continue;
         }
-        if (process_sample((pid_t)slot->tgid, &sample, &gone) != 0 || sample.threads == 0) {
+        bool there = process_sample((pid_t)slot->tgid, &sample, &gone) == 0;
+        if (there) {
+            name_slot(slot, sample.name); /* that of its last execve, also once it has ended */
+        }
+        if (!there || sample.threads == 0) {
             slot->state = SLOT_EXITED;
             table_remove(targets->state->table, slot->tgid);
-        } else if (targets->follow) {
+            continue;
+        }
+        if (slot->state == SLOT_WAITING && before_exec((pid_t)slot->tgid)) {
+            continue;
+        }
+        slot->state = SLOT_ACTIVE;
+        if (targets->follow) {
             add_children(targets, (pid_t)slot->tgid, slot->target, 64);
         }
     }
 }
 
-int targets_list(struct targets *targets, struct target_process **list, size_t *count,
-                 struct err *error)
+static int list_slots(struct targets *targets, bool waiting, struct target_process **list,
+                      size_t *count, struct err *error)
 {
     bool shared;
     if (targets->programs == NULL) {
+        pthread_mutex_lock(&targets->looking);
         look_up(targets);
+        pthread_mutex_unlock(&targets->looking);
     }
     uint32_t used = targets_slots_used(targets, &shared);
     *count = 0;
@@ -345,7 +377,7 @@ int targets_list(struct targets *targets, struct target_process **list, size_t *
     for (uint32_t i = 0; i < used; i++) {
         const struct slot *slot = &targets->state->slots[i];
         uint32_t state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
-        if (state == SLOT_FREE || state == SLOT_WAITING) {
+        if (state == SLOT_FREE || waiting != (state == SLOT_WAITING)) {
             continue;
         }
         struct target_process *process = &(*list)[(*count)++];
@@ -358,10 +390,24 @@ int targets_list(struct targets *targets, struct target_process **list, size_t *
     return 0;
 }
 
+int targets_list(struct targets *targets, struct target_process **list, size_t *count,
+                 struct err *error)
+{
+    return list_slots(targets, false, list, count, error);
+}
+
+int targets_list_waiting(struct targets *targets, struct target_process **list, size_t *count,
+                         struct err *error)
+{
+    return list_slots(targets, true, list, count, error);
+}
+
 bool targets_alive(struct targets *targets)
 {
     if (targets->programs == NULL) {
+        pthread_mutex_lock(&targets->looking);
         look_up(targets);
+        pthread_mutex_unlock(&targets->looking);
     }
     for (size_t i = 0; i < targets->target_count; i++) {
         uint32_t tgid = (uint32_t)targets->targets[i].pid;

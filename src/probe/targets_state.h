@@ -2,6 +2,7 @@
 #ifndef SONDE_PROBE_TARGETS_STATE_H
 #define SONDE_PROBE_TARGETS_STATE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@ struct targets {
     struct probe_target *targets;
     size_t target_count;
     bool follow;
+    pthread_mutex_t looking;           /* held while /proc is searched: samplers list targets too */
     struct targets_programs *programs; /* NULL without BPF */
 };
 
@@ -31,6 +33,10 @@ const char *targets_role(const struct targets *targets, const struct slot *slot)
 uint32_t targets_slots_used(const struct targets *targets, bool *shared);
 /* Threads likewise; the shared one is THREADS_MOST - 1. */
 uint32_t targets_threads_used(const struct targets *targets, bool *shared);
+
+/* As targets_list, those that wait for their execve (probe_target.at_exec) and nobody else. */
+int targets_list_waiting(struct targets *targets, struct target_process **list, size_t *count,
+                         struct err *error);
 
 /* The name of a thread as it is now where it lives, else as it was first seen. `to`: 20 bytes. */
 const char *targets_thread_name(const struct thread_slot *thread, char *to, size_t size);

@@ -16,8 +16,20 @@ const struct opt probe_option_rows[PROBE_OPTIONS] = {
                  .help = "how often the memory probe looks"),
 };
 
+/* One line each. */
+#define PROBES(X)                                                                                  \
+    X(syscalls)                                                                                    \
+    X(sizes)                                                                                       \
+    X(latency)                                                                                     \
+    X(sched)                                                                                       \
+    X(counters)                                                                                    \
+    X(memory)
+
 const struct probe_ops *const probes[] = {
-    &probe_syscalls, &probe_sizes, &probe_latency, &probe_counters, &probe_memory, NULL,
+#define X(name) &probe_##name,
+    PROBES(X)
+#undef X
+        NULL,
 };
 
 const struct probe_ops *probe_find(const char *name)

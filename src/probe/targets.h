@@ -25,17 +25,33 @@ struct gate {
     uint32_t open;
     uint32_t turns;            /* how often it was opened */
     uint64_t start_ns, end_ns; /* of the present or last stretch */
+    uint64_t clock;            /* see gate_clock_at */
 };
+
+/* The gate's clock: how long the gate has been open in all. One word, so that whoever reads it
+ * while it changes sees it before or after, never between: open, the flag and what to subtract from
+ * the time of day; closed, what the clock has come to. */
+#define GATE_CLOCK_RUNS (UINT64_C(1) << 63)
+
+static inline uint64_t gate_clock_at(const struct gate *gate, uint64_t now_ns)
+{
+    uint64_t clock = __atomic_load_n(&gate->clock, __ATOMIC_ACQUIRE);
+    return clock & GATE_CLOCK_RUNS ? now_ns - (clock & ~GATE_CLOCK_RUNS) : clock;
+}
 
 static inline void gate_open(struct gate *gate, uint64_t now_ns)
 {
     gate->start_ns = now_ns;
     gate->turns++;
+    if (!(gate->clock & GATE_CLOCK_RUNS)) {
+        __atomic_store_n(&gate->clock, GATE_CLOCK_RUNS | (now_ns - gate->clock), __ATOMIC_RELEASE);
+    }
     __atomic_store_n(&gate->open, 1u, __ATOMIC_RELEASE);
 }
 
 static inline void gate_close(struct gate *gate, uint64_t now_ns)
 {
+    __atomic_store_n(&gate->clock, gate_clock_at(gate, now_ns), __ATOMIC_RELEASE);
     __atomic_store_n(&gate->open, 0u, __ATOMIC_SEQ_CST);
     gate->end_ns = now_ns;
 }

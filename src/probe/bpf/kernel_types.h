@@ -35,6 +35,8 @@ struct thread_info {
     unsigned long flags;
 #if defined(__TARGET_ARCH_x86)
     __u32 status;
+#elif defined(__TARGET_ARCH_arm64)
+    __u64 preempt_count;
 #endif
 };
 
@@ -46,12 +48,36 @@ struct signal_struct {
     atomic_t live; /* threads that have not begun to exit */
 };
 
+struct rq;
+
+struct cfs_rq {
+    struct rq *rq; /* the CPU's */
+};
+
+struct sched_entity {
+    struct cfs_rq *cfs_rq;
+};
+
 struct task_struct {
     struct thread_info thread_info;
     __s32 pid;
     __s32 tgid;
     struct signal_struct *signal;
     char comm[16];
+    unsigned int __state;
+    unsigned int flags;
+    int on_cpu;
+    struct sched_entity se;
+    __u64 start_time; /* ns, CLOCK_MONOTONIC */
+};
+
+/* Before Linux 5.14. */
+struct task_struct___before_5_14 {
+    long state;
+};
+
+struct bpf_iter__task {
+    struct task_struct *task;
 };
 
 struct io_ring_ctx {

@@ -31,6 +31,19 @@ static __always_inline bool targets_gate_open(const struct targets_state *state)
     return *(volatile __u32 *)&state->gate.open;
 }
 
+/* The gate's clock, and its value at a time that was read before it (see gate_clock_at). */
+#define GATE_CLOCK_RUNS (1ull << 63)
+
+static __always_inline __u64 targets_clock(const struct targets_state *state)
+{
+    return *(volatile __u64 *)&state->gate.clock;
+}
+
+static __always_inline __u64 targets_clock_at(__u64 clock, __u64 now_ns)
+{
+    return clock & GATE_CLOCK_RUNS ? now_ns - (clock & ~GATE_CLOCK_RUNS) : clock;
+}
+
 /* True where the process is observed; *slot is its slot then. */
 static __always_inline bool targets_find(const struct targets_state *state, __u32 tgid, __u32 *slot)
 {

@@ -41,11 +41,12 @@ struct thread_slot {
 struct shared_gate {
     __u32 open, turns;
     __u64 start_ns, end_ns;
+    __u64 clock; /* GATE_CLOCK_RUNS and what to subtract from the time; else what it came to */
 };
 
 struct targets_state {
     struct shared_gate gate;
-    __u64 padding[5];                            /* the gate alone in its cache line */
+    __u64 padding[4];                            /* the gate alone in its cache line */
     __u64 table[TABLE_SETS * TABLE_WAYS];        /* tgid << 32 | active | slot */
     __u64 thread_table[TABLE_SETS * TABLE_WAYS]; /* tid << 32 | active | thread slot */
     struct slot slots[SLOTS_MOST];
@@ -100,6 +101,21 @@ static inline __attribute__((always_inline)) int table_insert(__u64 *table, __u3
         }
     }
     return 0;
+}
+
+/* Like table_insert, for ids that two CPUs may bring at the same time: the entry that is there
+ * afterwards, this one or the other's; ENTRY_NONE where the set is full. */
+static inline __attribute__((always_inline)) __u64 table_claim(__u64 *table, __u32 id, __u32 low)
+{
+    __u64 *set = table_set(table, id);
+    __u64 entry = (__u64)id << 32 | low;
+    for (int way = 0; way < TABLE_WAYS; way++) {
+        __u64 there = __sync_val_compare_and_swap(&set[way], ENTRY_NONE, entry);
+        if (there == ENTRY_NONE || there >> 32 == id) {
+            return there == ENTRY_NONE ? entry : there;
+        }
+    }
+    return ENTRY_NONE;
 }
 
 /* Every entry of a process: the loader and the fork program may both have added it. */

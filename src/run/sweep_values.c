@@ -318,6 +318,9 @@ static int add_item(struct reader *reader, char *item)
         return add_range(reader, &range);
     }
     unescape(item);
+    if (!row && item[0] == '-' && item[1]) {
+        return refuse(reader, "not an argument but an option:", item, "vary it by its name");
+    }
     uint64_t whole = 0;
     double number = NAN;
     char exact[UNITS_TEXT_MAX];

@@ -144,6 +144,7 @@ static void refusals(void **state)
         {"size=1+wait=2", NULL, "wait also stands after the --", NULL},
         {"json=x", NULL, "json cannot be varied", NULL},
         {"size=1+json", NULL, "json cannot be varied", NULL},
+        {"@1=a,--json=x", NULL, "not an argument but an option", NULL},
         {"@0=a", NULL, "no such argument", NULL},
         {"@x=a", NULL, "no such argument", NULL},
         {"@3=a", NULL, "the command has 1 arguments", "@2"},

@@ -204,6 +204,10 @@ static char *read_point(struct result_reader *reader, const json_t *run)
         if (!result_element(reader, value, "a part of \"point\"", RESULT_TEXT)) {
             break;
         }
+        if (!is_name(key) || !is_name(json_string_value(value))) {
+            result_wrong(reader, "a part of \"point\" is no plain text");
+            break;
+        }
         fprintf(out, "%s%s=%s", gap, key, json_string_value(value));
         gap = " ";
     }
@@ -221,7 +225,7 @@ static bool read_bool(struct result_reader *reader, const json_t *object, const 
 
 static void read_run(struct result_reader *reader, const json_t *json, struct result_run *run)
 {
-    json_t *label = result_member(reader, json, "label", RESULT_TEXT, true);
+    const char *label = result_name(reader, json, "label");
     double repetition = result_count(reader, json, "repetition");
     run->complete = read_bool(reader, json, "complete", true);
     run->discarded = read_bool(reader, json, "discarded", false);
@@ -229,11 +233,14 @@ static void read_run(struct result_reader *reader, const json_t *json, struct re
     if (repetition > UINT32_MAX) {
         result_wrong(reader, "\"repetition\" is too large");
     }
+    if (!label) {
+        result_wrong(reader, "has no \"label\"");
+    }
     if (reader->failed) {
         return;
     }
     run->repetition = isfinite(repetition) ? (unsigned)repetition : 0;
-    run->label = strdup(json_string_value(label));
+    run->label = strdup(label);
     if (!run->label) {
         result_no_memory(reader);
         return;

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #define EXACT_MOST 60
-#define DRIFT_P 0.01
 #define DRIFT_CHANGE_LEAST 0.01
 #define OUTLIERS_LEAST 5
 #define OUTLIER_DEVIATIONS 3.5
@@ -79,7 +78,7 @@ static double trend_p(size_t n, int64_t score)
 
 /* The trend from the first value to the last: the median of the slopes of pairs that lie half the
  * length apart. */
-static double trend(const double *values, size_t n)
+static double trend_of(const double *values, size_t n)
 {
     size_t apart = (n + 1) / 2, count = n - apart;
     double *slopes = calloc(count ? count : 1, sizeof *slopes);
@@ -97,7 +96,7 @@ static double trend(const double *values, size_t n)
 
 struct repeat_drift repeat_drift(const double *values, size_t n)
 {
-    struct repeat_drift drift = {.p = 1, .change = NAN};
+    struct repeat_drift drift = {.p = 1, .trend = NAN, .change = NAN};
     int64_t score = 0;
     if (n < 2) {
         return drift;
@@ -108,8 +107,9 @@ struct repeat_drift repeat_drift(const double *values, size_t n)
         }
     }
     drift.p = trend_p(n, score);
-    drift.change = trend(values, n) / fabs(summary_median(values, n));
-    drift.seen = drift.p < DRIFT_P && fabs(drift.change) >= DRIFT_CHANGE_LEAST &&
+    drift.trend = trend_of(values, n);
+    drift.change = drift.trend / fabs(summary_median(values, n));
+    drift.seen = drift.p < REPEAT_DRIFT_P && fabs(drift.change) >= DRIFT_CHANGE_LEAST &&
                  (drift.change > 0) == (score > 0);
     return drift;
 }

@@ -21,10 +21,14 @@ struct repeat_summary {
 /* n > 0 finite values. NaN where memory is short. */
 struct repeat_summary repeat_summarise(const double *values, size_t n);
 
+/* A trend is seen where its p is below this: so many false alarms. */
+#define REPEAT_DRIFT_P 0.01
+
 struct repeat_drift {
-    bool seen;     /* p < 0.01 (never below 6 values) and at least 1 % of the median */
+    bool seen;     /* p is low (never below 6 values) and at least 1 % of the median */
     double p;      /* of a trend as clear as this where there is none, two-sided */
-    double change; /* of the trend from first to last value, as a share of the median */
+    double trend;  /* from first to last value, in their unit */
+    double change; /* the same as a share of the median */
 };
 
 /* A monotone trend over values in the order of their measurement: the test of Mann (Econometrica

@@ -145,6 +145,8 @@ static void refusals(void **state)
         {"json=x", NULL, "json cannot be varied", NULL},
         {"size=1+json", NULL, "json cannot be varied", NULL},
         {"@1=a,--json=x", NULL, "not an argument but an option", NULL},
+        {"path=a,b ", NULL, "visible ASCII", NULL},
+        {"path=\xc3\xa4", NULL, "visible ASCII", NULL},
         {"@0=a", NULL, "no such argument", NULL},
         {"@x=a", NULL, "no such argument", NULL},
         {"@3=a", NULL, "the command has 1 arguments", "@2"},

@@ -47,7 +47,7 @@ static void print_vary(const void *member, FILE *out)
 }
 
 static const struct opt plan_rows[] = {
-    OPT_CUSTOM(struct sweep_options, vary, struct sweep_vary, .name = "vary", .letter = 'v',
+    OPT_CUSTOM(struct sweep_options, vary, struct sweep_vary, .name = "vary",
                .argument = "NAME=VALUES", .parse = parse_vary, .print = print_vary,
                .help = "option of the command and its values; several span all combinations"),
     OPT_COUNT(struct sweep_options, repeat, .name = "repeat", .letter = 'n', .initial = "5",

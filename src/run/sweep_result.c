@@ -37,7 +37,7 @@ static json_t *empty_run(const struct err *failure)
     if (record_init(&record, 0, none, &ignored) < 0) {
         return NULL;
     }
-    struct record_run *empty = record_add_run(&record, "");
+    struct record_run *empty = record_add_run(&record, "failed");
     if (empty) {
         empty->failure = *failure;
         json_t *json = record_json(&record);
@@ -265,6 +265,9 @@ static int find_labels(struct sweep_result *result, const struct sweep_state *st
     for (size_t i = 0; most > 1 && i < result->result.run_count; i++) {
         char *label = result->result.runs[i].label;
         size_t l = 0;
+        if (!result->result.runs[i].complete) {
+            continue; /* what has no record is labelled for that */
+        }
         while (l < result->label_count && strcmp(result->labels[l], label) != 0) {
             l++;
         }
@@ -272,7 +275,7 @@ static int find_labels(struct sweep_result *result, const struct sweep_state *st
             result->labels[result->label_count++] = label;
         }
     }
-    if (result->label_count > 1) { /* without the empty one: nothing but what failed has it */
+    if (result->label_count > 1) { /* without the empty one, which stands for any */
         result->label_count--;
         memmove(result->labels, result->labels + 1, result->label_count * sizeof *result->labels);
     }

@@ -167,6 +167,18 @@ static size_t count_plus(const char *text)
     return count;
 }
 
+/* Fit to name a point wherever results are read back. */
+static bool is_plain(const char *text)
+{
+    size_t length = strlen(text);
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < ' ' || text[i] > '~') {
+            return false;
+        }
+    }
+    return length > 0 && length <= 100 && text[0] != ' ' && text[length - 1] != ' ';
+}
+
 /* Appends one value; number is NaN where it has none. */
 static int add_value(struct reader *reader, const char *text, double number, const char *extras)
 {
@@ -199,6 +211,10 @@ static int add_value(struct reader *reader, const char *text, double number, con
         return refuse_memory(reader);
     }
     unescape(value->text);
+    if (!is_plain(value->text)) {
+        return refuse(reader, "a value of other than 1 to 100 visible ASCII characters", NULL,
+                      "it names the point in tables and records");
+    }
     return add_extras(reader, value, extras);
 }
 
@@ -318,6 +334,9 @@ static int add_item(struct reader *reader, char *item)
         return add_range(reader, &range);
     }
     unescape(item);
+    if (!row && item[0] == '-' && item[1]) {
+        return refuse(reader, "not an argument but an option:", item, "vary it by its name");
+    }
     uint64_t whole = 0;
     double number = NAN;
     char exact[UNITS_TEXT_MAX];

@@ -37,9 +37,9 @@ static int part_environment(int argc, char **argv)
     struct sigaction interrupt;
     sigaction(SIGINT, NULL, &interrupt);
     printf("{\"schema\": \"sonde.record/1\", \"files\": %d, \"blocked\": %d, \"ignored\": %d, "
-           "\"death_signal\": %d, \"input\": %d, \"arguments\": [",
+           "\"death_signal\": %d, \"input\": %d, \"own_group\": %d, \"arguments\": [",
            files, sigismember(&blocked, SIGINT), interrupt.sa_handler == SIG_IGN, death_signal,
-           (int)getchar());
+           (int)getchar(), getpgrp() == getpid());
     for (int i = 0; i < argc; i++) {
         printf("%s\"%s\"", i ? ", " : "", argv[i]);
     }
@@ -178,6 +178,7 @@ static void runs_apart_from_us(void **state)
     assert_int_equal(number(record, "ignored"), 0);
     assert_int_equal(number(record, "death_signal"), SIGKILL);
     assert_int_equal(number(record, "input"), EOF);
+    assert_int_equal(number(record, "own_group"), 1);
     json_t *arguments = json_object_get(record, "arguments");
     assert_int_equal(json_array_size(arguments), sizeof expected / sizeof *expected);
     for (size_t i = 0; i < json_array_size(arguments); i++) {

@@ -351,7 +351,10 @@ static void describe(struct conductor *conductor)
     }
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
     run->window_ns = conductor->client.plain.window_ns;
-    run->wall_ns = conductor->window_end_ns - conductor->window_start_ns;
+    /* The workers begin with their cut, of which the conductor hears a little later. */
+    uint64_t start_ns = conductor->window_start_ns, cut_ns = conductor->client.plain.bank->start_ns;
+    start_ns = cut_ns && cut_ns < start_ns ? cut_ns : start_ns;
+    run->wall_ns = conductor->window_end_ns - start_ns;
 }
 
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,

@@ -263,6 +263,7 @@ void observe_print_report(FILE *out, const struct record *record, bool *failed)
         }
         print_processes(&text, run);
         text_probes(&text, run);
+        text_paragraph(&text, 0, 2, "%s; what looking cost was not measured", run->observation);
         if (run->process_count == 0) {
             text_paragraph(&text, 0, 2, "no such process was seen");
         }

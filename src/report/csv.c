@@ -225,14 +225,20 @@ static const struct histogram *find_histogram(const struct record_run *run, cons
     return NULL;
 }
 
+/* The columns that every row of a run begins with. */
+static int print_identity(FILE *out, const struct record_run *run)
+{
+    int result = csv_put_text(out, run->label);
+    csv_put_number(out, run->repetition ? (double)run->repetition : (double)NAN);
+    fprintf(out, ",%s,%s", run->discarded ? "true" : "false", run->outlier ? "true" : "false");
+    return result | put_field(out, run->mode);
+}
+
 static int print_row(FILE *out, const struct columns *columns, const struct record_run *run)
 {
     struct figures_cost client = figures_cost(run, columns->ends.roles[0]);
     struct figures_cost server = figures_cost(run, columns->ends.roles[1]);
-    int result = csv_put_text(out, run->label);
-    csv_put_number(out, run->repetition ? (double)run->repetition : (double)NAN);
-    fprintf(out, ",%s,%s", run->discarded ? "true" : "false", run->outlier ? "true" : "false");
-    result |= put_field(out, run->mode);
+    int result = print_identity(out, run);
     csv_put_number(out, (double)run->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
     for (size_t i = 0; i < columns->metric_count; i++) {
@@ -268,8 +274,7 @@ static int print_probe_row(FILE *out, const struct columns *columns, const struc
                            const struct record_probe *probe, const struct record_probe_row *row)
 {
     const struct record_scope *scope = &row->scope;
-    int result = csv_put_text(out, run->label);
-    result |= put_field(out, run->mode);
+    int result = print_identity(out, run);
     csv_put_number(out, (double)probe->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
     put_empty(out, run_columns(columns));

@@ -300,6 +300,16 @@ static void print_unavailable(struct text *text, const struct record_process *pr
     }
 }
 
+/* Whether the calls as the kernel sees them were asked for. */
+static bool asked_kernel(const struct record_run *run)
+{
+    bool asked = run->probe_count == 0;
+    for (size_t i = 0; i < run->probe_count; i++) {
+        asked |= strcmp(run->probes[i].name, "syscalls") == 0;
+    }
+    return asked;
+}
+
 void text_calls(struct text *text, const struct record_run *run)
 {
     struct group *groups = calloc(2 * run->process_count + 1, sizeof *groups);
@@ -328,8 +338,10 @@ void text_calls(struct text *text, const struct record_run *run)
     }
     for (size_t i = 0; i < run->process_count && run->observing; i++) {
         print_unavailable(text, &run->processes[i], &run->processes[i].engine_calls, "own count");
-        print_unavailable(text, &run->processes[i], &run->processes[i].kernel_calls,
-                          "seen by the kernel");
+        if (asked_kernel(run)) {
+            print_unavailable(text, &run->processes[i], &run->processes[i].kernel_calls,
+                              "seen by the kernel");
+        }
     }
     free(groups);
 }

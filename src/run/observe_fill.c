@@ -6,6 +6,9 @@
 
 #include "run/observe_state.h"
 
+_Static_assert(sizeof((struct record_process *)0)->name == sizeof((struct process_sample *)0)->name,
+               "names are copied whole");
+
 static const struct metric metrics[] = {
     {"system_calls", "1", "system calls", "system calls that returned in the window", METRIC_COUNT,
      TOTAL_CALLS, 0, false},
@@ -48,6 +51,9 @@ static void add_cpu(struct observation *self, struct record_process *process, ui
         process_sample(process->pid, &now, &gone) != 0 ||
         (!command && !targets_observes(self->probes.targets, process->pid))) {
         return;
+    }
+    if (self->calls == NULL) { /* without BPF nobody has seen its execve */
+        memcpy(process->name, now.name, sizeof process->name);
     }
     for (size_t i = 0; i < self->baseline_count && !known; i++) {
         known = self->baselines[i].pid == process->pid &&

@@ -101,12 +101,14 @@ static void describe(struct watch *watch, const char *format, ...)
     va_end(list);
 }
 
-static void describe_word(struct watch *watch, const char *word, bool first)
+/* A word, and the process that it stands for where it has just been added; one of sonde's own that
+ * comes later has none yet. */
+static void describe_word(struct watch *watch, const char *word, size_t targets_before)
 {
-    describe(watch, "%s%s", first ? "" : ", ", word);
+    describe(watch, "%s%s", watch->state[0] ? ", " : "", word);
     const struct probe_target *target =
-        watch->target_count ? &watch->targets[watch->target_count - 1] : NULL;
-    if (target && target->pid && strcmp(word, target->role) == 0) {
+        watch->target_count > targets_before ? &watch->targets[watch->target_count - 1] : NULL;
+    if (target && target->pid && strcmp(target->role, "observed") != 0) {
         describe(watch, " (pid %d)", (int)target->pid);
     }
 }
@@ -126,20 +128,22 @@ static int parse_targets(struct watch *watch, const struct watch_config *config,
 {
     const struct watch_options *options = config->options;
     for (size_t i = 0; i < options->observe.count; i++) {
+        size_t before = watch->target_count;
         if (parse_target(watch, config, options->observe.items[i], error) < 0) {
             return -1;
         }
-        describe_word(watch, options->observe.items[i], i == 0);
+        describe_word(watch, options->observe.items[i], before);
     }
     for (size_t i = 0; i < config->name_count && options->observe.count == 0; i++) {
         const struct watch_name *name = &config->names[i];
         bool there = name->later || (name->target.pid && !already(watch, name->target.pid));
         if (options->probes.count && there) {
+            size_t before = watch->target_count;
             if ((name->later ? expect(watch, name, error)
                              : add_target(watch, &name->target, error)) < 0) {
                 return -1;
             }
-            describe_word(watch, name->word, !watch->state[0]);
+            describe_word(watch, name->word, before);
         }
     }
     /* Whose child is a target of its own, such as sonde's own server, comes after it: who is found

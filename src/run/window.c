@@ -137,11 +137,11 @@ static void close_block(struct conductor *conductor, int probe)
 }
 
 /* How many parts an interval has, and how long they are. A window of `duration` is to hold
- * BLOCKS_WANTED blocks for each of the P probes that take turns, so a block may be no longer than
- * duration / (BLOCKS_WANTED P); an interval holds whole blocks, as many as make them that short,
- * and no more than leave PART_LEAST_NS to each of their four parts. So 5 s in intervals of 1 s are
- * 1 block an interval for one probe (parts of 250 ms), 3 for three (83 ms), 5 for five and more
- * (50 ms): seven probes then have 3 or 4 blocks each. */
+ * BLOCKS_WANTED blocks for each of the P probes that take turns, so an interval
+ * has its share of that, interval / duration, rounded up to whole blocks; an interval holds whole
+ * blocks, as many as make them that short, and no more than leave PART_LEAST_NS to each of their
+ * four parts. So 5 s in intervals of 1 s are 1 block an interval for one probe (parts of 250 ms), 3
+ * for three (83 ms), 5 for five and more (50 ms): seven probes then have 3 or 4 blocks each. */
 static uint64_t part_length(const struct conductor *conductor, uint64_t *parts_in_interval)
 {
     const struct run_options *options = conductor->plan->options;
@@ -154,8 +154,8 @@ static uint64_t part_length(const struct conductor *conductor, uint64_t *parts_i
     uint64_t most = options->interval_ns / (WATCH_PARTS_IN_BLOCK * PART_LEAST_NS);
     uint64_t blocks = most;
     if (options->count == 0) {
-        uint64_t wanted_ns = options->duration_ns / (BLOCKS_WANTED * probe_count);
-        blocks = wanted_ns ? (options->interval_ns + wanted_ns - 1) / wanted_ns : 1;
+        uint64_t wanted = BLOCKS_WANTED * probe_count * options->interval_ns;
+        blocks = (wanted + options->duration_ns - 1) / options->duration_ns;
         blocks = blocks < most ? blocks : most;
     }
     blocks = blocks ? blocks : 1;

@@ -157,13 +157,15 @@ class Refused(unittest.TestCase):
 
 
 class WithoutPrivilege(unittest.TestCase):
-    def call(self, *arguments):
+    def sonde(self, *arguments):
         program = Folder(self).file("sonde")
         shutil.copy(SONDE, program)
         os.chmod(os.path.dirname(program), 0o755)
-        return subprocess.run([program, "call", "-q", "-d", "200ms", "-o", "server", *arguments],
-                              capture_output=True, text=True, timeout=60, check=False, user=NOBODY,
-                              group=NOBODY, extra_groups=[], cwd="/")
+        return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60,
+                              check=False, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/")
+
+    def call(self, *arguments):
+        return self.sonde("call", "-q", "-d", "200ms", "-o", "server", *arguments)
 
     def test_probe_is_in_the_record_with_its_reason(self):
         done = self.call("--json", "--probe", "syscalls")
@@ -173,6 +175,19 @@ class WithoutPrivilege(unittest.TestCase):
         self.assertFalse(probe["available"])
         self.assertIn("CAP_BPF", probe["reason"])
         self.assertIn("CAP_BPF", record["runs"][0]["observation"])
+
+    def test_probes_that_need_no_privilege_go_on(self):
+        done = self.sonde("doctor", "--json")
+        free = [p["name"] for p in json.loads(done.stdout)["probes"] if p["serves"]]
+        if not free:
+            self.skipTest("every probe needs privilege")
+        done = self.call("-d", "2s", "--json", "--probe", ",".join(["syscalls", *free]))
+        record = checked_record(self, done.stdout)
+        self.assertFalse(probe_of(self, record, "syscalls")["available"])
+        for name in free:
+            probe = probe_of(self, record, name)
+            self.assertTrue(probe["available"], probe["reason"])
+            self.assertGreaterEqual(probe["effect"]["blocks"], 2)
 
     def test_required_is_an_error(self):
         line = check_one_line(self, self.call("--require-observe"), 1)

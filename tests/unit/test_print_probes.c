@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/record.h"
+#include "printed.h"
 
 static const struct metric rate = {
     .key = "transfers_per_second", .unit = "1/s", .title = "transfers/s", .kind = METRIC_VALUE};
@@ -96,18 +96,6 @@ static void fill(struct record *record)
     fill_sizes(run);
     struct record_probe *refused = record_add_probe(run, "counters");
     snprintf(refused->reason, sizeof refused->reason, "no PMU");
-}
-
-static char *print(const struct record *record, const struct printer *printer)
-{
-    char *text = NULL;
-    size_t length;
-    struct err error = {0};
-    FILE *memory = open_memstream(&text, &length);
-    assert_non_null(memory);
-    assert_int_equal(printer->print(record, memory, &error), 0);
-    assert_int_equal(fclose(memory), 0);
-    return text;
 }
 
 static int set_up(void **state)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "printed.h"
 #include "report/record.h"
 #include "stats/hdr_codec.h"
 
@@ -151,18 +152,6 @@ static void fill(struct record *record, size_t runs)
     if (runs > 1) {
         fill_second(record_add_run(record, "poll, \"quoted\""));
     }
-}
-
-static char *print(const struct record *record, const struct printer *printer)
-{
-    char *text = NULL;
-    size_t length;
-    struct err error = {0};
-    FILE *memory = open_memstream(&text, &length);
-    assert_non_null(memory);
-    assert_int_equal(printer->print(record, memory, &error), 0);
-    assert_int_equal(fclose(memory), 0);
-    return text;
 }
 
 /* JSON. Values are named by paths such as "runs/0/metrics/odd/value". */

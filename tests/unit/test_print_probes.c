@@ -299,7 +299,7 @@ static void test_csv_has_a_row_for_each_row_of_a_probe(void **state)
     assert_has(text, ",run,,,,,,,,\n");
     assert_has(text, ",probe,sched,sender,1234,1235,sonde,,1500,12\n");
     assert_has(text, ",probe,sched,,,,,cpu 0,,7\n");
-    assert_has(text, "pipe,,1,true,"); /* the probe's own window */
+    assert_has(text, "pipe,,false,false,,1,true,"); /* the probe's own window */
     size_t commas = 0, lines = 0;
     for (const char *line = text; *line; line += strcspn(line, "\n") + 1, lines++) {
         size_t here = 0;

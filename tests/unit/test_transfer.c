@@ -199,6 +199,75 @@ static void test_both_would_block(void **state)
     close(wire.receive);
 }
 
+/* Carries bytes from one pipe to another, but only once the thread waits in ppoll. */
+struct relay {
+    int from, to;
+    pid_t waiting;
+    bool seen; /* in ppoll */
+    pthread_t thread;
+};
+
+static void *relay_run(void *argument)
+{
+    struct relay *relay = argument;
+    char path[64], bytes[5000];
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", relay->waiting);
+    for (int i = 0; i < 20000 && !relay->seen; i++) {
+        long number = -1;
+        FILE *file = fopen(path, "re");
+        if (file) {
+            relay->seen = fscanf(file, "%ld", &number) == 1 && number == SYS_ppoll;
+            fclose(file);
+        }
+        usleep(1000);
+    }
+    ssize_t length;
+    while ((length = read(relay->from, bytes, sizeof bytes)) > 0) {
+        if (write(relay->to, bytes, (size_t)length) != length) {
+            break;
+        }
+    }
+    close(relay->to);
+    return NULL;
+}
+
+/* ppoll, and its count, only when neither end moves. */
+static void test_both_wait(void **state)
+{
+    struct wire first = wire_open(&transport_pipe), second = wire_open(&transport_pipe);
+    struct relay relay = {.from = first.receive, .to = second.send, .waiting = gettid()};
+    struct transfer_counts sent = {0}, received = {0};
+    struct transfer_end *sender, *receiver;
+    struct transfer_config config = {.transport = &transport_pipe,
+                                     .fd = first.send,
+                                     .buffer_bytes = 4096,
+                                     .verify = true,
+                                     .nonblocking = true};
+    struct err error = {0};
+    (void)state;
+    make_nonblocking(first.send);
+    make_nonblocking(second.receive);
+    assert_int_equal(fcntl(first.send, F_SETPIPE_SZ, 65536), 65536);
+    assert_int_equal(method_copy.open(&sender, true, &config, &sent, &error), 0);
+    config.fd = second.receive;
+    assert_int_equal(method_copy.open(&receiver, false, &config, &received, &error), 0);
+    assert_int_equal(pthread_create(&relay.thread, NULL, relay_run, &relay), 0);
+    assert_int_equal(transfer_both(sender, receiver, 1 << 20, &error), 0);
+    close(first.send);
+    assert_int_equal(pthread_join(relay.thread, NULL), 0);
+    assert_true(relay.seen);
+    assert_true(received.waits >= 1);
+    assert_int_equal(received.waits, received.calls.of[CALL_PPOLL].calls);
+    assert_int_equal(sent.waits, 0);
+    /* While the first pipe took 16 blocks, 16 reads found nothing, without a wait. */
+    assert_true(received.calls.of[CALL_READ].again >= received.waits + 16);
+    assert_int_equal(received.bytes, 1 << 20);
+    method_copy.close(sender);
+    method_copy.close(receiver);
+    close(first.receive);
+    close(second.receive);
+}
+
 /* The stream goes on over several calls, cut differently at both ends. */
 static void test_several_calls(void **state)
 {
@@ -297,8 +366,9 @@ int main(void)
 {
     static const struct CMUnitTest cases[] = {
         cmocka_unit_test(test_every_method),     cmocka_unit_test(test_both_in_one_thread),
-        cmocka_unit_test(test_both_would_block), cmocka_unit_test(test_several_calls),
-        cmocka_unit_test(test_zerocopy_notices), cmocka_unit_test(test_writev_gathers),
+        cmocka_unit_test(test_both_would_block), cmocka_unit_test(test_both_wait),
+        cmocka_unit_test(test_several_calls),    cmocka_unit_test(test_zerocopy_notices),
+        cmocka_unit_test(test_writev_gathers),
     };
     world_prepare();
     return cmocka_run_group_tests(cases, NULL, NULL);

@@ -145,7 +145,7 @@ static void queue_chain(struct uring_end *uring, struct chain *chain, uint64_t b
 static int run_chain(struct uring_end *uring, struct chain *chain, struct err *error)
 {
     struct call_table *calls = &uring->stream.end.counts->calls;
-    unsigned completed = 0, queued = chain->count;
+    unsigned completed = 0;
     while (completed < chain->count) {
         int result = io_uring_submit_and_wait(&uring->ring, chain->count - completed);
         if (result < 0) {
@@ -157,7 +157,6 @@ static int run_chain(struct uring_end *uring, struct chain *chain, struct err *e
         }
         if (result > 0) {
             calls->uring_submitted += (unsigned)result;
-            queued -= (unsigned)result;
         }
         struct io_uring_cqe *entry;
         unsigned head, seen = 0;

@@ -74,8 +74,7 @@ static void transfer(const struct method_ops *method, const struct transport_ops
         assert_int_equal(receiver.counts.calls.of[CALL_READ].calls,
                          blocks + receiver.counts.short_calls);
     }
-    close(wire.send);
-    close(wire.receive);
+    wire_close(wire);
 }
 
 static void test_every_method(void **state)
@@ -106,44 +105,38 @@ static void both(const struct method_ops *method, const struct transport_ops *tr
     /* More than what files hold, but for the smallest buffers: those only take longer. */
     uint64_t total = total_of(buffer) + (buffer < 4096 ? 3000 : 300000);
     struct wire wire = wire_open(transport);
-    struct transfer_counts sent = {0}, received = {0};
-    struct transfer_end *sender, *receiver;
+    struct pair pair;
     struct err error = {0};
-    make_nonblocking(wire.send);
-    make_nonblocking(wire.receive);
-    struct transfer_config config = {.transport = transport,
-                                     .fd = wire.send,
-                                     .buffer_bytes = buffer,
-                                     .verify = verify,
-                                     .nonblocking = true};
-    assert_int_equal(method->open(&sender, true, &config, &sent, &error), 0);
-    config.fd = wire.receive;
-    assert_int_equal(method->open(&receiver, false, &config, &received, &error), 0);
+    pair_open(
+        &pair, method,
+        (struct transfer_config){
+            .transport = transport, .buffer_bytes = buffer, .verify = verify, .nonblocking = true},
+        wire);
     struct task_io before = task_io_now();
-    if (transfer_both(sender, receiver, total, &error) < 0) {
+    if (transfer_both(pair.sender, pair.receiver, total, &error) < 0) {
         fail_msg("%s %s %lu: %s: %s", method->name, transport->scheme, buffer, error.subject,
                  error.what);
     }
     struct task_io io = task_io_between(before, task_io_now());
-    assert_int_equal(sent.bytes, total);
-    assert_int_equal(received.bytes, total);
-    assert_int_equal(sent.blocks, blocks_of(total, buffer));
-    assert_int_equal(received.blocks, blocks_of(total, buffer));
-    assert_int_equal(received.waits, received.calls.of[CALL_PPOLL].calls);
-    assert_int_equal(io.syscr,
-                     received.calls.of[CALL_READ].calls + received.calls.of[CALL_READV].calls);
-    assert_int_equal(io.syscw, sent.calls.of[CALL_WRITE].calls + sent.calls.of[CALL_WRITEV].calls);
+    assert_int_equal(pair.sent.bytes, total);
+    assert_int_equal(pair.received.bytes, total);
+    assert_int_equal(pair.sent.blocks, blocks_of(total, buffer));
+    assert_int_equal(pair.received.blocks, blocks_of(total, buffer));
+    assert_int_equal(pair.received.waits, pair.received.calls.of[CALL_PPOLL].calls);
+    assert_int_equal(io.syscr, pair.received.calls.of[CALL_READ].calls +
+                                   pair.received.calls.of[CALL_READV].calls);
+    assert_int_equal(io.syscw,
+                     pair.sent.calls.of[CALL_WRITE].calls + pair.sent.calls.of[CALL_WRITEV].calls);
     /* Nothing is lost between calls: what was neither short nor refused was whole. */
     if (method == &method_copy) {
-        const struct call_count *write = &sent.calls.of[CALL_WRITE];
-        const struct call_count *read = &received.calls.of[CALL_READ];
-        assert_int_equal(write->calls - write->again - sent.short_calls, sent.blocks);
-        assert_int_equal(read->calls - read->again - received.short_calls, received.blocks);
+        const struct call_count *write = &pair.sent.calls.of[CALL_WRITE];
+        const struct call_count *read = &pair.received.calls.of[CALL_READ];
+        assert_int_equal(write->calls - write->again - pair.sent.short_calls, pair.sent.blocks);
+        assert_int_equal(read->calls - read->again - pair.received.short_calls,
+                         pair.received.blocks);
     }
-    method->close(sender);
-    method->close(receiver);
-    close(wire.send);
-    close(wire.receive);
+    pair_close(&pair);
+    wire_close(wire);
 }
 
 static void test_both_in_one_thread(void **state)
@@ -168,35 +161,92 @@ static void test_both_in_one_thread(void **state)
 static void test_both_would_block(void **state)
 {
     struct wire wire = wire_open(&transport_pipe);
-    struct transfer_counts sent = {0}, received = {0};
-    struct transfer_end *sender, *receiver;
-    struct transfer_config config = {
-        .transport = &transport_pipe, .fd = wire.send, .buffer_bytes = 4096, .nonblocking = true};
+    struct pair pair;
     struct err error = {0};
     (void)state;
-    make_nonblocking(wire.send);
-    make_nonblocking(wire.receive);
     assert_int_equal(fcntl(wire.send, F_SETPIPE_SZ, 65536), 65536);
-    assert_int_equal(method_copy.open(&sender, true, &config, &sent, &error), 0);
-    config.fd = wire.receive;
-    assert_int_equal(method_copy.open(&receiver, false, &config, &received, &error), 0);
-    assert_int_equal(method_copy.receive_some(receiver, 1 << 20, &error), 0);
-    assert_int_equal(received.calls.of[CALL_READ].again, 1);
+    pair_open(&pair, &method_copy,
+              (struct transfer_config){
+                  .transport = &transport_pipe, .buffer_bytes = 4096, .nonblocking = true},
+              wire);
+    assert_int_equal(method_copy.receive_some(pair.receiver, 1 << 20, &error), 0);
+    assert_int_equal(pair.received.calls.of[CALL_READ].again, 1);
     for (int i = 0; i < 16; i++) {
-        assert_int_equal(method_copy.send_some(sender, 1 << 20, &error), 4096);
+        assert_int_equal(method_copy.send_some(pair.sender, 1 << 20, &error), 4096);
     }
-    assert_int_equal(method_copy.send_some(sender, 1 << 20, &error), 0);
-    assert_int_equal(sent.calls.of[CALL_WRITE].calls, 17);
-    assert_int_equal(sent.calls.of[CALL_WRITE].again, 1);
-    assert_int_equal(sent.blocks, 16);
-    assert_int_equal(method_copy.receive_some(receiver, 100, &error), 100);
-    assert_int_equal(received.blocks, 1); /* the last one, and shorter */
-    assert_int_equal(received.short_calls, 0);
-    method_copy.close(sender);
-    method_copy.close(receiver);
+    assert_int_equal(method_copy.send_some(pair.sender, 1 << 20, &error), 0);
+    assert_int_equal(pair.sent.calls.of[CALL_WRITE].calls, 17);
+    assert_int_equal(pair.sent.calls.of[CALL_WRITE].again, 1);
+    assert_int_equal(pair.sent.blocks, 16);
+    assert_int_equal(method_copy.receive_some(pair.receiver, 100, &error), 100);
+    assert_int_equal(pair.received.blocks, 1); /* the last one, and shorter */
+    assert_int_equal(pair.received.short_calls, 0);
+    pair_close(&pair);
     method_copy.close(NULL);
-    close(wire.send);
-    close(wire.receive);
+    wire_close(wire);
+}
+
+/* Carries bytes from one pipe to another, but only once the thread waits in ppoll. */
+struct relay {
+    int from, to;
+    pid_t waiting;
+    bool seen; /* in ppoll */
+    pthread_t thread;
+};
+
+static void *relay_run(void *argument)
+{
+    struct relay *relay = argument;
+    char path[64], bytes[5000];
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", relay->waiting);
+    for (int i = 0; i < 20000 && !relay->seen; i++) {
+        long number = -1;
+        FILE *file = fopen(path, "re");
+        if (file) {
+            relay->seen = fscanf(file, "%ld", &number) == 1 && number == SYS_ppoll;
+            fclose(file);
+        }
+        usleep(1000);
+    }
+    ssize_t length;
+    while ((length = read(relay->from, bytes, sizeof bytes)) > 0) {
+        if (write(relay->to, bytes, (size_t)length) != length) {
+            break;
+        }
+    }
+    close(relay->to);
+    return NULL;
+}
+
+/* ppoll, and its count, only when neither end moves. */
+static void test_both_wait(void **state)
+{
+    struct wire first = wire_open(&transport_pipe), second = wire_open(&transport_pipe);
+    struct relay relay = {.from = first.receive, .to = second.send, .waiting = gettid()};
+    struct pair pair;
+    struct err error = {0};
+    (void)state;
+    assert_int_equal(fcntl(first.send, F_SETPIPE_SZ, 65536), 65536);
+    pair_open(&pair, &method_copy,
+              (struct transfer_config){.transport = &transport_pipe,
+                                       .buffer_bytes = 4096,
+                                       .verify = true,
+                                       .nonblocking = true},
+              (struct wire){.send = first.send, .receive = second.receive});
+    assert_int_equal(pthread_create(&relay.thread, NULL, relay_run, &relay), 0);
+    assert_int_equal(transfer_both(pair.sender, pair.receiver, 1 << 20, &error), 0);
+    close(first.send);
+    assert_int_equal(pthread_join(relay.thread, NULL), 0);
+    assert_true(relay.seen);
+    assert_true(pair.received.waits >= 1);
+    assert_int_equal(pair.received.waits, pair.received.calls.of[CALL_PPOLL].calls);
+    assert_int_equal(pair.sent.waits, 0);
+    /* While the first pipe took 16 blocks, 16 reads found nothing, without a wait. */
+    assert_true(pair.received.calls.of[CALL_READ].again >= pair.received.waits + 16);
+    assert_int_equal(pair.received.bytes, 1 << 20);
+    pair_close(&pair);
+    close(first.receive);
+    close(second.receive);
 }
 
 /* The stream goes on over several calls, cut differently at both ends. */
@@ -248,8 +298,7 @@ static void zerocopy_over(struct wire wire)
     assert_int_equal(sender.counts.zerocopy_sent, sends->calls - sends->again - sends->errors);
     assert_int_equal(sender.counts.zerocopy_copied, sender.counts.zerocopy_sent);
     assert_int_equal(receiver.counts.zerocopy_sent, 0);
-    close(wire.send);
-    close(wire.receive);
+    wire_close(wire);
 }
 
 static void test_zerocopy_notices(void **state)
@@ -271,34 +320,31 @@ static void test_zerocopy_notices(void **state)
 static void test_writev_gathers(void **state)
 {
     struct wire wire = wire_open(&transport_pipe);
-    struct transfer_config config = {
-        .transport = &transport_pipe, .fd = wire.send, .buffer_bytes = 1024, .verify = true};
-    struct transfer_counts sent = {0}, received = {0};
-    struct transfer_end *sender, *receiver;
+    struct pair pair;
     struct err error = {0};
     (void)state;
     assert_true(fcntl(wire.send, F_SETPIPE_SZ, 1 << 18) >= 1 << 18);
-    assert_int_equal(method_writev.open(&sender, true, &config, &sent, &error), 0);
-    config.fd = wire.receive;
-    assert_int_equal(method_writev.open(&receiver, false, &config, &received, &error), 0);
-    assert_int_equal(method_writev.send(sender, 102400, &error), 0);
-    assert_int_equal(method_writev.receive(receiver, 102400, &error), 0);
-    assert_int_equal(sent.calls.of[CALL_WRITEV].calls, 7);
-    assert_int_equal(received.calls.of[CALL_READV].calls, 7);
-    assert_int_equal(sent.blocks, 100);
-    assert_int_equal(received.blocks, 100);
-    method_writev.close(sender);
-    method_writev.close(receiver);
-    close(wire.send);
-    close(wire.receive);
+    pair_open(&pair, &method_writev,
+              (struct transfer_config){
+                  .transport = &transport_pipe, .buffer_bytes = 1024, .verify = true},
+              wire);
+    assert_int_equal(method_writev.send(pair.sender, 102400, &error), 0);
+    assert_int_equal(method_writev.receive(pair.receiver, 102400, &error), 0);
+    assert_int_equal(pair.sent.calls.of[CALL_WRITEV].calls, 7);
+    assert_int_equal(pair.received.calls.of[CALL_READV].calls, 7);
+    assert_int_equal(pair.sent.blocks, 100);
+    assert_int_equal(pair.received.blocks, 100);
+    pair_close(&pair);
+    wire_close(wire);
 }
 
 int main(void)
 {
     static const struct CMUnitTest cases[] = {
         cmocka_unit_test(test_every_method),     cmocka_unit_test(test_both_in_one_thread),
-        cmocka_unit_test(test_both_would_block), cmocka_unit_test(test_several_calls),
-        cmocka_unit_test(test_zerocopy_notices), cmocka_unit_test(test_writev_gathers),
+        cmocka_unit_test(test_both_would_block), cmocka_unit_test(test_both_wait),
+        cmocka_unit_test(test_several_calls),    cmocka_unit_test(test_zerocopy_notices),
+        cmocka_unit_test(test_writev_gathers),
     };
     world_prepare();
     return cmocka_run_group_tests(cases, NULL, NULL);

@@ -309,8 +309,7 @@ static void test_interrupted(void **state)
         side_succeeded(&receiver);
         assert_int_equal(sender.counts.bytes, total);
         assert_int_equal(sender.counts.blocks, (total + 49999) / 50000);
-        close(wire.send);
-        close(wire.receive);
+        wire_close(wire);
     }
 }
 
@@ -341,8 +340,7 @@ static void test_impossible_memory(void **state)
             assert_int_equal(error.code, refused ? ERR_USAGE : ERR_SYSTEM);
             assert_int_equal(error.number, refused ? 0 : ENOMEM);
         }
-        close(wire.send);
-        close(wire.receive);
+        wire_close(wire);
     }
 }
 

@@ -189,6 +189,39 @@ static inline struct side side_of(const struct method_ops *method,
                          .bytes = {bytes}};
 }
 
+/* Both ends of a wire, opened in this thread. */
+struct pair {
+    struct transfer_end *sender, *receiver;
+    struct transfer_counts sent, received;
+};
+
+static inline void pair_open(struct pair *pair, const struct method_ops *method,
+                             struct transfer_config config, struct wire wire)
+{
+    struct err error = {0};
+    *pair = (struct pair){0};
+    if (config.nonblocking) {
+        make_nonblocking(wire.send);
+        make_nonblocking(wire.receive);
+    }
+    config.fd = wire.send;
+    assert_int_equal(method->open(&pair->sender, true, &config, &pair->sent, &error), 0);
+    config.fd = wire.receive;
+    assert_int_equal(method->open(&pair->receiver, false, &config, &pair->received, &error), 0);
+}
+
+static inline void pair_close(struct pair *pair)
+{
+    pair->sender->ops->close(pair->sender);
+    pair->receiver->ops->close(pair->receiver);
+}
+
+static inline void wire_close(struct wire wire)
+{
+    close(wire.send);
+    close(wire.receive);
+}
+
 /* All successful calls and all bytes that the table holds. */
 static inline struct call_count calls_in(const struct call_table *table)
 {

@@ -323,6 +323,30 @@ static void a_command_against_itself(void **state)
     free(runs.rates);
 }
 
+/* With four runs the bootstrap's interval is far too narrow; the test keeps the rate. */
+static void four_runs_against_themselves(void **state)
+{
+    (void)state;
+    struct runs runs = read_runs("runs_busy.csv");
+    struct comparison result;
+    size_t different = 0, intervals = 0;
+    struct rng rng;
+    rng_seed(&rng, 4);
+    for (size_t i = 0; i < COMPARISONS; i++) {
+        double a[4], b[4];
+        for (size_t k = 0; k < 4; k++) {
+            a[k] = runs.rates[rng_below(&rng, runs.count)];
+            b[k] = runs.rates[rng_below(&rng, runs.count)];
+        }
+        assert_int_equal(compare_samples(a, 4, b, 4, i, &result), 0);
+        different += result.different;
+        intervals += result.difference.low > 0 || result.difference.high < 0;
+    }
+    free(runs.rates);
+    assert_true(different > 0 && different <= COMPARISONS * 5 / 100);
+    assert_true(intervals > different);
+}
+
 /* 3 % are found where the noise between neighbours is that of a quiet machine, however the level
  * drifts; independent samples must take the drift for noise. */
 static void a_slowdown_of_3_percent(void **state)
@@ -355,6 +379,7 @@ int main(void)
         cmocka_unit_test(odd_values),
         cmocka_unit_test(holm_corrects),
         cmocka_unit_test(a_command_against_itself),
+        cmocka_unit_test(four_runs_against_themselves),
         cmocka_unit_test(a_slowdown_of_3_percent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

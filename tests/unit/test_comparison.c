@@ -142,6 +142,13 @@ static void only_what_can_differ_is_tested(void **state)
     assert_true(figure(&pair, "response_time.p99")->tested);
     assert_true(figure(&pair, "service_time.p99")->copy);
     assert_false(figure(&pair, "service_time.p99")->tested);
+    assert_true(figure(&pair, "rate")->numbers.paired);
+    size_t tests = 0;
+    for (size_t i = 1; i < pair.report.groups[0].figure_count; i++) {
+        tests += pair.report.groups[0].figures[i].tested;
+    }
+    assert_true(tests > 0);
+    assert_int_equal(pair.report.groups[0].tests, tests);
     assert_null(comparison_figure(&pair.report, pair.report.groups, "client.cpu_ns_per_kib"));
     assert_int_equal(pair.report.difference_count, 0);
     assert_int_equal(pair.report.warning_count, 0);

@@ -52,12 +52,11 @@ static json_t *build_scope(struct builder *builder, const struct record_scope *s
 static json_t *build_class(struct builder *builder, size_t class, uint64_t count)
 {
     json_t *object = build_object(builder);
-    double low = figures_class_low(class), high = figures_class_low(class + 1) - 1;
-    build_set(builder, object, "low", build_number(builder, low));
-    /* As an integer also where a double is not exact. */
-    build_set(builder, object, "high",
-              class >= 2 && class < 65 ? build_count(builder, (UINT64_C(1) << (class - 1)) - 1)
-                                       : build_number(builder, high));
+    /* Whole numbers, exact also where a double is not. */
+    uint64_t low = figures_class_low(class);
+    uint64_t high = class < 2 ? 0 : low - 1 + low;
+    build_set(builder, object, "low", class == 0 ? json_null() : build_count(builder, low));
+    build_set(builder, object, "high", class == 0 ? json_integer(-1) : build_count(builder, high));
     build_set(builder, object, "count", build_count(builder, count));
     return object;
 }

@@ -131,11 +131,12 @@ static int parse_targets(struct watch *watch, const struct watch_config *config,
 
 static int choose(struct watch *watch, const struct watch_config *config, struct err *error)
 {
-    char *names[] = {(char *)probe_syscalls.name};
+    const struct probe_ops *const *known = config->known ? config->known : probes;
+    char *names[] = {(char *)known[0]->name}; /* the default: the first, which is syscalls */
     const struct opt_list initial = {.items = names, .count = 1};
     const struct opt_list *wanted =
         config->options->probes.count ? &config->options->probes : &initial;
-    return probe_set_choose(&watch->set, wanted, config->known ? config->known : probes, error);
+    return probe_set_choose(&watch->set, wanted, known, error);
 }
 
 static void describe_probes(struct watch *watch)

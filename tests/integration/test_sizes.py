@@ -154,17 +154,17 @@ class AgainstBpftrace(unittest.TestCase):
         canary = os.path.join(folder, "canary")
         shutil.copy("/bin/true", canary)
         tool = subprocess.Popen(["unshare", "--mount", "sh", "-c", self.MOUNT, self.PROGRAM],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.addCleanup(tool.wait)
         self.addCleanup(tool.kill)
         os.set_blocking(tool.stdout.fileno(), False)
-        text, deadline = "", time.monotonic() + PATIENCE_S
-        while '"on' not in text:
+        text, deadline = b"", time.monotonic() + PATIENCE_S
+        while b'"on' not in text:
             self.assertLess(time.monotonic(), deadline, text)
             self.assertIsNone(tool.poll(), text)
             subprocess.run([canary], check=True)
             time.sleep(0.1)
-            text += tool.stdout.read() or ""
+            text += tool.stdout.read() or b""
         os.set_blocking(tool.stdout.fileno(), True)
         return tool
 
@@ -172,7 +172,7 @@ class AgainstBpftrace(unittest.TestCase):
         tool = self.start()
         run = observe("sizes", moves, "threads")
         tool.send_signal(signal.SIGINT)
-        text = tool.communicate(timeout=PATIENCE_S)[0]
+        text = tool.communicate(timeout=PATIENCE_S)[0].decode()
         names = {number: name for name, number in NUMBERS.items()}
         expected = collections.defaultdict(dict)
         for line in text.splitlines():

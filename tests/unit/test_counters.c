@@ -433,6 +433,59 @@ static void task_clock(void **state)
     world_close(&world);
 }
 
+static void *burn_until(void *stop)
+{
+    while (!__atomic_load_n((const int *)stop, __ATOMIC_RELAXED)) {
+    }
+    return NULL;
+}
+
+/* Threads that run while they are switched on and off: what is always counted is never called
+ * partly counted, and never more than the time that there was. */
+static void busy_threads(void **state)
+{
+    (void)state;
+    NEEDS_COUNTERS();
+    struct counted_world world = {0};
+    struct probe_target target = own_process();
+    const struct probe_scope scope = {.window_ns = 1};
+    pthread_t threads[3];
+    int stop = 0;
+    uint64_t outside_ns = 0;
+    const struct timespec pause = {.tv_nsec = NS_PER_MS};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, burn_until, &stop), 0);
+    }
+    world_open(&world, &probe_counters, &target, false);
+    for (int i = 0; i < 50; i++) {
+        uint64_t before_ns = clock_of(CLOCK_MONOTONIC);
+        world_begin(&world);
+        nanosleep(&pause, NULL);
+        world_end(&world);
+        outside_ns += clock_of(CLOCK_MONOTONIC) - before_ns;
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    const struct record_probe *probe = world_read(&world, &scope);
+    static const char *const always[] = {"task-clock", "context-switches", "cpu-migrations",
+                                         "page-faults"};
+    for (size_t i = 0; i < probe->row_count; i++) {
+        const struct record_probe_row *row = &probe->rows[i];
+        for (size_t j = 0; j < sizeof always / sizeof always[0]; j++) {
+            if (strcmp(row->scope.what, always[j]) == 0 && !row->values[0].available) {
+                fail_msg("%s: %s", always[j], row->values[0].reason);
+            }
+        }
+        if (strcmp(row->scope.what, "task-clock") == 0 && row->scope.tid != 0) {
+            assert_true(row->values[0].value <= (double)outside_ns);
+        }
+    }
+    assert_true(number(probe, 0, "task-clock") > 20.0 * (double)NS_PER_MS);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    world_close(&world);
+}
+
 /* Where the machine has no such counter, there is a reason and no number. */
 static void hardware_or_reason(void **state)
 {
@@ -612,6 +665,7 @@ int main(void)
         cmocka_unit_test(broken_reads),
         cmocka_unit_test(exact_by_thread),
         cmocka_unit_test(task_clock),
+        cmocka_unit_test(busy_threads),
         cmocka_unit_test(hardware_or_reason),
         cmocka_unit_test(with_their_parent),
         cmocka_unit_test(children_apart),

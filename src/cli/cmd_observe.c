@@ -19,6 +19,8 @@ struct observe_options {
     uint64_t duration_ns, interval_ns;
     bool follow;
     const char *text_file; /* NULL: standard output */
+    struct opt_list probes;
+    struct probe_options probe;
     struct output_options output;
 };
 
@@ -33,11 +35,13 @@ static const struct opt look_rows[] = {
                  .help = "a line for each such stretch (0: none)"),
     OPT_BOOL(OBSERVE, follow, .name = "follow", .initial = "yes",
              .help = "observe the children too, those that exist and those to come"),
+    OPT_LIST(OBSERVE, probes, .name = "probe", .initial = "syscalls", .argument = "LIST",
+             .help = "look with these probes, all at the same time (sonde doctor lists them)"),
     OPT_TEXT(OBSERVE, text_file, .name = "output", .argument = "FILE",
              .help = "write the text to a file instead of standard output"),
 };
 
-enum { SET_COUNT = 2 };
+enum { SET_COUNT = 3 };
 
 static size_t fill_sets(struct opt_set *sets, struct observe_options *options)
 {
@@ -45,7 +49,11 @@ static size_t fill_sets(struct opt_set *sets, struct observe_options *options)
                                .rows = look_rows,
                                .count = sizeof look_rows / sizeof look_rows[0],
                                .target = options};
-    sets[1] = (struct opt_set){.title = "Output",
+    sets[1] = (struct opt_set){.title = "Probes",
+                               .rows = probe_option_rows,
+                               .count = PROBE_OPTIONS,
+                               .target = &options->probe};
+    sets[2] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
                                .target = &options->output};
@@ -171,14 +179,7 @@ static int add_warnings(struct record *record, const struct record_run *run,
     if (end->command_killed) {
         status = record_add_warning(record, "the command had to be ended with SIGKILL");
     }
-    for (size_t i = 0; i < run->process_count && status == 0; i++) {
-        const char *reason = run->processes[i].kernel_calls.reason;
-        bool new = reason[0] != '\0';
-        for (size_t j = 0; j < record->warning_count && new; j++) {
-            new = strcmp(record->warnings[j], reason) != 0;
-        }
-        status = new ? record_add_warning(record, "%s", reason) : 0;
-    }
+    status = status == 0 ? record_warn_of_calls(record, run) : status;
     return status == 0 ? 0 : err_set(error, ERR_LIMIT, "observe", "no memory");
 }
 
@@ -230,12 +231,17 @@ static int observe_targets(const struct observe_options *options, const struct o
     struct record record = {0};
     struct observe_plan plan = {.command = arguments->rest,
                                 .follow = options->follow,
+                                .probes = &options->probes,
+                                .options = &options->probe,
                                 .duration_ns = options->duration_ns,
                                 .interval_ns = options->interval_ns,
                                 .target_count = arguments->count};
     struct probe_target *targets = NULL;
     FILE *text = NULL;
     int status = parse_targets(arguments, &targets, error);
+    if (status == 0) {
+        status = output_check(&options->output, error);
+    }
     if (status == 0) {
         status = open_text(options, &text, error);
     }

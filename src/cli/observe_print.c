@@ -182,6 +182,10 @@ static void print_process(struct text *text, const struct record_process *proces
                  units_duration(system, (double)process->cpu_system_ns));
     }
     fputc('\n', text->out);
+    if (!calls->available) { /* without the probe of system calls */
+        text_paragraph(text, 0, 2, "%d %s: %s", (int)process->pid, process->name, cpu);
+        return;
+    }
     text_paragraph(text, 0, 2, "%d %s: %s calls, %s/s; %s", (int)process->pid, process->name,
                    units_count(count, (double)total),
                    units_count(rate, per_second(total, calls->window_ns)), cpu);
@@ -243,10 +247,14 @@ void observe_print_report(FILE *out, const struct record *record, bool *failed)
     char calls[UNITS_TEXT_MAX], rate[UNITS_TEXT_MAX], window[UNITS_TEXT_MAX];
     for (size_t i = 0; i < record->run_count; i++) {
         const struct record_run *run = &record->runs[i];
-        text_paragraph(&text, 0, 2, "%s: observed for %s, %s system calls, %s/s", run->detail,
-                       units_duration(window, (double)run->window_ns),
-                       units_count(calls, value_of(run, "system_calls")),
-                       units_count(rate, value_of(run, "system_calls_per_second")));
+        char counted[2 * UNITS_TEXT_MAX + 32] = "";
+        if (!isnan(value_of(run, "system_calls"))) {
+            snprintf(counted, sizeof counted, ", %s system calls, %s/s",
+                     units_count(calls, value_of(run, "system_calls")),
+                     units_count(rate, value_of(run, "system_calls_per_second")));
+        }
+        text_paragraph(&text, 0, 2, "%s: observed for %s%s", run->detail,
+                       units_duration(window, (double)run->window_ns), counted);
         if (!isnan(value_of(run, "command_cpu_user_ns"))) {
             text_paragraph(&text, 0, 2,
                            "CPU of the command and the children it waited for: user %s, system %s",
@@ -254,6 +262,8 @@ void observe_print_report(FILE *out, const struct record *record, bool *failed)
                            units_duration(rate, value_of(run, "command_cpu_system_ns")));
         }
         print_processes(&text, run);
+        text_probes(&text, run);
+        text_paragraph(&text, 0, 2, "%s; what looking cost was not measured", run->observation);
         if (run->process_count == 0) {
             text_paragraph(&text, 0, 2, "no such process was seen");
         }

@@ -1,5 +1,7 @@
-/* The record as CSV: a header line and one row a run. Quoting as RFC 4180, lines end in LF, as
- * tools on Linux expect. What is not known is an empty field. */
+/* The record as CSV: a header line, one row a run (kind "run"), and behind it one row for each row
+ * of its probes' tables (kind "probe"), which fills the columns that say whose and what it is, and
+ * its figures. The columns of probes are there only where a run has such rows. Quoting as RFC 4180,
+ * lines end in LF, as tools on Linux expect. What is not known is an empty field. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -14,6 +16,12 @@ struct columns {
     size_t metric_count;
     const struct histogram_metric **histograms; /* of the client */
     size_t histogram_count;
+    struct probe_column { /* of the rows of probes */
+        const char *probe;
+        const struct metric *metric;
+    } * probes;
+    size_t probe_count;
+    struct figures_ends ends;
 };
 
 static bool of_client(const struct record_histogram *entry)
@@ -41,24 +49,64 @@ static void add_histogram(struct columns *columns, const struct histogram_metric
     columns->histograms[columns->histogram_count++] = metric;
 }
 
+static bool same_column(const struct probe_column *column, const char *probe,
+                        const struct metric *metric)
+{
+    return strcmp(column->probe, probe) == 0 && strcmp(column->metric->key, metric->key) == 0;
+}
+
+static void add_probe(struct columns *columns, const struct record_probe *probe)
+{
+    for (size_t i = 0; i < probe->row_count; i++) {
+        for (size_t k = 0; k < probe->rows[i].value_count; k++) {
+            const struct metric *metric = probe->rows[i].values[k].metric;
+            size_t at = 0;
+            while (at < columns->probe_count &&
+                   !same_column(&columns->probes[at], probe->name, metric)) {
+                at++;
+            }
+            if (at == columns->probe_count) {
+                columns->probes[columns->probe_count++] =
+                    (struct probe_column){probe->name, metric};
+            }
+        }
+    }
+}
+
+/* Values of the rows of a run's probes: as many columns there may be at most. */
+static size_t probe_values(const struct record_run *run)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < run->probe_count; i++) {
+        for (size_t k = 0; k < run->probes[i].row_count; k++) {
+            count += run->probes[i].rows[k].value_count;
+        }
+    }
+    return count;
+}
+
 static void release_columns(struct columns *columns)
 {
     free(columns->metrics);
     free(columns->histograms);
+    free(columns->probes);
 }
 
 static int collect_columns(struct columns *columns, const struct record *record)
 {
-    size_t metrics = 0, histograms = 0;
+    size_t metrics = 0, histograms = 0, probes = 0;
     for (size_t i = 0; i < record->run_count; i++) {
         metrics += record->runs[i].value_count;
         histograms += record->runs[i].histogram_count;
+        probes += probe_values(&record->runs[i]);
     }
     *columns = (struct columns){
         .metrics = calloc(metrics + 1, sizeof *columns->metrics),
         .histograms = calloc(histograms + 1, sizeof *columns->histograms),
+        .probes = calloc(probes + 1, sizeof *columns->probes),
+        .ends = figures_ends(record),
     };
-    if (!columns->metrics || !columns->histograms) {
+    if (!columns->metrics || !columns->histograms || !columns->probes) {
         release_columns(columns);
         return -1;
     }
@@ -71,6 +119,9 @@ static int collect_columns(struct columns *columns, const struct record *record)
             if (of_client(&run->histograms[k])) {
                 add_histogram(columns, run->histograms[k].metric);
             }
+        }
+        for (size_t k = 0; k < run->probe_count; k++) {
+            add_probe(columns, &run->probes[k]);
         }
     }
     return 0;
@@ -99,6 +150,19 @@ static int put_text(FILE *out, const char *text)
     return 0;
 }
 
+static int put_field(FILE *out, const char *text)
+{
+    fputc(',', out);
+    return put_text(out, text);
+}
+
+static void put_empty(FILE *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        fputc(',', out);
+    }
+}
+
 static void put_number(FILE *out, double value)
 {
     fputc(',', out);
@@ -123,19 +187,22 @@ static void print_header(FILE *out, const struct columns *columns)
         }
         fprintf(out, ",%s_max%s%s,%s_mean%s%s", metric->key, line, unit, metric->key, line, unit);
     }
-    fputs(",client_cpu_user_ns_per_operation,client_cpu_system_ns_per_operation"
-          ",server_cpu_user_ns_per_operation,server_cpu_system_ns_per_operation"
-          ",client_calls_per_operation,server_calls_per_operation,limited_by,detail\n",
-          out);
+    const char *first = columns->ends.roles[0], *second = columns->ends.roles[1];
+    fprintf(out, ",%s_cpu_user_ns_per_operation,%s_cpu_system_ns_per_operation", first, first);
+    fprintf(out, ",%s_cpu_user_ns_per_operation,%s_cpu_system_ns_per_operation", second, second);
+    fprintf(out, ",%s_calls_per_operation,%s_calls_per_operation,limited_by,detail", first, second);
+    fputs(columns->probe_count ? ",kind,probe,role,pid,tid,name,what" : "", out);
+    for (size_t i = 0; i < columns->probe_count; i++) {
+        fprintf(out, ",%s_%s", columns->probes[i].probe, columns->probes[i].metric->key);
+    }
+    fputc('\n', out);
 }
 
 static void print_histogram(FILE *out, const struct histogram *histogram)
 {
     uint64_t value;
     if (!histogram) {
-        for (size_t i = 0; i < figures_percentile_count + 3; i++) {
-            fputc(',', out);
-        }
+        put_empty(out, figures_percentile_count + 3);
         return;
     }
     bool any = histogram_count(histogram) > 0;
@@ -160,11 +227,10 @@ static const struct histogram *find_histogram(const struct record_run *run, cons
 
 static int print_row(FILE *out, const struct columns *columns, const struct record_run *run)
 {
-    struct figures_cost client = figures_cost(run, "client");
-    struct figures_cost server = figures_cost(run, "server");
+    struct figures_cost client = figures_cost(run, columns->ends.roles[0]);
+    struct figures_cost server = figures_cost(run, columns->ends.roles[1]);
     int result = put_text(out, run->label);
-    fputc(',', out);
-    result |= put_text(out, run->mode);
+    result |= put_field(out, run->mode);
     put_number(out, (double)run->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
     for (size_t i = 0; i < columns->metric_count; i++) {
@@ -180,11 +246,59 @@ static int print_row(FILE *out, const struct columns *columns, const struct reco
     put_number(out, server.cpu_system_ns);
     put_number(out, client.engine_calls);
     put_number(out, server.engine_calls);
-    fputc(',', out);
-    result |= put_text(out, run->limited_by);
-    fputc(',', out);
-    result |= put_text(out, run->detail);
+    result |= put_field(out, run->limited_by);
+    result |= put_field(out, run->detail);
+    if (columns->probe_count) {
+        fputs(",run", out);
+        put_empty(out, 6 + columns->probe_count);
+    }
     fputc('\n', out);
+    return result;
+}
+
+/* Columns of print_row between "complete" and "kind". */
+static size_t run_columns(const struct columns *columns)
+{
+    return columns->metric_count + columns->histogram_count * (figures_percentile_count + 3) + 8;
+}
+
+static int print_probe_row(FILE *out, const struct columns *columns, const struct record_run *run,
+                           const struct record_probe *probe, const struct record_probe_row *row)
+{
+    const struct record_scope *scope = &row->scope;
+    int result = put_text(out, run->label);
+    result |= put_field(out, run->mode);
+    put_number(out, (double)probe->window_ns / 1e9);
+    fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
+    put_empty(out, run_columns(columns));
+    fputs(",probe", out);
+    result |= put_field(out, probe->name) | put_field(out, scope->role);
+    put_number(out, scope->pid ? (double)scope->pid : NAN);
+    put_number(out, scope->tid ? (double)scope->tid : NAN);
+    result |= put_field(out, scope->name) | put_field(out, scope->what);
+    for (size_t i = 0; i < columns->probe_count; i++) {
+        double shown = NAN;
+        for (size_t k = 0; k < row->value_count; k++) {
+            const struct record_value *value = &row->values[k];
+            if (same_column(&columns->probes[i], probe->name, value->metric) &&
+                figures_shown(value)) {
+                shown = value->value;
+            }
+        }
+        put_number(out, shown);
+    }
+    fputc('\n', out);
+    return result;
+}
+
+static int print_probes(FILE *out, const struct columns *columns, const struct record_run *run)
+{
+    int result = 0;
+    for (size_t i = 0; i < run->probe_count; i++) {
+        for (size_t k = 0; k < run->probes[i].row_count; k++) {
+            result |= print_probe_row(out, columns, run, &run->probes[i], &run->probes[i].rows[k]);
+        }
+    }
     return result;
 }
 
@@ -196,6 +310,7 @@ static int print_csv(const struct record *record, FILE *out, struct err *error)
         print_header(out, &columns);
         for (size_t i = 0; i < record->run_count; i++) {
             result |= print_row(out, &columns, &record->runs[i]);
+            result |= print_probes(out, &columns, &record->runs[i]);
         }
         release_columns(&columns);
     }

@@ -60,6 +60,38 @@ struct figures_cost figures_cost(const struct record_run *run, const char *role)
     return any ? cost : (struct figures_cost){NAN, NAN, NAN};
 }
 
+struct figures_ends figures_ends(const struct record *record)
+{
+    static const char *const usual[] = {"client", "server"};
+    struct figures_ends ends = {{NULL, NULL}};
+    size_t found = 0;
+    for (size_t i = 0; i < record->run_count; i++) {
+        for (size_t k = 0; k < record->runs[i].process_count && found < 2; k++) {
+            const struct record_process *process = &record->runs[i].processes[k];
+            if (process->engine_calls.available &&
+                (found == 0 || strcmp(ends.roles[0], process->role) != 0)) {
+                ends.roles[found++] = process->role;
+            }
+        }
+    }
+    for (size_t i = 0; i < 2 && found < 2; i++) {
+        if (found == 0 || strcmp(ends.roles[0], usual[i]) != 0) {
+            ends.roles[found++] = usual[i];
+        }
+    }
+    return ends;
+}
+
+const char *figures_id(char *to, size_t size, pid_t pid, pid_t tid)
+{
+    if (tid) {
+        snprintf(to, size, "%d/%d", (int)pid, (int)tid);
+    } else {
+        snprintf(to, size, "%d", (int)pid);
+    }
+    return to;
+}
+
 bool figures_shown(const struct record_value *value)
 {
     return value->available && isfinite(value->value);
@@ -90,6 +122,11 @@ uint64_t figures_errors(const struct record_syscall *syscall, int number)
 const char *figures_error_name(const struct record_error_count *error, char *storage, size_t size)
 {
     return error->name[0] ? error->name : record_errno_name(error->number, storage, size);
+}
+
+uint64_t figures_class_low(size_t class)
+{
+    return class < 2 ? 0 : UINT64_C(1) << (class - 2);
 }
 
 int figures_finish(FILE *out, const char *what, struct err *error)

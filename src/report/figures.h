@@ -30,6 +30,16 @@ struct figures_cost {
 };
 struct figures_cost figures_cost(const struct record_run *run, const char *role);
 
+/* The roles of the two ends that printers set beside each other: the first two whose calls sonde
+ * itself has counted, else "client" and "server". */
+struct figures_ends {
+    const char *roles[2];
+};
+struct figures_ends figures_ends(const struct record *record);
+
+/* "1234", or "1234/1235" for one thread of it, into `to`. */
+const char *figures_id(char *to, size_t size, pid_t pid, pid_t tid);
+
 /* A quotient; NaN where the divisor is 0. */
 double figures_ratio(double numerator, double denominator);
 
@@ -43,6 +53,9 @@ uint64_t figures_errors(const struct record_syscall *syscall, int number);
 
 /* Name of an error: its own, else the name of its errno (into `storage`). */
 const char *figures_error_name(const struct record_error_count *error, char *storage, size_t size);
+
+/* The least value of a class of a distribution; not of class 0, that of the values below 0. */
+uint64_t figures_class_low(size_t class);
 
 /* Turns the state of `out` after printing into a result: 0, or -1 with *error. */
 int figures_finish(FILE *out, const char *what, struct err *error);

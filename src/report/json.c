@@ -36,19 +36,6 @@ static json_t *build_failure(struct builder *builder, const struct err *failure)
     return object;
 }
 
-static json_t *build_values(struct builder *builder, const struct record_value *values,
-                            size_t count)
-{
-    json_t *object = build_object(builder);
-    for (size_t i = 0; i < count; i++) {
-        const struct record_value *value = &values[i];
-        build_set(builder, object, value->metric->key,
-                  build_quantity(builder, figures_shown(value) ? value->value : NAN,
-                                 value->metric->unit, figures_reason(value)));
-    }
-    return object;
-}
-
 static json_t *build_percentiles(struct builder *builder, const struct histogram *histogram)
 {
     json_t *object = build_object(builder);
@@ -115,22 +102,6 @@ static json_t *build_interval(struct builder *builder, const struct record_inter
     return object;
 }
 
-static json_t *build_effect(struct builder *builder, const struct record_effect *effect)
-{
-    bool shown = effect->available && isfinite(effect->ratio.value);
-    json_t *object = build_object(builder);
-    build_set(builder, object, "metric", build_text_or_null(builder, effect->metric));
-    build_set(builder, object, "ratio", build_number(builder, shown ? effect->ratio.value : NAN));
-    build_set(builder, object, "low", build_number(builder, shown ? effect->ratio.low : NAN));
-    build_set(builder, object, "high", build_number(builder, shown ? effect->ratio.high : NAN));
-    build_set(builder, object, "blocks", build_count(builder, effect->blocks));
-    if (!shown) {
-        build_set(builder, object, "reason",
-                  build_text(builder, effect->reason[0] ? effect->reason : "not measured"));
-    }
-    return object;
-}
-
 static json_t *build_error(struct builder *builder, const struct record_error_count *error,
                            uint64_t count)
 {
@@ -150,6 +121,10 @@ static json_t *build_run(struct builder *builder, const struct record_run *run)
     json_t *intervals = build_array(builder);
     json_t *processes = build_array(builder);
     json_t *errors = build_array(builder);
+    json_t *probes = build_array(builder);
+    for (size_t i = 0; i < run->probe_count; i++) {
+        build_append(builder, probes, build_probe(builder, &run->probes[i]));
+    }
     for (size_t i = 0; i < run->interval_count; i++) {
         build_append(builder, intervals, build_interval(builder, &run->intervals[i]));
     }
@@ -171,6 +146,7 @@ static json_t *build_run(struct builder *builder, const struct record_run *run)
     build_set(builder, object, "intervals", intervals);
     build_set(builder, object, "processes", processes);
     build_set(builder, object, "errors", errors);
+    build_set(builder, object, "probes", probes);
     build_set(builder, object, "probe_effect", build_effect(builder, &run->effect));
     build_set(builder, object, "observation", build_text_or_null(builder, run->observation));
     build_set(builder, object, "limited_by", build_text_or_null(builder, run->limited_by));

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct builder {
     bool failed;           /* some allocation failed: the whole must be thrown away */
@@ -27,8 +28,17 @@ json_t *build_number(struct builder *builder, double value);
 /* {"value": number, "unit": unit}; where it is not finite {"value": null, "unit", "reason"}. */
 json_t *build_quantity(struct builder *builder, double value, const char *unit, const char *reason);
 
-/* Printed by json_process.c. */
+/* Of a process or thread; null for none. */
+json_t *build_id(struct builder *builder, pid_t id);
+
+struct record_effect;
+struct record_probe;
 struct record_process;
+struct record_value;
 json_t *build_process(struct builder *builder, const struct record_process *process);
+json_t *build_probe(struct builder *builder, const struct record_probe *probe);
+json_t *build_effect(struct builder *builder, const struct record_effect *effect);
+/* {key: quantity} */
+json_t *build_values(struct builder *builder, const struct record_value *values, size_t count);
 
 #endif

@@ -295,6 +295,20 @@ int record_add_warning(struct record *record, const char *format, ...)
     return 0;
 }
 
+int record_warn_of_calls(struct record *record, const struct record_run *run)
+{
+    int status = 0;
+    for (size_t i = 0; i < run->process_count && status == 0; i++) {
+        const struct record_calls *calls = &run->processes[i].kernel_calls;
+        bool new = calls->available && calls->reason[0];
+        for (size_t j = 0; j < record->warning_count && new; j++) {
+            new = strcmp(record->warnings[j], calls->reason) != 0;
+        }
+        status = new ? record_add_warning(record, "%s", calls->reason) : 0;
+    }
+    return status;
+}
+
 static int compare_calls(const void *left, const void *right)
 {
     const struct record_syscall *a = left, *b = right;

@@ -261,6 +261,9 @@ int record_add_machine(struct record *record, const char *key, bool numeric, con
 int record_add_warning(struct record *record, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Warns of what the kernel's counts of a run's processes lack, once each. */
+int record_warn_of_calls(struct record *record, const struct record_run *run);
+
 /* Sorts system calls by count, most first, then by name. */
 void record_sort_calls(struct record_calls *calls);
 

@@ -22,11 +22,6 @@ static void print_failure(struct text *text, const char *label, const struct err
     }
 }
 
-static const char *title_of(const struct metric *metric)
-{
-    return metric->title && metric->title[0] ? metric->title : metric->key;
-}
-
 /* How many operations the headline counts: the counter behind it where the run has that, else
  * worked back from the rate; NaN where neither is possible. */
 static double headline_count(const struct record_run *run)
@@ -57,12 +52,12 @@ static void format_rate(char *to, size_t size, const struct text *text,
     bool plain = strcmp(value->metric->unit, "1/s") == 0;
     double all = headline_count(run);
     if (!figures_shown(value)) {
-        snprintf(to, size, "%s: n/a (%s)   ", title_of(value->metric), figures_reason(value));
+        snprintf(to, size, "%s: n/a (%s)   ", text_title(value->metric), figures_reason(value));
         return;
     }
     text_value(number, sizeof number, value->value, value->metric->unit);
     int used =
-        snprintf(to, size, plain ? "%s %s   " : "%s (%s)   ", number, title_of(value->metric));
+        snprintf(to, size, plain ? "%s %s   " : "%s (%s)   ", number, text_title(value->metric));
     if (plain && isfinite(all) && used > 0 && (size_t)used < size) {
         snprintf(to + used, size - (size_t)used, "%s %ss ", units_count(count, all),
                  text->operation);
@@ -105,7 +100,7 @@ static void print_metrics(struct text *text, const struct record_run *run)
         const struct record_value *value = &run->values[i];
         if (figures_shown(value)) {
             bool right_half = table.cell_count % 4 != 0;
-            table_cell(&table, "%s%s", right_half ? "    " : "", title_of(value->metric));
+            table_cell(&table, "%s%s", right_half ? "    " : "", text_title(value->metric));
             table_cell(&table, "%s",
                        text_value(number, sizeof number, value->value, value->metric->unit));
         }
@@ -117,7 +112,7 @@ static void print_metrics(struct text *text, const struct record_run *run)
     for (size_t i = 1; i < run->value_count; i++) {
         const struct record_value *value = &run->values[i];
         if (!figures_shown(value)) {
-            text_paragraph(text, 2, 4, "%s  n/a (%s)", title_of(value->metric),
+            text_paragraph(text, 2, 4, "%s  n/a (%s)", text_title(value->metric),
                            figures_reason(value));
         }
     }
@@ -141,12 +136,12 @@ static void print_rates(struct text *text, const struct metric *metric, double *
             used += (size_t)snprintf(listed + used, sizeof listed - used, "  %.24s",
                                      text_value(least, sizeof least, rates[i], metric->unit));
         }
-        text_paragraph(text, 2, 4, "%s in each %s:%s", title_of(metric), length, listed);
+        text_paragraph(text, 2, 4, "%s in each %s:%s", text_title(metric), length, listed);
         return;
     }
     qsort(rates, count, sizeof *rates, compare_doubles);
     text_paragraph(text, 2, 4, "%s in each %s: least %s, median %s, most %s (%zu intervals)",
-                   title_of(metric), length,
+                   text_title(metric), length,
                    text_value(least, sizeof least, rates[0], metric->unit),
                    text_value(middle, sizeof middle, rates[count / 2], metric->unit),
                    text_value(most, sizeof most, rates[count - 1], metric->unit), count);
@@ -194,7 +189,7 @@ static void cost_row(struct table *table, const struct record_process *process, 
     double rss = process->rss_bytes ? (double)process->rss_bytes : NAN;
     char to[64];
     table_cell(table, "%s %s", process->role, process->name);
-    table_cell(table, "%d", (int)process->pid);
+    table_cell(table, "%s", figures_id(to, sizeof to, process->pid, process->tid));
     table_cell(table, "%s", text_share(to, sizeof to, busy));
     table_cell(table, "%s", text_share(to, sizeof to, busiest));
     table_cell(table, "%s", text_value(to, sizeof to, figures_ratio(user, divisor), "ns"));
@@ -259,31 +254,12 @@ static void print_errors(struct text *text, const struct record_run *run)
     table_print(&table, text);
 }
 
-static void print_effect(struct text *text, const struct record_effect *effect)
-{
-    const struct interval *ratio = &effect->ratio;
-    const char *plural = effect->blocks == 1 ? "" : "s";
-    if (!effect->available || !isfinite(ratio->value)) {
-        if (effect->metric[0] || effect->reason[0]) {
-            text_paragraph(text, 2, 4, "probe effect: n/a (%s)",
-                           effect->reason[0] ? effect->reason : "not measured");
-        }
-    } else if (isfinite(ratio->low) && isfinite(ratio->high)) {
-        text_paragraph(text, 2, 4, "probe effect: %s x%.3f (%.3f .. %.3f, 95 %%, %u block%s)",
-                       effect->metric, ratio->value, ratio->low, ratio->high, effect->blocks,
-                       plural);
-    } else {
-        text_paragraph(text, 2, 4, "probe effect: %s x%.3f (no interval from %u block%s)",
-                       effect->metric, ratio->value, effect->blocks, plural);
-    }
-}
-
 static void print_closing(struct text *text, const struct record_run *run)
 {
     char number[UNITS_TEXT_MAX], share[16];
     fputc('\n', text->out);
     if (run->observing) {
-        print_effect(text, &run->effect);
+        text_effects(text, run);
     }
     if (run->observation[0]) {
         text_paragraph(text, 2, 4, "observation: %s", run->observation);
@@ -317,6 +293,7 @@ static void print_run(struct text *text, const struct record_run *run)
     }
     text_costs(text, run);
     text_calls(text, run);
+    text_probes(text, run);
     print_errors(text, run);
     print_closing(text, run);
 }
@@ -357,10 +334,11 @@ static void latency_cell(struct table *table, const struct record_run *run, doub
     table_cell(table, "%s", text_value(number, sizeof number, shown ? (double)value : NAN, "ns"));
 }
 
-static void comparison_row(struct table *table, const struct record_run *run, int limit_width)
+static void comparison_row(struct table *table, const struct record_run *run,
+                           const struct figures_ends *ends, int limit_width)
 {
-    struct figures_cost client = figures_cost(run, "client");
-    struct figures_cost server = figures_cost(run, "server");
+    struct figures_cost first = figures_cost(run, ends->roles[0]);
+    struct figures_cost second = figures_cost(run, ends->roles[1]);
     char number[64];
     double rate = run->value_count && figures_shown(&run->values[0]) ? run->values[0].value : NAN;
     /* The evidence in parentheses stands with the run's details. */
@@ -375,11 +353,11 @@ static void comparison_row(struct table *table, const struct record_run *run, in
                           run->value_count ? run->values[0].metric->unit : "1/s"));
     latency_cell(table, run, 50);
     latency_cell(table, run, 99);
-    table_cell(table, "%s", text_value(number, sizeof number, client.engine_calls, "1"));
+    table_cell(table, "%s", text_value(number, sizeof number, first.engine_calls, "1"));
     table_cell(table, "%s",
-               text_value(number, sizeof number, client.cpu_user_ns + client.cpu_system_ns, "ns"));
+               text_value(number, sizeof number, first.cpu_user_ns + first.cpu_system_ns, "ns"));
     table_cell(table, "%s",
-               text_value(number, sizeof number, server.cpu_user_ns + server.cpu_system_ns, "ns"));
+               text_value(number, sizeof number, second.cpu_user_ns + second.cpu_system_ns, "ns"));
     table_cell(table, "%.*s", limit, run->limited_by);
 }
 
@@ -388,16 +366,17 @@ static void fill_comparison(struct table *table, const struct text *text,
 {
     char title[64];
     const char *rate = "rate";
+    struct figures_ends ends = figures_ends(record);
     for (size_t i = 0; i < record->run_count; i++) {
         if (record->runs[i].value_count) {
-            rate = title_of(record->runs[i].values[0].metric);
+            rate = text_title(record->runs[i].values[0].metric);
         }
     }
     table_init(table, "lrrrrrrl");
     table_span(table, 2, 2, latency_title(record));
-    snprintf(title, sizeof title, "client / %s", text->operation);
+    snprintf(title, sizeof title, "%s / %s", ends.roles[0], text->operation);
     table_span(table, 4, 2, title);
-    snprintf(title, sizeof title, "server / %s", text->operation);
+    snprintf(title, sizeof title, "%s / %s", ends.roles[1], text->operation);
     table_span(table, 6, 1, title);
     table_cell(table, "run");
     table_cell(table, "%s", rate);
@@ -408,7 +387,7 @@ static void fill_comparison(struct table *table, const struct text *text,
     table_cell(table, "CPU");
     table_cell(table, "limited by");
     for (size_t i = 0; i < record->run_count; i++) {
-        comparison_row(table, &record->runs[i], limit_width);
+        comparison_row(table, &record->runs[i], &ends, limit_width);
     }
 }
 

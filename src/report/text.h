@@ -55,10 +55,15 @@ const char *text_value(char *to, size_t size, double value, const char *unit);
 /* A share of one as "12.3 %"; "-" where it is not finite. */
 const char *text_share(char *to, size_t size, double share);
 
+/* The title of a metric; its key where it has none. */
+const char *text_title(const struct metric *metric);
+
 /* Each prints one part of a run, and nothing where the run has nothing of it. */
 void text_histograms(struct text *text, const struct record_run *run);
 void text_sizes(struct text *text, const struct record_run *run);
 void text_costs(struct text *text, const struct record_run *run);
 void text_calls(struct text *text, const struct record_run *run);
+void text_probes(struct text *text, const struct record_run *run);
+void text_effects(struct text *text, const struct record_run *run);
 
 #endif

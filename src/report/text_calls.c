@@ -14,7 +14,7 @@
 /* The calls of one process from one source: a group of columns. */
 struct group {
     const struct record_calls *calls;
-    char title[80];
+    char title[96];
 };
 
 /* A system call that at least one of the groups has. */
@@ -35,13 +35,14 @@ static bool alone_in_role(const struct record_run *run, const struct record_proc
 static void set_title(struct group *group, const struct record_run *run,
                       const struct record_process *process, bool own)
 {
-    char who[40];
+    char who[64], id[32];
+    figures_id(id, sizeof id, process->pid, process->tid);
     if (strcmp(process->role, "observed") == 0) {
-        snprintf(who, sizeof who, "%s %d", process->name, (int)process->pid);
+        snprintf(who, sizeof who, "%s %s", process->name, id);
     } else if (alone_in_role(run, process)) {
         snprintf(who, sizeof who, "%s", process->role);
     } else {
-        snprintf(who, sizeof who, "%s %d", process->role, (int)process->pid);
+        snprintf(who, sizeof who, "%s %s", process->role, id);
     }
     if (own) {
         snprintf(group->title, sizeof group->title, "%s (own count)", who);
@@ -292,9 +293,10 @@ static void print_uring(struct text *text, const struct group *groups, size_t gr
 static void print_unavailable(struct text *text, const struct record_process *process,
                               const struct record_calls *calls, const char *whose)
 {
+    char id[32];
     if (!calls->available && calls->reason[0]) {
-        text_paragraph(text, 2, 4, "calls of %s %d (%s): n/a (%s)", process->role,
-                       (int)process->pid, whose, calls->reason);
+        text_paragraph(text, 2, 4, "calls of %s %s (%s): n/a (%s)", process->role,
+                       figures_id(id, sizeof id, process->pid, process->tid), whose, calls->reason);
     }
 }
 

@@ -281,3 +281,8 @@ const char *text_share(char *to, size_t size, double share)
     }
     return to;
 }
+
+const char *text_title(const struct metric *metric)
+{
+    return metric->title && metric->title[0] ? metric->title : metric->key;
+}

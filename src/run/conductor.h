@@ -4,51 +4,20 @@
 
 #include <pthread.h>
 
-#include "probe/probe.h"
 #include "probe/process.h"
 #include "run/collect.h"
 #include "run/machine.h"
 #include "run/run.h"
 #include "run/server.h"
+#include "run/watch.h"
 #include "stats/series.h"
 #include "stats/summary.h"
-
-#define WATCH_TARGETS 32
-
-/* CPU time of an observed process that is not one of sonde's own ends, over unobserved parts. */
-struct watched {
-    pid_t pid;
-    struct process_sample last, sum; /* sum: differences of the parts */
-    struct thread_sample *threads;   /* at the start of the window; owned */
-    size_t thread_count;
-    uint64_t window_ns;
-    double busiest;
-    bool known;
-};
-
-/* Observation of a run. */
-struct watch {
-    struct probe_target targets[WATCH_TARGETS];
-    struct watched watched[WATCH_TARGETS];
-    size_t target_count;
-    size_t
-        watched_count; /* of `watched`: the targets with a pid, and what comm= found at the start */
-    struct targets *followed;
-    struct probe *probe; /* NULL: not observing */
-    char state[224];     /* for record_run.observation */
-    bool on;
-    uint64_t on_total;    /* calls when counting began */
-    struct series blocks; /* of each block: BLOCK_* counters; constant memory */
-};
-
-/* Counters of the series of blocks. */
-enum { BLOCK_PLAIN, BLOCK_PLAIN_NS, BLOCK_SEEN, BLOCK_SEEN_NS, BLOCK_COUNTERS };
 
 /* One end's tallies. */
 struct tallies {
     struct tally part;  /* of the part just cut */
     struct tally plain; /* unobserved: the headline */
-    struct tally seen;  /* observed */
+    struct tally seen;  /* observed, by whichever probe */
 };
 
 struct run_shared {
@@ -82,11 +51,12 @@ struct conductor {
     struct tally discarded, interval;
     struct tally block_plain, block_seen;
     struct series series;
-    struct watch watch;
+    struct watch *watch; /* NULL until setup has come to it */
     uint64_t window_start_ns, window_end_ns;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     uint64_t interval_start_ns;
     uint64_t interval_kernel_calls, interval_kernel_ns;
+    uint64_t calls_before; /* watch_calls when counting began */
     uint64_t unfinished, behind;
     uint32_t late; /* cuts that a client's thread did not make in time */
     bool interrupted;
@@ -102,18 +72,6 @@ int setup_run(struct conductor *conductor, struct err *error);
 void teardown_run(struct conductor *conductor, struct err *error);
 /* Fills the configuration of one worker of the plan (also for the null ceiling). */
 void setup_worker(const struct run_plan *plan, struct worker_config *config);
-
-/* watch.c */
-int watch_open(struct conductor *conductor, struct err *error);
-/* Attaches (not counting yet) or detaches. */
-int watch_switch(struct conductor *conductor, bool on, struct err *error);
-/* Counting begins or ends, while attached. */
-void watch_count(struct conductor *conductor, bool counting);
-void watch_part_begins(struct conductor *conductor);
-void watch_part_ends(struct conductor *conductor, bool seen);
-/* Operations per second observed / unobserved, over the blocks; *blocks: how many there were. */
-struct interval watch_effect(const struct watch *watch, size_t *blocks);
-void watch_close(struct conductor *conductor);
 
 /* window.c: measures from now on until the end; what was measured stays in *conductor even where it
  * fails. */

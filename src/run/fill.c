@@ -309,148 +309,6 @@ static int fill_end(struct record_run *run, const char *role, pid_t pid, const s
     return fill_calls(&process->engine_calls, &bank->calls, tally->window_ns, operations);
 }
 
-static struct record_process *find_process(struct record_run *run, pid_t pid)
-{
-    for (size_t i = 0; i < run->process_count; i++) {
-        if (run->processes[i].pid == pid) {
-            return &run->processes[i];
-        }
-    }
-    return NULL;
-}
-
-/* An observed process that is not one of sonde's own ends. */
-static int fill_watched(struct conductor *conductor, const struct watched *watched)
-{
-    struct record_process *process = find_process(conductor->run, watched->pid);
-    if (process && strcmp(process->role, "observed") != 0) {
-        return 0; /* one of sonde's own ends: its workers know better */
-    }
-    if (!process) {
-        process = record_add_process(conductor->run, "observed", watched->pid, watched->sum.name);
-    }
-    if (!process) {
-        return -1;
-    }
-    process->cpu_available = watched->window_ns > 0;
-    process->cpu_window_ns = watched->window_ns;
-    process->cpu_operations = operations_of(conductor, &conductor->client.plain);
-    process->cpu_user_ns = watched->sum.cpu_user_ns;
-    process->cpu_system_ns = watched->sum.cpu_system_ns;
-    process->switches_voluntary = watched->sum.switches_voluntary;
-    process->switches_involuntary = watched->sum.switches_involuntary;
-    process->rss_bytes = watched->sum.rss_bytes;
-    process->busiest_thread = -1;
-    struct thread_sample *now = NULL;
-    size_t count = 0;
-    struct err ignored;
-    uint64_t wall_ns = conductor->window_end_ns - conductor->window_start_ns;
-    if (watched->threads && wall_ns && process_threads(watched->pid, &now, &count, &ignored) == 0) {
-        process->busiest_thread =
-            process_busiest(watched->threads, watched->thread_count, now, count, wall_ns);
-    }
-    free(now);
-    return 0;
-}
-
-static bool is_target(const struct watch *watch, pid_t pid)
-{
-    for (size_t i = 0; i < watch->target_count; i++) {
-        if (watch->targets[i].pid == pid) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Processes that were only found by a name or as children, and made no call: no use to anybody. */
-static void drop_idle_strangers(struct conductor *conductor)
-{
-    struct record_run *run = conductor->run;
-    size_t kept = 0, dropped = 0;
-    for (size_t i = 0; i < run->process_count; i++) {
-        struct record_process *process = &run->processes[i];
-        bool idle = strcmp(process->role, "observed") == 0 && process->kernel_calls.available &&
-                    process->kernel_calls.syscall_count == 0 &&
-                    process->kernel_calls.uring_count == 0;
-        if (idle && !is_target(&conductor->watch, process->pid)) {
-            dropped++;
-        } else {
-            run->processes[kept++] = *process;
-        }
-    }
-    run->process_count = kept;
-    if (dropped) {
-        record_add_warning(conductor->record, "%zu observed process%s made no system call", dropped,
-                           dropped == 1 ? "" : "es");
-    }
-}
-
-static int fill_observed(struct conductor *conductor, struct err *error)
-{
-    struct watch *watch = &conductor->watch;
-    struct record_run *run = conductor->run;
-    if (!watch->probe) {
-        return 0;
-    }
-    for (size_t i = 0; i < watch->watched_count; i++) {
-        if (fill_watched(conductor, &watch->watched[i]) < 0) {
-            return err_system(error, ENOMEM, "memory", "cannot keep the record");
-        }
-    }
-    uint64_t seen_ns = conductor->client.seen.window_ns;
-    struct probe_scope scope = {.window_ns = seen_ns,
-                                .operations = operations_of(conductor, &conductor->client.seen)};
-    if (probe_syscalls.read(watch->probe, &scope, run, error) < 0) {
-        return -1;
-    }
-    for (size_t i = 0; i < run->process_count; i++) {
-        struct record_calls *calls = &run->processes[i].kernel_calls;
-        if (calls->available && seen_ns == 0) {
-            calls->available = false;
-            snprintf(calls->reason, sizeof calls->reason,
-                     "the run ended before its first observed part");
-        }
-        if (calls->available && calls->reason[0]) { /* what these counts lack */
-            record_add_warning(conductor->record, "%s", calls->reason);
-        }
-    }
-    drop_idle_strangers(conductor);
-    if (seen_ns == 0) {
-        record_add_warning(conductor->record,
-                           "nothing was observed: the run ended before its first "
-                           "observed part");
-    }
-    if (seen_ns == 0 && conductor->plan->options->watch.require) {
-        err_set(error, ERR_LIMIT, "--require-observe",
-                "the run ended before its first observed part");
-        return err_hint(error, "a longer run: more --count or --duration");
-    }
-    return 0;
-}
-
-static void fill_effect(struct conductor *conductor)
-{
-    struct watch *watch = &conductor->watch;
-    struct record_effect *effect = &conductor->run->effect;
-    snprintf(effect->metric, sizeof effect->metric, "%s",
-             conductor->plan->workload->metrics[0].key);
-    if (!watch->probe) {
-        snprintf(effect->reason, sizeof effect->reason, "nothing was observed");
-        return;
-    }
-    size_t blocks;
-    struct interval ratio = watch_effect(watch, &blocks);
-    effect->blocks = (uint32_t)blocks;
-    if (blocks < 2) {
-        snprintf(effect->reason, sizeof effect->reason,
-                 "the window holds %zu whole blocks of four parts: at least 2 are needed", blocks);
-        return;
-    }
-    effect->available = true;
-    effect->ratio = ratio;
-}
-
 /* What decides when the kernel sends what was written: Nagle's algorithm and the congestion
  * control, which a reader has to know of TCP figures. */
 static void describe_tcp(const struct conductor *conductor, FILE *out)
@@ -492,8 +350,6 @@ static void describe(struct conductor *conductor)
         fclose(out);
     }
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
-    snprintf(run->observation, sizeof run->observation, "%s", conductor->watch.state);
-    run->observing = conductor->watch.probe != NULL;
     run->window_ns = conductor->client.plain.window_ns;
     run->wall_ns = conductor->window_end_ns - conductor->window_start_ns;
 }
@@ -539,6 +395,5 @@ int fill_run(struct conductor *conductor, struct err *error)
         server->cpu_operations = server->engine_calls.operations =
             (uint64_t)((double)operations * scale + 0.5);
     }
-    fill_effect(conductor);
-    return fill_observed(conductor, error);
+    return watch_fill(conductor->watch, workload->metrics[0].key, conductor->record, run, error);
 }

@@ -1,8 +1,6 @@
-#include "run/observe.h"
+#include "run/observe_state.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,27 +11,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "probe/process.h"
-#include "run/held.h"
-#include "stats/series.h"
 
 #define GRACE_MS 2000
 #define INTERVALS_MOST 3600 /* then neighbours are merged */
-
-enum { TOTAL_CALLS, TOTAL_ERRORS, TOTAL_BYTES, TOTAL_COUNT };
-
-static const struct metric metrics[] = {
-    {"system_calls", "1", "system calls", "system calls that returned in the window", METRIC_COUNT,
-     TOTAL_CALLS, 0, false},
-    {"system_calls_per_second", "1/s", "system calls/s", "system calls that returned, per second",
-     METRIC_PER_SECOND, TOTAL_CALLS, 0, true},
-    {"system_call_errors", "1", "of them errors", "system calls that returned an error",
-     METRIC_COUNT, TOTAL_ERRORS, 0, false},
-    {"system_call_bytes", "bytes", "bytes moved",
-     "sum of the results of the system calls that return a number of bytes moved", METRIC_COUNT,
-     TOTAL_BYTES, 0, false},
-};
-#define METRIC_COUNT_ALL (sizeof metrics / sizeof metrics[0])
 
 static const struct metric command_user = {
     "command_cpu_user_ns",
@@ -53,32 +33,6 @@ static const struct metric command_system = {
     0,
     0,
     false};
-
-/* CPU time that an observed process had used when the window began. */
-struct baseline {
-    pid_t pid;
-    struct process_sample sample;
-};
-
-struct observation {
-    const struct observe_plan *plan;
-    struct observe_end *end;
-    struct probe_target *targets; /* the plan's, and the command */
-    size_t target_count;
-    struct targets *followed;
-    struct probe *probe;
-    struct held_command command;
-    int signals;   /* signalfd */
-    sigset_t mask; /* before */
-    bool masked;
-    struct pollfd *watched; /* [0] signals, [1] command or -1, then a pidfd for each pid target */
-    size_t watched_count;
-    struct baseline *baselines;
-    size_t baseline_count;
-    struct record last; /* its run 0: totals at the end of the last interval */
-    struct series series;
-    uint64_t start_ns, interval_start_ns;
-};
 
 uint64_t observe_calls(const struct record_process *process)
 {
@@ -159,90 +113,122 @@ static int watch_targets(struct observation *self, struct err *error)
     return 0;
 }
 
-static int read_probe(struct observation *self, struct record_run *run, struct err *error)
-{
-    const struct probe_scope scope = {0};
-    return probe_syscalls.read(self->probe, &scope, run, error);
-}
-
 /* What every process that is observed now has used so far. */
 static int take_baselines(struct observation *self, struct err *error)
 {
-    struct record_run *now = record_add_run(&self->last, "start");
-    if (now == NULL) {
-        return no_memory(error);
-    }
-    if (read_probe(self, now, error) != 0) {
+    struct target_process *list = NULL;
+    size_t count = 0;
+    if (targets_list(self->probes.targets, &list, &count, error) != 0) {
         return -1;
     }
-    self->baselines = calloc(now->process_count + 1, sizeof *self->baselines);
-    if (self->baselines == NULL) {
-        return no_memory(error);
-    }
-    for (size_t i = 0; i < now->process_count; i++) {
+    self->baselines = calloc(count + 1, sizeof *self->baselines);
+    for (size_t i = 0; self->baselines != NULL && i < count; i++) {
         struct baseline *baseline = &self->baselines[self->baseline_count];
         struct err gone = {0};
-        baseline->pid = now->processes[i].pid;
+        baseline->pid = list[i].pid;
         if (process_sample(baseline->pid, &baseline->sample, &gone) == 0) {
             self->baseline_count++;
         }
     }
+    free(list);
+    return self->baselines != NULL ? 0 : no_memory(error);
+}
+
+static int read_calls(struct observation *self, struct record_run *run, struct err *error)
+{
+    const struct probe_scope scope = {0};
+    return self->calls->ops->read(self->calls->probe, &scope, run, error);
+}
+
+/* The counts with which the first interval begins. */
+static int begin_intervals(struct observation *self, struct err *error)
+{
+    self->interval_start_ns = self->start_ns;
+    if (self->calls == NULL) {
+        return 0;
+    }
+    struct record_run *now = record_add_run(&self->last, "start");
+    return now != NULL ? read_calls(self, now, error) : no_memory(error);
+}
+
+/* Targets and probes are there, and every probe counts once the gate is open. */
+static int open_probes(struct observation *self, struct err *error)
+{
+    struct targets_config whom = {
+        .targets = self->targets, .target_count = self->target_count, .follow = self->plan->follow};
+    struct probe_set *set = &self->probes;
+    if (probe_set_open(set, &whom, self->plan->options, false, error) != 0) {
+        return -1;
+    }
+    self->calls = probe_set_find(set, probe_syscalls.name);
+    for (size_t i = 0; i < set->count; i++) {
+        struct chosen_probe *chosen = &set->chosen[i];
+        if (chosen->probe != NULL && chosen->ops->start(chosen->probe, error) != 0) {
+            return -1;
+        }
+    }
     return 0;
+}
+
+static int open_gate(struct observation *self, struct err *error)
+{
+    for (size_t i = 0; i < self->probes.count; i++) {
+        struct chosen_probe *chosen = &self->probes.chosen[i];
+        if (chosen->probe != NULL && chosen->ops->begin != NULL &&
+            chosen->ops->begin(chosen->probe, error) != 0) {
+            return -1;
+        }
+    }
+    self->start_ns = clock_now_ns();
+    gate_open(targets_gate(self->probes.targets), self->start_ns);
+    return 0;
+}
+
+/* Ends the window and detaches everything. */
+static int close_gate(struct observation *self, uint64_t *end_ns, struct err *error)
+{
+    int status = 0;
+    *end_ns = clock_now_ns();
+    gate_close(targets_gate(self->probes.targets), *end_ns);
+    for (size_t i = 0; i < self->probes.count; i++) {
+        struct chosen_probe *chosen = &self->probes.chosen[i];
+        if (chosen->probe != NULL && chosen->ops->end != NULL) {
+            status |= chosen->ops->end(chosen->probe, error);
+        }
+    }
+    for (size_t i = 0; i < self->probes.count; i++) {
+        struct chosen_probe *chosen = &self->probes.chosen[i];
+        if (chosen->probe != NULL) {
+            status |= chosen->ops->stop(chosen->probe, error);
+        }
+    }
+    return status;
 }
 
 static int begin(struct observation *self, struct err *error)
 {
-    struct targets_config whom = {.follow = self->plan->follow, .bpf = true};
-    struct probe_config config = {0};
-    if (take_signals(self, error) != 0) {
+    const struct observe_plan *plan = self->plan;
+    if (probe_set_choose(&self->probes, plan->probes, plan->known ? plan->known : probes, error) !=
+            0 ||
+        take_signals(self, error) != 0) {
         return -1;
     }
-    if (self->plan->command != NULL &&
-        held_start(&self->command, &self->mask, self->plan->command, error) != 0) {
+    if (plan->command != NULL &&
+        held_start(&self->command, &self->mask, plan->command, error) != 0) {
         return -1;
     }
     self->end->command_pid = self->command.pid;
     if (set_targets(self, error) != 0 ||
-        series_init(&self->series, INTERVALS_MOST, TOTAL_COUNT, error) != 0) {
+        series_init(&self->series, INTERVALS_MOST, TOTAL_COUNT, error) != 0 ||
+        open_probes(self, error) != 0 || watch_targets(self, error) != 0 ||
+        take_baselines(self, error) != 0 || open_gate(self, error) != 0 ||
+        begin_intervals(self, error) != 0) {
         return -1;
     }
-    whom.targets = self->targets;
-    whom.target_count = self->target_count;
-    if (targets_open(&self->followed, &whom, error) != 0) {
-        return -1;
-    }
-    config.targets = self->followed;
-    if (probe_syscalls.open(&self->probe, &config, error) != 0 || watch_targets(self, error) != 0 ||
-        take_baselines(self, error) != 0 || probe_syscalls.start(self->probe, error) != 0) {
-        return -1;
-    }
-    self->start_ns = clock_now_ns();
-    gate_open(targets_gate(self->followed), self->start_ns);
-    self->interval_start_ns = self->start_ns;
-    if (self->plan->command != NULL &&
-        held_release(&self->command, self->plan->command[0], error) != 0) {
-        return -1;
-    }
-    return 0;
+    return plan->command == NULL ? 0 : held_release(&self->command, plan->command[0], error);
 }
 
 /* ---- while it runs ---- */
-
-static void totals_of(const struct record_run *run, uint64_t *totals)
-{
-    memset(totals, 0, TOTAL_COUNT * sizeof *totals);
-    for (size_t i = 0; i < run->process_count; i++) {
-        const struct record_calls *calls = &run->processes[i].kernel_calls;
-        for (size_t j = 0; j < calls->syscall_count; j++) {
-            const struct record_syscall *call = &calls->syscalls[j];
-            totals[TOTAL_CALLS] += call->calls;
-            totals[TOTAL_BYTES] += call->bytes;
-            for (size_t k = 0; k < call->error_count; k++) {
-                totals[TOTAL_ERRORS] += call->errors[k].count;
-            }
-        }
-    }
-}
 
 /* Ends an interval: its difference goes to the series and to whoever prints it. */
 static int end_interval(struct observation *self, uint64_t now_ns, struct err *error)
@@ -252,7 +238,7 @@ static int end_interval(struct observation *self, uint64_t now_ns, struct err *e
     if (now == NULL) {
         return no_memory(error);
     }
-    if (read_probe(self, now, error) != 0) {
+    if (read_calls(self, now, error) != 0) {
         record_release(&fresh);
         return -1;
     }
@@ -265,8 +251,8 @@ static int end_interval(struct observation *self, uint64_t now_ns, struct err *e
     struct series_point point = {.start_ns = interval.start_ns,
                                  .duration_ns = interval.duration_ns};
     uint64_t before[TOTAL_COUNT], after[TOTAL_COUNT];
-    totals_of(interval.before, before);
-    totals_of(now, after);
+    observe_totals(interval.before, before);
+    observe_totals(now, after);
     for (int i = 0; i < TOTAL_COUNT; i++) {
         point.counters[i] = after[i] - before[i];
     }
@@ -328,7 +314,8 @@ static int watch(struct observation *self, struct err *error)
 {
     const struct observe_plan *plan = self->plan;
     uint64_t end_ns = plan->duration_ns ? self->start_ns + plan->duration_ns : UINT64_MAX;
-    uint64_t next_ns = plan->interval_ns ? self->start_ns + plan->interval_ns : UINT64_MAX;
+    bool intervals = plan->interval_ns && self->calls != NULL;
+    uint64_t next_ns = intervals ? self->start_ns + plan->interval_ns : UINT64_MAX;
     for (;;) {
         uint64_t now_ns = clock_now_ns();
         if (now_ns >= next_ns) {
@@ -367,141 +354,6 @@ static int watch(struct observation *self, struct err *error)
     }
 }
 
-/* ---- the record ---- */
-
-/* CPU time of a process within the window, where it can be known exactly: it still runs, or is the
- * command, which nobody but us reaps. */
-static void add_cpu(struct observation *self, struct record_process *process, uint64_t window_ns)
-{
-    struct process_sample now, before = {0};
-    struct err gone = {0};
-    bool command = process->pid == self->command.pid && self->end->command_ended;
-    bool known = false;
-    process->busiest_thread = -1;
-    if ((!command && !targets_observes(self->followed, process->pid)) ||
-        process_sample(process->pid, &now, &gone) != 0 ||
-        (!command && !targets_observes(self->followed, process->pid))) {
-        return;
-    }
-    for (size_t i = 0; i < self->baseline_count && !known; i++) {
-        known = self->baselines[i].pid == process->pid &&
-                self->baselines[i].sample.started_ns == now.started_ns;
-        before = known ? self->baselines[i].sample : before;
-    }
-    /* One that began within the window has used all of its time in it. */
-    if (!known && now.age_ns > now.at_ns - self->start_ns && !command) {
-        return;
-    }
-    process->cpu_available = true;
-    process->cpu_window_ns = window_ns;
-    /* The split follows tick samples and may go back a little; the sum does not. */
-    uint64_t total =
-        now.cpu_user_ns + now.cpu_system_ns - before.cpu_user_ns - before.cpu_system_ns;
-    uint64_t system =
-        now.cpu_system_ns > before.cpu_system_ns ? now.cpu_system_ns - before.cpu_system_ns : 0;
-    process->cpu_system_ns = system < total ? system : total;
-    process->cpu_user_ns = total - process->cpu_system_ns;
-    process->switches_voluntary = now.switches_voluntary > before.switches_voluntary
-                                      ? now.switches_voluntary - before.switches_voluntary
-                                      : 0;
-    process->switches_involuntary = now.switches_involuntary > before.switches_involuntary
-                                        ? now.switches_involuntary - before.switches_involuntary
-                                        : 0;
-    process->rss_bytes = now.rss_bytes;
-}
-
-static int add_values(struct record_run *run, const uint64_t *totals)
-{
-    for (size_t i = 0; i < METRIC_COUNT_ALL; i++) {
-        struct record_value *value = record_add_value(run, &metrics[i]);
-        if (value == NULL) {
-            return -1;
-        }
-        value->available = metric_compute(&metrics[i], totals, run->window_ns, &value->value);
-    }
-    return 0;
-}
-
-static int add_intervals(const struct observation *self, struct record_run *run)
-{
-    for (size_t i = 0; i < self->series.count; i++) {
-        const struct series_point *point = &self->series.points[i];
-        struct record_interval *interval = record_add_interval(run);
-        if (interval == NULL) {
-            return -1;
-        }
-        interval->start_ns = point->start_ns;
-        interval->duration_ns = point->duration_ns;
-        for (size_t j = 0; j < METRIC_COUNT_ALL; j++) {
-            if (!metrics[j].per_interval) {
-                continue;
-            }
-            struct record_value *value = record_interval_add_value(interval, &metrics[j]);
-            if (value == NULL) {
-                return -1;
-            }
-            value->available =
-                metric_compute(&metrics[j], point->counters, point->duration_ns, &value->value);
-        }
-    }
-    return 0;
-}
-
-static void describe(const struct observation *self, struct record_run *run)
-{
-    size_t used = 0;
-    snprintf(run->mode, sizeof run->mode, "observed");
-    if (self->plan->command == NULL) {
-        for (size_t i = 0; i < self->plan->target_count && used < sizeof run->detail; i++) {
-            const struct probe_target *target = &self->plan->targets[i];
-            int length = target->pid != 0 ? snprintf(run->detail + used, sizeof run->detail - used,
-                                                     "%spid=%d", i > 0 ? " " : "", (int)target->pid)
-                                          : snprintf(run->detail + used, sizeof run->detail - used,
-                                                     "%scomm=%s", i > 0 ? " " : "", target->name);
-            used += length > 0 ? (size_t)length : 0;
-        }
-    }
-    for (char **word = self->plan->command; word != NULL && *word != NULL; word++) {
-        if (used < sizeof run->detail) {
-            int length = snprintf(run->detail + used, sizeof run->detail - used, "%s%s",
-                                  used > 0 ? " " : "", *word);
-            used += length > 0 ? (size_t)length : 0;
-        }
-    }
-    snprintf(run->observation, sizeof run->observation, "system calls and io_uring (bpf), %s",
-             self->plan->follow ? "children followed" : "children not followed");
-}
-
-static int fill_run(struct observation *self, struct record_run *run, uint64_t end_ns,
-                    struct err *error)
-{
-    uint64_t totals[TOTAL_COUNT];
-    run->window_ns = end_ns - self->start_ns;
-    run->wall_ns = run->window_ns;
-    if (read_probe(self, run, error) != 0) {
-        return -1;
-    }
-    totals_of(run, totals);
-    for (size_t i = 0; i < run->process_count; i++) {
-        struct record_process *process = &run->processes[i];
-        process->kernel_calls.window_ns = run->window_ns;
-        add_cpu(self, process, run->window_ns);
-    }
-    describe(self, run);
-    if (add_values(run, totals) != 0 || add_intervals(self, run) != 0) {
-        return no_memory(error);
-    }
-    run->complete = true;
-    if (self->end->signal != 0 && (self->plan->duration_ns != 0 || self->plan->command != NULL)) {
-        run->complete = false;
-        err_set(&run->failure, ERR_INTERRUPTED, "observe", "ended by %s",
-                self->end->signal == SIGINT   ? "SIGINT"
-                : self->end->signal == SIGHUP ? "SIGHUP"
-                                              : "SIGTERM");
-    }
-    return 0;
-}
-
 static uint64_t time_ns(struct timeval time)
 {
     return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_usec * NS_PER_US;
@@ -537,8 +389,7 @@ static int end_command(struct observation *self, struct record_run *run, struct 
 static void release(struct observation *self)
 {
     int status;
-    probe_syscalls.close(self->probe);
-    targets_close(self->followed);
+    probe_set_close(&self->probes);
     held_end(&self->command, SIGKILL, 0, &status, NULL);
     for (size_t i = 2; i < self->watched_count; i++) {
         if (self->watched[i].fd >= 0) {
@@ -572,15 +423,16 @@ int observe_run(const struct observe_plan *plan, struct record_run *run, struct 
     if (status == 0) {
         status = watch(&self, error);
     }
+    uint64_t end_ns = 0;
     if (status == 0) {
-        status = probe_syscalls.stop(self.probe, error);
+        status = close_gate(&self, &end_ns, error);
     }
-    uint64_t end_ns = clock_now_ns();
-    if (status == 0 && plan->interval_ns != 0 && end_ns > self.interval_start_ns) {
+    if (status == 0 && self.calls != NULL && plan->interval_ns != 0 &&
+        end_ns > self.interval_start_ns) {
         status = end_interval(&self, end_ns, error);
     }
     if (status == 0) {
-        status = fill_run(&self, run, end_ns, error);
+        status = observe_fill(&self, run, end_ns, error);
     }
     if (status == 0) {
         status = end_command(&self, run, error);

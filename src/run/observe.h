@@ -22,8 +22,11 @@ struct observe_plan {
     size_t target_count;
     char **command; /* NULL-terminated; NULL: none. Observed from its execve on */
     bool follow;
+    const struct opt_list *probes; /* names; all of them are on from start to end */
+    const struct probe_options *options;
+    const struct probe_ops *const *known; /* whose names are these; NULL: sonde's own */
     uint64_t duration_ns; /* 0: until all targets by pid have ended, the command has, or a signal */
-    uint64_t interval_ns; /* 0: no intervals */
+    uint64_t interval_ns; /* 0: no intervals; there are none without the probe `syscalls` */
     void (*on_interval)(void *context, const struct observe_interval *interval); /* may be NULL */
     void *context;
 };
@@ -36,9 +39,10 @@ struct observe_end {
     bool command_killed; /* it did not heed a signal */
 };
 
-/* Fills *run. SIGINT, SIGTERM and SIGHUP are blocked meanwhile and taken as "end and report".
- * Returns -1 with *error where observing is impossible, a target does not exist or the command
- * cannot be run; else 0. The command never outlives it. */
+/* Fills *run. A probe that does not serve here has its reason in the record, the others go on.
+ * SIGINT, SIGTERM and SIGHUP are blocked meanwhile and taken as "end and report".
+ * Returns -1 with *error where no probe serves, one is unknown, a target does not exist or the
+ * command cannot be run; else 0. The command never outlives it. */
 int observe_run(const struct observe_plan *plan, struct record_run *run, struct observe_end *end,
                 struct err *error);
 

@@ -78,8 +78,9 @@ const struct opt watch_rows[WATCH_OPTIONS] = {
     OPT_LIST(WATCH, observe, .name = "observe", .letter = 'o', .argument = "WHO",
              .help = "see what the kernel does for self, server (sonde's own), pid=N or "
                      "comm=NAME; several allowed"),
-    OPT_LIST(WATCH, probes, .name = "probe", .initial = "syscalls", .argument = "LIST",
-             .help = "look with these probes, which take turns (sonde doctor lists them)"),
+    OPT_LIST(WATCH, probes, .name = "probe", .argument = "LIST",
+             .help = "look with these probes, which take turns (default: syscalls; sonde doctor "
+                     "lists them); without --observe at all that sonde itself runs"),
     OPT_BOOL(WATCH, require, .name = "require-observe",
              .help = "fail where observing is not possible"),
     OPT_BOOL(WATCH, follow, .name = "follow", .initial = "yes",

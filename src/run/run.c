@@ -177,7 +177,8 @@ int run_execute(const struct run_plan *plan, struct record *record, struct err *
         struct err ignored;
         run->failure = *error;
         run->complete = record->complete = false;
-        snprintf(run->observation, sizeof run->observation, "%s", conductor->watch.state);
+        snprintf(run->observation, sizeof run->observation, "%s",
+                 conductor->watch ? watch_state(conductor->watch) : "");
         teardown_run(conductor, &ignored);
         free(conductor);
         return -1;

@@ -273,6 +273,22 @@ static int make_tallies(struct conductor *conductor, struct err *error)
     return series_init(&conductor->series, 3600, BANK_COUNTERS, error);
 }
 
+/* Observation of the two ends: the client is this process, the server one of its own where it is
+ * sonde's. */
+static int start_watch(struct conductor *conductor, struct err *error)
+{
+    const struct watch_name names[] = {
+        {.word = "self", .target = {.pid = getpid(), .role = "client"}},
+        {.word = "server",
+         .target = {.pid = conductor->server_pid, .role = "server"},
+         .missing = "the server was not started by sonde"},
+    };
+    const struct watch_config config = {.options = &conductor->plan->options->watch,
+                                        .names = names,
+                                        .name_count = sizeof names / sizeof names[0]};
+    return watch_open(&conductor->watch, &config, error);
+}
+
 int setup_run(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
@@ -302,7 +318,7 @@ int setup_run(struct conductor *conductor, struct err *error)
         conductor->shared ? shared_memory(conductor->worker_count * sizeof *conductor->slots, error)
                           : NULL;
     if (!conductor->slots || (conductor->own_server && start_server(conductor, error) < 0) ||
-        watch_open(conductor, error) < 0 || make_dials(conductor, error) < 0 ||
+        start_watch(conductor, error) < 0 || make_dials(conductor, error) < 0 ||
         start_client(conductor, error) < 0) {
         return -1;
     }
@@ -369,6 +385,7 @@ void teardown_run(struct conductor *conductor, struct err *error)
     }
     close_ends(conductor->client_ends, conductor->pair_count);
     close_ends(conductor->server_ends, conductor->pair_count);
-    watch_close(conductor);
+    watch_close(conductor->watch);
+    conductor->watch = NULL;
     release_memory(conductor);
 }

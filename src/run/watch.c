@@ -1,6 +1,7 @@
-/* Observation of a run: who is observed, switching it on and off, and what it costs. */
-#include <errno.h>
-#include <math.h>
+/* Observation of a run: who is observed, which probe's turn it is, switching it on and off. */
+#include "run/watch_state.h"
+
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,37 +9,56 @@
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "run/conductor.h"
 
-/* Beyond so many, neighbouring blocks are merged. */
+/* Beyond so many of one probe, neighbouring blocks are merged. */
 #define BLOCKS_KEPT 2048
 
-static int add_target(struct watch *watch, pid_t pid, const char *name, const char *role,
-                      struct err *error)
+/* ---- whom ---- */
+
+static int add_target(struct watch *watch, const struct probe_target *target, struct err *error)
 {
     if (watch->target_count == WATCH_TARGETS) {
         return err_set(error, ERR_USAGE, "--observe", "more than %d targets", WATCH_TARGETS);
     }
-    struct probe_target *target = &watch->targets[watch->target_count++];
-    *target = (struct probe_target){.pid = pid};
-    snprintf(target->name, sizeof target->name, "%s", name);
-    snprintf(target->role, sizeof target->role, "%s", role);
+    watch->targets[watch->target_count++] = *target;
     return 0;
 }
 
-static int parse_target(struct conductor *conductor, const char *text, struct err *error)
+static int add_foreign(struct watch *watch, pid_t pid, const char *name, struct err *error)
 {
-    struct watch *watch = &conductor->watch;
-    uint64_t pid;
-    if (strcmp(text, "self") == 0) {
-        return add_target(watch, getpid(), "", "client", error);
+    struct probe_target target = {.pid = pid, .role = "observed"};
+    snprintf(target.name, sizeof target.name, "%s", name);
+    return add_target(watch, &target, error);
+}
+
+/* The words that serve in this run, for the hint. */
+static int refuse_target(const struct watch_config *config, const char *text, struct err *error)
+{
+    char words[80] = "";
+    for (size_t i = 0; i < config->name_count; i++) {
+        size_t used = strlen(words);
+        snprintf(words + used, sizeof words - used, "%s, ", config->names[i].word);
     }
-    if (strcmp(text, "server") == 0) {
-        if (!conductor->own_server) {
-            err_set(error, ERR_USAGE, "--observe server", "the server was not started by sonde");
+    err_set(error, ERR_USAGE, "--observe", "\"%s\" names nobody", text);
+    return err_hint(error, "accepts %spid=N, comm=NAME (at most 15 characters)", words);
+}
+
+static int parse_target(struct watch *watch, const struct watch_config *config, const char *text,
+                        struct err *error)
+{
+    uint64_t pid;
+    for (size_t i = 0; i < config->name_count; i++) {
+        const struct watch_name *name = &config->names[i];
+        if (strcmp(text, name->word) != 0) {
+            continue;
+        }
+        if (name->target.pid == 0) {
+            char subject[40];
+            snprintf(subject, sizeof subject, "--observe %s", name->word);
+            err_set(error, ERR_USAGE, subject, "%s", name->missing);
             return err_hint(error, "name it: --observe pid=N or --observe comm=NAME");
         }
-        return add_target(watch, conductor->server_pid, "", "server", error);
+        return add_target(watch, &name->target, error);
     }
     if (strncmp(text, "pid=", 4) == 0 && units_parse_count(text + 4, &pid) == 0 && pid > 0 &&
         pid < INT32_MAX) {
@@ -46,205 +66,278 @@ static int parse_target(struct conductor *conductor, const char *text, struct er
         if (process_sample((pid_t)pid, &sample, error) < 0) {
             return -1;
         }
-        return add_target(watch, (pid_t)pid, "", "observed", error);
+        return add_foreign(watch, (pid_t)pid, "", error);
     }
     if (strncmp(text, "comm=", 5) == 0 && text[5] && strlen(text + 5) < 16) {
-        return add_target(watch, 0, text + 5, "observed", error);
+        return add_foreign(watch, 0, text + 5, error);
     }
-    err_set(error, ERR_USAGE, "--observe", "\"%s\" names nobody", text);
-    return err_hint(error, "accepts self, server, pid=N, comm=NAME (at most 15 characters)");
+    return refuse_target(config, text, error);
+}
+
+/* Adds to the text of the state what fits. */
+static void describe(struct watch *watch, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void describe(struct watch *watch, const char *format, ...)
+{
+    size_t used = strlen(watch->state);
+    va_list list;
+    va_start(list, format);
+    vsnprintf(watch->state + used, sizeof watch->state - used, format, list);
+    va_end(list);
+}
+
+static void describe_target(struct watch *watch, const char *word, size_t index)
+{
+    const struct probe_target *target = &watch->targets[index];
+    describe(watch, "%s%s", index ? ", " : "", word);
+    if (target->pid && strcmp(target->role, "observed") != 0) {
+        describe(watch, " (pid %d)", (int)target->pid);
+    }
+}
+
+/* Probes without --observe look at all that sonde has of its own in this run. */
+static int parse_targets(struct watch *watch, const struct watch_config *config, struct err *error)
+{
+    const struct watch_options *options = config->options;
+    for (size_t i = 0; i < options->observe.count; i++) {
+        if (parse_target(watch, config, options->observe.items[i], error) < 0) {
+            return -1;
+        }
+        describe_target(watch, options->observe.items[i], i);
+    }
+    for (size_t i = 0; i < config->name_count && options->observe.count == 0; i++) {
+        const struct watch_name *name = &config->names[i];
+        if (options->probes.count && name->target.pid) {
+            if (add_target(watch, &name->target, error) < 0) {
+                return -1;
+            }
+            describe_target(watch, name->word, watch->target_count - 1);
+        }
+    }
+    /* Whose child is a target of its own, such as sonde's own server, comes after it: who is found
+     * as somebody's child first would have the role of that one. */
+    for (size_t i = 0; i + 1 < watch->target_count; i++) {
+        if (watch->targets[i].pid == getpid()) {
+            struct probe_target self = watch->targets[i];
+            watch->targets[i] = watch->targets[i + 1];
+            watch->targets[i + 1] = self;
+        }
+    }
+    return 0;
+}
+
+/* ---- with what ---- */
+
+static int choose(struct watch *watch, const struct watch_config *config, struct err *error)
+{
+    const struct probe_ops *const *known = config->known ? config->known : probes;
+    char *names[] = {(char *)known[0]->name}; /* the default: the first, which is syscalls */
+    const struct opt_list initial = {.items = names, .count = 1};
+    const struct opt_list *wanted =
+        config->options->probes.count ? &config->options->probes : &initial;
+    return probe_set_choose(&watch->set, wanted, known, error);
+}
+
+static void describe_probes(struct watch *watch)
+{
+    describe(watch, ", probe%s", watch->probe_count > 1 ? "s" : "");
+    for (size_t i = 0; i < watch->probe_count; i++) {
+        describe(watch, "%s %s", i ? "," : "", watch->turns[i].chosen->ops->name);
+    }
+    describe(watch, watch->probe_count > 1
+                        ? " in turn, each in half of its blocks' parts (off, on, on, off)"
+                        : ", in half of the window's parts (off, on, on, off)");
 }
 
 /* Observation that cannot be had ends the run only where it is required. */
-static int without(struct conductor *conductor, const char *reason, const char *fix,
-                   struct err *error)
+static int without(struct watch *watch, const struct err *failure, struct err *error)
 {
-    struct watch *watch = &conductor->watch;
-    if (conductor->plan->options->watch.require) {
-        err_set(error, ERR_UNSUPPORTED, "--require-observe", "cannot observe: %s", reason);
-        return err_hint(error, "%s", fix);
+    if (watch->options->require) {
+        err_set(error, ERR_UNSUPPORTED, "--require-observe", "cannot observe: %.220s",
+                failure->what);
+        return failure->hint[0] ? err_hint(error, "%s", failure->hint) : -1;
     }
-    snprintf(watch->state, sizeof watch->state, "none (%s%s%s)", reason, fix[0] ? "; " : "", fix);
+    snprintf(watch->state, sizeof watch->state, "none (%.120s%s%.90s)", failure->what,
+             failure->hint[0] ? "; " : "", failure->hint);
     return 0;
 }
 
-int watch_open(struct conductor *conductor, struct err *error)
+static int open_probes(struct watch *watch, struct err *error)
 {
-    const struct run_options *options = conductor->plan->options;
-    struct watch *watch = &conductor->watch;
-    char reason[160] = "", fix[160] = "";
-    for (size_t i = 0; i < options->watch.observe.count; i++) {
-        if (parse_target(conductor, options->watch.observe.items[i], error) < 0) {
+    struct targets_config whom = {.targets = watch->targets,
+                                  .target_count = watch->target_count,
+                                  .follow = watch->options->follow};
+    struct err failure = {0};
+    if (probe_set_open(&watch->set, &whom, &watch->options->probe, watch->options->require,
+                       &failure) < 0) {
+        return without(watch, &failure, error);
+    }
+    for (size_t i = 0; i < watch->set.count; i++) {
+        struct turns *turns = &watch->turns[watch->probe_count];
+        if (watch->set.chosen[i].probe == NULL) {
+            continue;
+        }
+        turns->chosen = &watch->set.chosen[i];
+        if (series_init(&turns->blocks, BLOCKS_KEPT, BLOCK_COUNTERS, error) < 0) {
+            return -1;
+        }
+        watch->probe_count++;
+    }
+    describe_probes(watch);
+    return 0;
+}
+
+int watch_open(struct watch **opened, const struct watch_config *config, struct err *error)
+{
+    struct watch *watch = *opened = calloc(1, sizeof *watch);
+    if (!watch) {
+        return err_set(error, ERR_LIMIT, "--observe", "no memory");
+    }
+    watch->options = config->options;
+    watch->on = WATCH_OFF;
+    if (choose(watch, config, error) < 0 || parse_targets(watch, config, error) < 0) {
+        return -1;
+    }
+    if (watch->target_count == 0) {
+        if (config->options->require) {
+            err_set(error, ERR_USAGE, "--require-observe", "nothing is observed");
+            return err_hint(error, "say whom: --observe %s",
+                            config->name_count ? config->names[config->name_count - 1].word
+                                               : "pid=N");
+        }
+        describe(watch, "none (not asked for: --observe)");
+        return 0;
+    }
+    return open_probes(watch, error);
+}
+
+void watch_close(struct watch *watch)
+{
+    if (!watch) {
+        return;
+    }
+    probe_set_close(&watch->set);
+    for (size_t i = 0; i < PROBES_MOST; i++) {
+        series_release(&watch->turns[i].blocks);
+    }
+    watch_release_foreign(watch);
+    free(watch);
+}
+
+/* ---- while it runs ---- */
+
+size_t watch_probes(const struct watch *watch)
+{
+    return watch->probe_count;
+}
+
+const char *watch_state(const struct watch *watch)
+{
+    return watch->state;
+}
+
+const char *watch_role(const struct watch *watch)
+{
+    return watch->target_count == 1 ? watch->targets[0].role : "observed";
+}
+
+struct targets *watch_targets(const struct watch *watch)
+{
+    return watch->probe_count ? watch->set.targets : NULL;
+}
+
+struct gate *watch_gate(const struct watch *watch)
+{
+    return watch->probe_count ? targets_gate(watch->set.targets) : NULL;
+}
+
+int watch_plan(const struct watch *watch, uint64_t part)
+{
+    uint64_t place = part % WATCH_PARTS_IN_BLOCK;
+    if (watch->probe_count == 0 || (place != 1 && place != 2)) {
+        return WATCH_OFF;
+    }
+    return (int)(part / WATCH_PARTS_IN_BLOCK % watch->probe_count);
+}
+
+bool watch_counts_calls(const struct watch *watch, int probe)
+{
+    return probe != WATCH_OFF && watch->turns[probe].chosen->ops->total != NULL &&
+           strcmp(watch->turns[probe].chosen->ops->name, probe_syscalls.name) == 0;
+}
+
+int watch_attach(struct watch *watch, int probe, struct err *error)
+{
+    if (watch->on == probe) {
+        return 0;
+    }
+    if (watch_gate(watch)->open) { /* the part has failed */
+        gate_close(watch_gate(watch), clock_now_ns());
+    }
+    if (watch->on != WATCH_OFF) {
+        const struct chosen_probe *before = watch->turns[watch->on].chosen;
+        watch->on = WATCH_OFF;
+        if (before->ops->stop(before->probe, error) < 0) {
             return -1;
         }
     }
-    if (watch->target_count == 0) {
-        if (options->watch.require) {
-            err_set(error, ERR_USAGE, "--require-observe", "nothing is observed");
-            return err_hint(error, "say whom: --observe server");
+    if (probe != WATCH_OFF) {
+        const struct chosen_probe *next = watch->turns[probe].chosen;
+        if (next->ops->start(next->probe, error) < 0) {
+            return -1;
         }
-        snprintf(watch->state, sizeof watch->state, "none (not asked for: --observe)");
-        return 0;
-    }
-    if (probe_syscalls.why_not(reason, sizeof reason, fix, sizeof fix) < 0) {
-        return without(conductor, reason, fix, error);
-    }
-    struct targets_config whom = {.targets = watch->targets,
-                                  .target_count = watch->target_count,
-                                  .follow = options->watch.follow,
-                                  .bpf = true};
-    struct probe_config config = {.options = &options->watch.probe};
-    struct err failure = {0};
-    if (targets_open(&watch->followed, &whom, &failure) < 0) {
-        return without(conductor, failure.what, failure.hint, error);
-    }
-    config.targets = watch->followed;
-    if (probe_syscalls.open(&watch->probe, &config, &failure) < 0) {
-        watch->probe = NULL;
-        return without(conductor, failure.what, failure.hint, error);
-    }
-    if (series_init(&watch->blocks, BLOCKS_KEPT, BLOCK_COUNTERS, error) < 0) {
-        return -1;
-    }
-    size_t used = 0;
-    for (size_t i = 0; i < watch->target_count && used < sizeof watch->state; i++) {
-        const struct probe_target *target = &watch->targets[i];
-        used += (size_t)snprintf(watch->state + used, sizeof watch->state - used, "%s%s",
-                                 i ? ", " : "", options->watch.observe.items[i]);
-        if (target->pid && strcmp(target->role, "observed") != 0 && used < sizeof watch->state) {
-            used += (size_t)snprintf(watch->state + used, sizeof watch->state - used, " (pid %d)",
-                                     target->pid);
-        }
-    }
-    if (used < sizeof watch->state) {
-        snprintf(watch->state + used, sizeof watch->state - used,
-                 ", in half of the window's parts (off, on, on, off)");
+        watch->on = probe;
     }
     return 0;
 }
 
-int watch_switch(struct conductor *conductor, bool on, struct err *error)
+static const struct chosen_probe *present(const struct watch *watch)
 {
-    struct watch *watch = &conductor->watch;
-    gate_close(targets_gate(watch->followed), clock_now_ns());
-    if ((on ? probe_syscalls.start : probe_syscalls.stop)(watch->probe, error) < 0) {
-        return -1;
+    return watch->on == WATCH_OFF ? NULL : watch->turns[watch->on].chosen;
+}
+
+int watch_begin(struct watch *watch, struct err *error)
+{
+    const struct chosen_probe *on = present(watch);
+    return on && on->ops->begin ? on->ops->begin(on->probe, error) : 0;
+}
+
+int watch_end(struct watch *watch, struct err *error)
+{
+    const struct chosen_probe *on = present(watch);
+    return on && on->ops->end ? on->ops->end(on->probe, error) : 0;
+}
+
+void watch_seen(struct watch *watch, const struct probe_scope *scope)
+{
+    if (watch->on != WATCH_OFF) {
+        struct probe_scope *seen = &watch->turns[watch->on].seen;
+        seen->window_ns += scope->window_ns;
+        seen->operations += scope->operations;
+        seen->bytes += scope->bytes;
     }
-    watch->on = on;
+}
+
+void watch_block(struct watch *watch, int probe, uint64_t plain_operations, uint64_t plain_ns,
+                 uint64_t seen_operations, uint64_t seen_ns)
+{
+    if (probe != WATCH_OFF) {
+        struct series_point block = {.counters = {[BLOCK_PLAIN] = plain_operations,
+                                                  [BLOCK_PLAIN_NS] = plain_ns,
+                                                  [BLOCK_SEEN] = seen_operations,
+                                                  [BLOCK_SEEN_NS] = seen_ns}};
+        series_append(&watch->turns[probe].blocks, &block);
+    }
+}
+
+uint64_t watch_calls(const struct watch *watch)
+{
+    for (size_t i = 0; i < watch->probe_count; i++) {
+        const struct chosen_probe *chosen = watch->turns[i].chosen;
+        if (watch_counts_calls(watch, (int)i)) {
+            return chosen->ops->total(chosen->probe, NULL);
+        }
+    }
     return 0;
-}
-
-void watch_count(struct conductor *conductor, bool counting)
-{
-    struct watch *watch = &conductor->watch;
-    struct gate *gate = targets_gate(watch->followed);
-    (counting ? gate_open : gate_close)(gate, clock_now_ns());
-    if (counting) {
-        watch->on_total = probe_syscalls.total(watch->probe, NULL);
-    } else {
-        conductor->interval_kernel_calls +=
-            probe_syscalls.total(watch->probe, NULL) - watch->on_total;
-    }
-}
-
-static void watch_pid(struct watch *watch, pid_t pid)
-{
-    struct err ignored;
-    if (watch->watched_count < WATCH_TARGETS) {
-        struct watched *watched = &watch->watched[watch->watched_count++];
-        watched->pid = pid;
-        process_threads(pid, &watched->threads, &watched->thread_count, &ignored);
-    }
-}
-
-/* Whose CPU time to sample: every target that is there as the window begins. */
-static void watch_pids(struct watch *watch)
-{
-    for (size_t i = 0; i < watch->target_count; i++) {
-        const struct probe_target *target = &watch->targets[i];
-        pid_t *pids = NULL;
-        size_t count = 0;
-        struct err ignored;
-        if (target->pid) {
-            watch_pid(watch, target->pid);
-        } else if (process_find(target->name, &pids, &count, &ignored) == 0) {
-            for (size_t j = 0; j < count; j++) {
-                watch_pid(watch, pids[j]);
-            }
-        }
-        free(pids);
-    }
-}
-
-void watch_part_begins(struct conductor *conductor)
-{
-    struct watch *watch = &conductor->watch;
-    if (watch->watched_count == 0) {
-        watch_pids(watch);
-    }
-    for (size_t i = 0; i < watch->watched_count; i++) {
-        struct watched *watched = &watch->watched[i];
-        struct err ignored;
-        watched->known = process_sample(watched->pid, &watched->last, &ignored) == 0;
-    }
-}
-
-void watch_part_ends(struct conductor *conductor, bool seen)
-{
-    struct watch *watch = &conductor->watch;
-    for (size_t i = 0; i < watch->watched_count; i++) {
-        struct watched *watched = &watch->watched[i];
-        struct process_sample now;
-        struct err ignored;
-        if (!watched->known || process_sample(watched->pid, &now, &ignored) < 0) {
-            continue;
-        }
-        if (!seen) {
-            struct process_sample *sum = &watched->sum;
-            const struct process_sample *last = &watched->last;
-            watched->window_ns += now.at_ns - last->at_ns;
-            sum->cpu_user_ns += now.cpu_user_ns - last->cpu_user_ns;
-            sum->cpu_system_ns += now.cpu_system_ns - last->cpu_system_ns;
-            sum->switches_voluntary += now.switches_voluntary - last->switches_voluntary;
-            sum->switches_involuntary += now.switches_involuntary - last->switches_involuntary;
-        }
-        watched->sum.rss_bytes = now.rss_bytes;
-        memcpy(watched->sum.name, now.name, sizeof now.name);
-        watched->last = now;
-    }
-}
-
-struct interval watch_effect(const struct watch *watch, size_t *blocks)
-{
-    size_t count = watch->blocks.count;
-    double *plain = calloc(count + 1, sizeof *plain), *seen = calloc(count + 1, sizeof *seen);
-    struct interval effect = {.value = NAN, .low = NAN, .high = NAN};
-    *blocks = 0;
-    for (size_t i = 0; plain && seen && i < count; i++) {
-        const uint64_t *block = watch->blocks.points[i].counters;
-        if (block[BLOCK_PLAIN_NS] && block[BLOCK_SEEN_NS]) {
-            plain[*blocks] = (double)block[BLOCK_PLAIN] / (double)block[BLOCK_PLAIN_NS];
-            seen[(*blocks)++] = (double)block[BLOCK_SEEN] / (double)block[BLOCK_SEEN_NS];
-        }
-    }
-    if (*blocks) {
-        effect = summary_paired_ratio(plain, seen, *blocks);
-    }
-    free(plain);
-    free(seen);
-    return effect;
-}
-
-void watch_close(struct conductor *conductor)
-{
-    struct watch *watch = &conductor->watch;
-    probe_syscalls.close(watch->probe);
-    watch->probe = NULL;
-    targets_close(watch->followed);
-    watch->followed = NULL;
-    series_release(&watch->blocks);
-    for (size_t i = 0; i < watch->watched_count; i++) {
-        free(watch->watched[i].threads);
-        watch->watched[i].threads = NULL;
-    }
 }

@@ -36,14 +36,21 @@ struct watch_config {
     const struct watch_options *options; /* --observe, --probe … (run/options.h) */
     const struct watch_name *names;      /* of sonde's own processes */
     size_t name_count;
+    const struct probe_ops *const *known; /* whose names --probe takes; NULL: sonde's own */
 };
 
-/* Opens targets and probes. Where nothing is to be observed, or it cannot be had and is not
- * required, *watch is there all the same and watch_probes is 0: watch_state says why. */
+/* Opens targets and probes. Probes without --observe look at every one of `names` that is there.
+ * Where nothing is to be observed, or it cannot be had and is not
+ * required, *watch is there all the same and watch_probes is 0: watch_state says why. Where it
+ * fails, *watch is to be closed too. */
 int watch_open(struct watch **watch, const struct watch_config *config, struct err *error);
 void watch_close(struct watch *watch); /* NULL is allowed */
 
-size_t watch_probes(const struct watch *watch);
+size_t watch_probes(const struct watch *watch); /* how many take turns */
+/* For record_run.observation: "server (pid 12), probe syscalls, …", "none (reason; what helps)". */
+const char *watch_state(const struct watch *watch);
+/* The role of the only target; "observed" where there are several. */
+const char *watch_role(const struct watch *watch);
 struct targets *watch_targets(const struct watch *watch); /* NULL where nothing is observed */
 struct gate *watch_gate(const struct watch *watch);       /* likewise */
 
@@ -60,9 +67,17 @@ void watch_block(struct watch *watch, int probe, uint64_t plain_operations, uint
                  uint64_t seen_operations, uint64_t seen_ns);
 /* System calls counted so far, for interval lines; 0 without the syscalls probe. */
 uint64_t watch_calls(const struct watch *watch);
+/* True where this probe is the one that watch_calls counts with. */
+bool watch_counts_calls(const struct watch *watch, int probe);
+
+/* Around every part, observed or not: CPU time of the observed processes that are not sonde's own
+ * (they are sampled, over the unobserved parts). `operations`: the workload's in this part. */
+void watch_part_begins(struct watch *watch);
+void watch_part_ends(struct watch *watch, bool seen, uint64_t operations);
 
 /* Everything observed into run->processes (kernel_calls), run->probes, run->effect (that of the
- * first probe), run->observing and run->observation. effect_metric: what effects are measured by.
+ * system calls, else of the first), run->observing and run->observation. effect_metric: what
+ * effects are measured by.
  */
 int watch_fill(struct watch *watch, const char *effect_metric, struct record *record,
                struct record_run *run, struct err *error);

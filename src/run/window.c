@@ -11,7 +11,6 @@
 #define BLOCKS_WANTED 5
 /* Parts are not made shorter than this: attaching and detaching take milliseconds. */
 #define PART_LEAST_NS (50 * NS_PER_MS)
-#define PARTS_IN_BLOCK 4
 
 bool window_finished(const struct conductor *conductor)
 {
@@ -86,8 +85,7 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
             .bank = conductor->interval.bank,
             .workload = plan->workload,
             .observed = conductor->interval_kernel_ns > 0,
-            .kernel_role =
-                conductor->watch.target_count == 1 ? conductor->watch.targets[0].role : "observed",
+            .kernel_role = watch_role(conductor->watch),
         };
         if (progress.observed) {
             progress.kernel_calls_per_second = (double)conductor->interval_kernel_calls * 1e9 /
@@ -100,58 +98,117 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
     conductor->interval_start_ns = now_ns;
 }
 
-static void take_part(struct conductor *conductor, bool seen)
+/* `probe`: the one that was on. */
+static void take_part(struct conductor *conductor, int probe)
 {
+    const struct workload *workload = conductor->plan->workload;
+    const struct tally *part = &conductor->client.part;
+    bool seen = probe != WATCH_OFF;
     collect_ends(conductor, &conductor->client.part, &conductor->server.part);
-    watch_part_ends(conductor, seen);
+    watch_part_ends(conductor->watch, seen, part->bank->counters[workload->operations]);
     if (seen) {
-        tally_add(&conductor->client.seen, &conductor->client.part);
+        struct probe_scope scope = {.window_ns = part->window_ns,
+                                    .operations = part->bank->counters[workload->operations],
+                                    .bytes = part->bank->counters[workload->bytes]};
+        watch_seen(conductor->watch, &scope);
+        tally_add(&conductor->client.seen, part);
         tally_add(&conductor->server.seen, &conductor->server.part);
-        tally_add(&conductor->block_seen, &conductor->client.part);
-        conductor->interval_kernel_ns += conductor->client.part.window_ns;
+        tally_add(&conductor->block_seen, part);
+        if (watch_counts_calls(conductor->watch, probe)) {
+            conductor->interval_kernel_ns += part->window_ns;
+        }
     } else {
-        tally_add(&conductor->client.plain, &conductor->client.part);
+        tally_add(&conductor->client.plain, part);
         tally_add(&conductor->server.plain, &conductor->server.part);
-        tally_add(&conductor->block_plain, &conductor->client.part);
-        tally_add(&conductor->interval, &conductor->client.part);
+        tally_add(&conductor->block_plain, part);
+        tally_add(&conductor->interval, part);
     }
 }
 
 /* Closes a block of four parts. */
-static void close_block(struct conductor *conductor)
+static void close_block(struct conductor *conductor, int probe)
 {
     uint32_t operations = conductor->plan->workload->operations;
-    struct series_point block = {
-        .counters = {
-            [BLOCK_PLAIN] = conductor->block_plain.bank->counters[operations],
-            [BLOCK_PLAIN_NS] = conductor->block_plain.window_ns,
-            [BLOCK_SEEN] = conductor->block_seen.bank->counters[operations],
-            [BLOCK_SEEN_NS] = conductor->block_seen.window_ns,
-        }};
-    series_append(&conductor->watch.blocks, &block);
+    watch_block(conductor->watch, probe, conductor->block_plain.bank->counters[operations],
+                conductor->block_plain.window_ns, conductor->block_seen.bank->counters[operations],
+                conductor->block_seen.window_ns);
     tally_clear(&conductor->block_plain);
     tally_clear(&conductor->block_seen);
 }
 
-/* How many parts an interval has, and how long they are. */
+/* How many parts an interval has, and how long they are. A window of `duration` is to hold
+ * BLOCKS_WANTED blocks for each of the P probes that take turns, so a block may be no longer than
+ * duration / (BLOCKS_WANTED P); an interval holds whole blocks, as many as make them that short,
+ * and no more than leave PART_LEAST_NS to each of their four parts. So 5 s in intervals of 1 s are
+ * 1 block an interval for one probe (parts of 250 ms), 3 for three (83 ms), 5 for five and more
+ * (50 ms): seven probes then have 3 or 4 blocks each. */
 static uint64_t part_length(const struct conductor *conductor, uint64_t *parts_in_interval)
 {
     const struct run_options *options = conductor->plan->options;
+    uint64_t probe_count = watch_probes(conductor->watch);
     *parts_in_interval = 1;
-    if (!conductor->watch.probe) {
+    if (probe_count == 0) {
         return options->interval_ns;
     }
     /* How long a counted run takes is not known: its parts are as short as they may be. */
-    uint64_t most = options->interval_ns / (PARTS_IN_BLOCK * PART_LEAST_NS);
+    uint64_t most = options->interval_ns / (WATCH_PARTS_IN_BLOCK * PART_LEAST_NS);
     uint64_t blocks = most;
     if (options->count == 0) {
-        uint64_t wanted_ns = options->duration_ns / BLOCKS_WANTED;
+        uint64_t wanted_ns = options->duration_ns / (BLOCKS_WANTED * probe_count);
         blocks = wanted_ns ? (options->interval_ns + wanted_ns - 1) / wanted_ns : 1;
         blocks = blocks < most ? blocks : most;
     }
     blocks = blocks ? blocks : 1;
-    *parts_in_interval = blocks * PARTS_IN_BLOCK;
+    *parts_in_interval = blocks * WATCH_PARTS_IN_BLOCK;
     return options->interval_ns / *parts_in_interval;
+}
+
+/* Counting begins: behind the cut that begins the observed part. */
+static int begin_counting(struct conductor *conductor, struct err *error)
+{
+    if (watch_begin(conductor->watch, error) < 0) {
+        return -1;
+    }
+    conductor->calls_before = watch_calls(conductor->watch);
+    gate_open(watch_gate(conductor->watch), clock_now_ns());
+    return 0;
+}
+
+static int end_counting(struct conductor *conductor, struct err *error)
+{
+    gate_close(watch_gate(conductor->watch), clock_now_ns());
+    conductor->interval_kernel_calls += watch_calls(conductor->watch) - conductor->calls_before;
+    return watch_end(conductor->watch, error);
+}
+
+/* One part. *on: the probe that is attached, before and after. */
+static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_ns, uint64_t end_ns,
+                    int *on, bool *more, struct err *error)
+{
+    int probe = watch_plan(conductor->watch, part);
+    uint64_t place = part % WATCH_PARTS_IN_BLOCK;
+    if (probe != *on) {
+        if (watch_attach(conductor->watch, probe, error) < 0) {
+            return -1;
+        }
+        *on = probe;
+        window_discard(conductor);
+        if (probe != WATCH_OFF && begin_counting(conductor, error) < 0) {
+            return -1;
+        }
+    }
+    watch_part_begins(conductor->watch);
+    *more = window_wait(conductor, until_ns) && until_ns < end_ns;
+    take_part(conductor, probe);
+    if (probe != WATCH_OFF && (!*more || watch_plan(conductor->watch, part + 1) != probe) &&
+        end_counting(conductor, error) < 0) {
+        return -1;
+    }
+    if (place == WATCH_PARTS_IN_BLOCK - 1) {
+        /* The block's own probe: that of its inner parts. */
+        close_block(conductor, watch_plan(conductor->watch, part - 1));
+    }
+    return 0;
 }
 
 static int run_parts(struct conductor *conductor, struct err *error)
@@ -161,32 +218,15 @@ static int run_parts(struct conductor *conductor, struct err *error)
     uint64_t part_ns = part_length(conductor, &parts_in_interval);
     uint64_t start_ns = conductor->window_start_ns;
     uint64_t end_ns = options->count ? UINT64_MAX : start_ns + options->duration_ns;
+    int on = WATCH_OFF;
     bool more = true;
     for (uint64_t i = 0; more; i++) {
-        bool seen = conductor->watch.probe && (i % 4 == 1 || i % 4 == 2);
         uint64_t part_end_ns = start_ns + (i + 1) * part_ns;
         if (part_end_ns + part_ns / 2 >= end_ns) {
             part_end_ns = end_ns; /* no sliver of a part at the end */
         }
-        if (seen != conductor->watch.on) {
-            if (watch_switch(conductor, seen, error) < 0) {
-                return -1;
-            }
-            window_discard(conductor);
-            if (seen) {
-                watch_count(conductor, true);
-            }
-        }
-        watch_part_begins(conductor);
-        more = window_wait(conductor, part_end_ns) && part_end_ns < end_ns;
-        take_part(conductor, seen);
-        if (seen && (!more || i % PARTS_IN_BLOCK == 2)) {
-            watch_count(conductor, false);
-        }
-        if (conductor->watch.probe && i % PARTS_IN_BLOCK == PARTS_IN_BLOCK - 1) {
-            close_block(conductor);
-        }
-        if (!more && conductor->watch.on && watch_switch(conductor, false, error) < 0) {
+        if (run_part(conductor, i, part_end_ns, end_ns, &on, &more, error) < 0 ||
+            (!more && watch_attach(conductor->watch, WATCH_OFF, error) < 0)) {
             return -1;
         }
         if (!more || (i + 1) % parts_in_interval == 0) {
@@ -202,9 +242,7 @@ int window_run(struct conductor *conductor, struct err *error)
     system_sample(&conductor->system_before, &ignored);
     conductor->window_start_ns = conductor->interval_start_ns = clock_now_ns();
     int result = run_parts(conductor, error);
-    if (conductor->watch.on) {
-        watch_switch(conductor, false, &ignored);
-    }
+    watch_attach(conductor->watch, WATCH_OFF, &ignored); /* where it failed in between */
     conductor->window_end_ns = clock_now_ns();
     system_sample(&conductor->system_after, &ignored);
     return result;

@@ -156,6 +156,65 @@ def _process_problems(where, process):
     yield from _calls_problems(f"{where}.kernel_calls", process["kernel_calls"])
 
 
+def _distribution_problems(where, distribution):
+    """The classes of a power-of-two histogram, in order, and a sum that they allow."""
+    classes = distribution["classes"]
+    lows = [-1 if c["low"] is None else c["low"] for c in classes]
+    if lows != sorted(set(lows)):
+        yield f"{where}.classes: not in order"
+    for c in classes:
+        low, high = c["low"], c["high"]
+        negative, zero = (low, high) == (None, -1), (low, high) == (0, 0)
+        power = low is not None and low > 0 and low & (low - 1) == 0 and high == 2 * low - 1
+        if not (negative or zero or power):
+            yield f"{where}.classes: {low} .. {high} is no class"
+    least = sum(c["count"] * c["low"] for c in classes if c["low"] is not None)
+    most = sum(c["count"] * c["high"] for c in classes if c["low"] is not None)
+    total = distribution["sum"]
+    if total is not None and not least * (1 - 1e-9) <= total <= most * (1 + 1e-9):
+        yield f"{where}.sum: {total} is not between {least} and {most}"
+
+
+def _effect_problems(where, effect):
+    if effect["low"] is not None and not effect["low"] <= effect["ratio"] <= effect["high"]:
+        yield f"{where}: the ratio lies outside of its interval"
+
+
+def _probe_problems(where, run):
+    probes = {probe["name"]: probe for probe in run["probes"]}
+    if len(probes) != len(run["probes"]):
+        yield f"{where}.probes: a name stands twice"
+    for i, probe in enumerate(run["probes"]):
+        yield from _effect_problems(f"{where}.probes[{i}].effect", probe["effect"])
+        if probe["operations"] is not None and probe["window_ns"] == 0:
+            yield f"{where}.probes[{i}]: operations in no time"
+        if not probe["available"] and (probe["rows"] or probe["distributions"]) and \
+                probe["window_ns"]:
+            yield f"{where}.probes[{i}]: it saw something, but is not available"
+        for k, distribution in enumerate(probe["distributions"]):
+            yield from _distribution_problems(f"{where}.probes[{i}].distributions[{k}]",
+                                              distribution)
+    # Probes that take turns share the time with each other and with the unobserved parts; those
+    # that do not are all on for the whole window, and say so.
+    seen = [probe["window_ns"] for probe in run["probes"]]
+    together = run["mode"] == "observed"
+    if not together and run["window_ns"] + sum(seen) > run["wall_ns"] * 1.001 + 1e6:
+        yield f"{where}.probes: their time and window_ns are longer than wall_ns"
+    if together and any(window_ns != run["window_ns"] for window_ns in seen):
+        yield f"{where}.probes: their time is not window_ns"
+    calls = probes.get("syscalls")
+    for i, process in enumerate(run["processes"]):
+        counted = process["kernel_calls"]
+        if calls and counted["available"] and (
+                counted["window_ns"] != calls["window_ns"]
+                or counted["operations"] != calls["operations"]):
+            yield f"{where}.processes[{i}].kernel_calls: not over the time of the probe syscalls"
+    serving = [probe for probe in run["probes"] if probe["available"]]
+    headline = calls if calls and calls["available"] else serving[0] if serving else None
+    if headline and not together and headline["effect"] != run["probe_effect"]:
+        yield f"{where}.probe_effect: is not that of the probe {headline['name']}"
+
+
 def _run_problems(where, run):
     if run["window_ns"] > run["wall_ns"] * 1.001 + 1e6:
         yield f"{where}.window_ns: longer than wall_ns"
@@ -165,9 +224,8 @@ def _run_problems(where, run):
         yield from _histogram_problems(f"{where}.histograms.{key}", histogram)
     for i, process in enumerate(run["processes"]):
         yield from _process_problems(f"{where}.processes[{i}]", process)
-    effect = run["probe_effect"]
-    if effect["low"] is not None and not effect["low"] <= effect["ratio"] <= effect["high"]:
-        yield f"{where}.probe_effect: the ratio lies outside of its interval"
+    yield from _effect_problems(f"{where}.probe_effect", run["probe_effect"])
+    yield from _probe_problems(where, run)
     starts = [interval["start_ns"] for interval in run["intervals"]]
     if starts != sorted(starts):
         yield f"{where}.intervals: not in order"

@@ -90,7 +90,20 @@ class CheckRecord(unittest.TestCase):
         service = run + ("histograms", "service_time")
         client = run + ("processes", 0)
         call = client + ("engine_calls", "syscalls", 0)
+        probe = run + ("probes", 0)
+        sizes = probe + ("distributions", 0)
         cases = [
+            (probe + ("available",), False),
+            (probe + ("window_ns",), 3 * 10**9),
+            (probe + ("window_ns",), 0),
+            (probe + ("effect", "high"), 0.9),
+            (probe + ("effect", "blocks"), 4),
+            (probe + ("name",), "syscalls"),
+            (run + ("mode",), "observed"),
+            (sizes + ("sum",), 600),
+            (sizes + ("classes", 2, "low"), 65),
+            (sizes + ("classes", 2, "high"), 128),
+            (sizes + ("classes", 1, "low"), 64),
             (("complete",), True),
             (("runs", 1, "complete"), True),
             (("options_given",), ["nothing"]),

@@ -581,11 +581,32 @@ static void test_a_full_disk_is_an_error_of_every_printer(void **state)
     record_release(&record);
 }
 
+/* For the checks of the schema; test_print_probes has what printers make of it. */
+static void fill_probe(struct record_run *run)
+{
+    static const struct record_scope scope = {"server", 200, 201, "sonde", "read"};
+    struct record_probe *probe = record_add_probe(run, "sizes");
+    probe->available = true;
+    probe->window_ns = 1000000000;
+    probe->operations = 2000;
+    probe->bytes = 400000;
+    probe->effect = run->effect;
+    struct record_value *value = record_row_add_value(record_add_probe_row(probe, &scope), &sends);
+    value->available = true;
+    value->value = 2;
+    struct record_distribution *sizes = record_add_distribution(probe, &received, &scope);
+    sizes->classes[distribution_class(-1)] = 2;
+    sizes->classes[distribution_class(0)] = 1;
+    sizes->classes[distribution_class(100)] = 4;
+    sizes->sum = 400;
+}
+
 static int print_sample(void)
 {
     struct record record;
     struct err error = {0};
     fill(&record, 2);
+    fill_probe(&record.runs[0]);
     int result = record_write(&record, &printer_json, "-", &error);
     record_release(&record);
     return result == 0 ? 0 : 1;

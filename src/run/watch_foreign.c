@@ -1,0 +1,131 @@
+/* CPU time of observed processes that are not sonde's own: sampled around the parts of a run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "run/watch_state.h"
+
+static void add_pid(struct watch *watch, pid_t pid)
+{
+    struct err ignored;
+    if (watch->foreign_count < WATCH_TARGETS) {
+        struct foreign *foreign = &watch->foreign[watch->foreign_count++];
+        foreign->pid = pid;
+        foreign->threads_at_ns = clock_now_ns();
+        process_threads(pid, &foreign->threads, &foreign->thread_count, &ignored);
+    }
+}
+
+/* Every target that is there as the window begins. */
+static void add_pids(struct watch *watch)
+{
+    for (size_t i = 0; i < watch->target_count; i++) {
+        const struct probe_target *target = &watch->targets[i];
+        pid_t *pids = NULL;
+        size_t count = 0;
+        struct err ignored;
+        if (strcmp(target->role, "observed") != 0) {
+            continue; /* sonde's own: its workers know better */
+        }
+        if (target->pid) {
+            add_pid(watch, target->pid);
+        } else if (process_find(target->name, &pids, &count, &ignored) == 0) {
+            for (size_t j = 0; j < count; j++) {
+                add_pid(watch, pids[j]);
+            }
+        }
+        free(pids);
+    }
+}
+
+void watch_part_begins(struct watch *watch)
+{
+    if (watch->foreign_count == 0) {
+        add_pids(watch);
+    }
+    for (size_t i = 0; i < watch->foreign_count; i++) {
+        struct foreign *foreign = &watch->foreign[i];
+        struct err ignored;
+        foreign->known = process_sample(foreign->pid, &foreign->last, &ignored) == 0;
+    }
+}
+
+void watch_part_ends(struct watch *watch, bool seen, uint64_t operations)
+{
+    for (size_t i = 0; i < watch->foreign_count; i++) {
+        struct foreign *foreign = &watch->foreign[i];
+        struct process_sample now;
+        struct err ignored;
+        if (!foreign->known || process_sample(foreign->pid, &now, &ignored) < 0) {
+            continue;
+        }
+        if (!seen) {
+            struct process_sample *sum = &foreign->sum;
+            const struct process_sample *last = &foreign->last;
+            foreign->window_ns += now.at_ns - last->at_ns;
+            foreign->operations += operations;
+            sum->cpu_user_ns += now.cpu_user_ns - last->cpu_user_ns;
+            sum->cpu_system_ns += now.cpu_system_ns - last->cpu_system_ns;
+            sum->switches_voluntary += now.switches_voluntary - last->switches_voluntary;
+            sum->switches_involuntary += now.switches_involuntary - last->switches_involuntary;
+        }
+        foreign->sum.rss_bytes = now.rss_bytes;
+        memcpy(foreign->sum.name, now.name, sizeof now.name);
+        foreign->last = now;
+    }
+}
+
+static int fill(const struct foreign *foreign, struct record_run *run)
+{
+    struct record_process *process = NULL;
+    for (size_t i = 0; i < run->process_count; i++) {
+        if (run->processes[i].pid == foreign->pid) {
+            process = &run->processes[i];
+        }
+    }
+    if (process && strcmp(process->role, "observed") != 0) {
+        return 0; /* one of sonde's own ends, named by its pid */
+    }
+    if (!process) {
+        process = record_add_process(run, "observed", foreign->pid, foreign->sum.name);
+    }
+    if (!process) {
+        return -1;
+    }
+    process->cpu_available = foreign->window_ns > 0;
+    process->cpu_window_ns = foreign->window_ns;
+    process->cpu_operations = foreign->operations;
+    process->cpu_user_ns = foreign->sum.cpu_user_ns;
+    process->cpu_system_ns = foreign->sum.cpu_system_ns;
+    process->switches_voluntary = foreign->sum.switches_voluntary;
+    process->switches_involuntary = foreign->sum.switches_involuntary;
+    process->rss_bytes = foreign->sum.rss_bytes;
+    process->busiest_thread = -1;
+    struct thread_sample *now = NULL;
+    size_t count = 0;
+    struct err ignored;
+    if (foreign->threads && process_threads(foreign->pid, &now, &count, &ignored) == 0) {
+        process->busiest_thread = process_busiest(foreign->threads, foreign->thread_count, now,
+                                                  count, clock_now_ns() - foreign->threads_at_ns);
+    }
+    free(now);
+    return 0;
+}
+
+int watch_fill_foreign(const struct watch *watch, struct record_run *run)
+{
+    for (size_t i = 0; i < watch->foreign_count; i++) {
+        if (fill(&watch->foreign[i], run) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+void watch_release_foreign(struct watch *watch)
+{
+    for (size_t i = 0; i < watch->foreign_count; i++) {
+        free(watch->foreign[i].threads);
+        watch->foreign[i].threads = NULL;
+    }
+}

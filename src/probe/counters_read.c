@@ -55,8 +55,8 @@ static int add_value(struct record_probe_row *row, const struct metric *metric,
 /* A figure for each of `count` things. */
 static struct figure divided(const struct figure *figure, uint64_t count)
 {
-    struct figure result = *figure;
-    result.value /= (double)count;
+    struct figure result = {.available = figure->available, .reason = "as its value"};
+    result.value = figure->value / (double)count;
     return result;
 }
 
@@ -84,10 +84,9 @@ static int add_event_row(struct record_probe *probe, const struct record_scope *
 }
 
 static int add_ratio_row(struct record_probe *probe, const struct record_scope *scope,
-                         const struct figure *numerator, const struct figure *denominator,
-                         const struct probe_scope *window)
+                         const struct figure *numerator, const struct figure *denominator)
 {
-    struct figure figure = *numerator, none = {.reason = "a ratio"};
+    struct figure figure = *numerator;
     struct record_probe_row *row = record_add_probe_row(probe, scope);
     if (numerator->available && !denominator->available) {
         figure = *denominator;
@@ -96,11 +95,7 @@ static int add_ratio_row(struct record_probe *probe, const struct record_scope *
     } else if (numerator->available) {
         figure.value /= denominator->value;
     }
-    return row != NULL && add_value(row, &value_metric, &figure) == 0 &&
-                   (window->operations == 0 || add_value(row, &operation_metric, &none) == 0) &&
-                   (window->bytes == 0 || add_value(row, &byte_metric, &none) == 0)
-               ? 0
-               : -1;
+    return row != NULL ? add_value(row, &value_metric, &figure) : -1;
 }
 
 /* ---- figures ---- */

@@ -157,8 +157,8 @@ static int add_process(const struct probe *self, struct record_probe *probe,
     for (size_t j = 0; j < self->plan.ratio_count; j++) {
         const struct counter_ratio *ratio = &self->plan.ratios[j];
         snprintf(scope.what, sizeof scope.what, "%s", ratio->name);
-        if (add_ratio_row(probe, &scope, &figures[ratio->numerator], &figures[ratio->denominator],
-                          window) != 0) {
+        if (add_ratio_row(probe, &scope, &figures[ratio->numerator],
+                          &figures[ratio->denominator]) != 0) {
             return -1;
         }
     }

@@ -324,20 +324,6 @@ static bool can_inherit(bool follow)
     return counter_try_here(&attr, NULL) == 0;
 }
 
-static int plan(struct counter_plan *to, const struct probe_options *options, struct err *error)
-{
-    return counter_plan_make(to, options->counters.items, options->counters.count,
-                             counter_cpu_here(), counter_try_here, NULL, error);
-}
-
-int counters_check(const struct probe_options *options, struct err *error)
-{
-    struct counter_plan *scratch = malloc(sizeof *scratch);
-    int status = scratch != NULL ? plan(scratch, options, error) : no_memory(error);
-    free(scratch);
-    return status;
-}
-
 static int open_probe(struct probe **probe, const struct probe_config *config, struct err *error)
 {
     *probe = NULL;
@@ -348,7 +334,9 @@ static int open_probe(struct probe **probe, const struct probe_config *config, s
     opened->targets = config->targets;
     opened->follow = config->targets->follow;
     opened->inherits = can_inherit(opened->follow);
-    if (plan(&opened->plan, config->options, error) != 0) {
+    if (counter_plan_make(&opened->plan, config->options->counters.items,
+                          config->options->counters.count, counter_cpu_here(), counter_try_here,
+                          NULL, error) != 0) {
         close_probe(opened);
         return -1;
     }

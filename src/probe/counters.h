@@ -3,13 +3,7 @@
 #define SONDE_PROBE_COUNTERS_H
 
 #include "probe/counter_events.h"
-#include "probe/probe.h"
 #include "report/record.h"
-
-/* Whether --counters can be understood: -1 with ERR_USAGE where a name is not known. The probe's
- * open asks the same; a command asks here first, where a wrong word is still a wrong command line.
- */
-int counters_check(const struct probe_options *options, struct err *error);
 
 /* The value of a counter by its name ("l1d refills") or of a ratio ("instructions per cycle"), of
  * the processes with that role (NULL: any) as a whole: the first such row. NULL where there is

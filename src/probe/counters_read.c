@@ -52,38 +52,42 @@ static int add_value(struct record_probe_row *row, const struct metric *metric,
     return 0;
 }
 
-/* A figure for each of `count` things; `unknown` says why there are none. */
-static struct figure divided(const struct figure *figure, uint64_t count, const char *unknown)
+/* A figure for each of `count` things. */
+static struct figure divided(const struct figure *figure, uint64_t count)
 {
-    struct figure result = *figure;
-    if (figure->available && count == 0) {
-        result.available = false;
-        snprintf(result.reason, sizeof result.reason, "%s", unknown);
-    } else if (figure->available) {
-        result.value /= (double)count;
-    }
+    struct figure result = {.available = figure->available, .reason = "as its value"};
+    result.value = figure->value / (double)count;
     return result;
 }
 
+/* Columns for which there is nothing to divide by are left out of every row. */
 static int add_event_row(struct record_probe *probe, const struct record_scope *scope, bool time,
                          const struct figure *figure, const struct probe_scope *window)
 {
     struct record_probe_row *row = record_add_probe_row(probe, scope);
-    struct figure operation = divided(figure, window->operations, "no operations are known");
-    struct figure byte = divided(figure, window->bytes, "no payload is known");
-    return row != NULL && add_value(row, time ? &value_ns_metric : &value_metric, figure) == 0 &&
-                   add_value(row, time ? &operation_ns_metric : &operation_metric, &operation) ==
-                       0 &&
-                   add_value(row, time ? &byte_ns_metric : &byte_metric, &byte) == 0
-               ? 0
-               : -1;
+    if (row == NULL || add_value(row, time ? &value_ns_metric : &value_metric, figure) != 0) {
+        return -1;
+    }
+    if (window->operations != 0) {
+        struct figure operation = divided(figure, window->operations);
+        if (add_value(row, time ? &operation_ns_metric : &operation_metric, &operation) != 0) {
+            return -1;
+        }
+    }
+    if (window->bytes != 0) {
+        struct figure byte = divided(figure, window->bytes);
+        if (add_value(row, time ? &byte_ns_metric : &byte_metric, &byte) != 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int add_ratio_row(struct record_probe *probe, const struct record_scope *scope,
                          const struct figure *numerator, const struct figure *denominator)
 {
+    struct figure figure = *numerator;
     struct record_probe_row *row = record_add_probe_row(probe, scope);
-    struct figure figure = *numerator, none = {.reason = "a ratio"};
     if (numerator->available && !denominator->available) {
         figure = *denominator;
     } else if (numerator->available && denominator->value == 0) {
@@ -91,11 +95,7 @@ static int add_ratio_row(struct record_probe *probe, const struct record_scope *
     } else if (numerator->available) {
         figure.value /= denominator->value;
     }
-    return row != NULL && add_value(row, &value_metric, &figure) == 0 &&
-                   add_value(row, &operation_metric, &none) == 0 &&
-                   add_value(row, &byte_metric, &none) == 0
-               ? 0
-               : -1;
+    return row != NULL ? add_value(row, &value_metric, &figure) : -1;
 }
 
 /* ---- figures ---- */

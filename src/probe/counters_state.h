@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "probe/counters.h"
+#include "probe/probe.h"
 
 /* A thread that was counted in some stretch. */
 struct counted_thread {

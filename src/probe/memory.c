@@ -15,8 +15,8 @@
 #include "base/clock.h"
 #include "probe/memory_sample.h"
 
-/* Each kind of looking rests so many times as long as it took: together they take at most about
- * one hundredth of a CPU. */
+/* Each kind of looking rests so many times the CPU time that it took: together they take at most
+ * about one hundredth of a CPU. */
 #define REST 400
 
 enum figure { RSS, PSS, VIRTUAL, PAGE_TABLES, SOCKETS, FIGURES };
@@ -214,6 +214,13 @@ static bool any_living(const struct probe *probe)
     return false;
 }
 
+static uint64_t own_cpu_ns(void)
+{
+    struct timespec used = {0};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
+}
+
 /* Looks, and says when to look again. */
 static void look(struct probe *probe, enum look kind)
 {
@@ -223,9 +230,9 @@ static void look(struct probe *probe, enum look kind)
         [LOOK_PROPORTIONAL] = look_proportional,
         [LOOK_SOCKETS] = look_sockets,
     };
-    uint64_t start_ns = clock_now_ns();
+    uint64_t start_ns = clock_now_ns(), cpu_ns = own_cpu_ns();
     int number = looks[kind](probe);
-    uint64_t rest_ns = (clock_now_ns() - start_ns) * REST;
+    uint64_t rest_ns = (own_cpu_ns() - cpu_ns) * REST;
     /* While nobody is there, nobody is disturbed; and a command may begin at any time. */
     bool idle = kind == LOOK_PROCESSES && !any_living(probe);
     probe->next_ns[kind] =

@@ -340,6 +340,7 @@ static void look_up(struct targets *targets)
         if (slot->state == SLOT_EXITED) {
             continue;
         }
+        bool waits = slot->state == SLOT_WAITING && before_exec((pid_t)slot->tgid);
         bool there = process_sample((pid_t)slot->tgid, &sample, &gone) == 0;
         if (there) {
             name_slot(slot, sample.name); /* that of its last execve, also once it has ended */
@@ -349,7 +350,7 @@ static void look_up(struct targets *targets)
             table_remove(targets->state->table, slot->tgid);
             continue;
         }
-        if (slot->state == SLOT_WAITING && before_exec((pid_t)slot->tgid)) {
+        if (waits) {
             continue;
         }
         slot->state = SLOT_ACTIVE;

@@ -138,6 +138,10 @@ int probe_set_open(struct probe_set *set, const struct targets_config *whom,
         if (chosen->reason[0] == '\0' && set->targets != NULL) {
             if (chosen->ops->open(&chosen->probe, &config, &failure) == 0) {
                 serving++;
+            } else if (failure.code == ERR_USAGE) {
+                chosen->probe = NULL;
+                *error = failure; /* a wrong command line is wrong for all */
+                return -1;
             } else {
                 chosen->probe = NULL;
                 refuse(chosen, &failure, &refused);

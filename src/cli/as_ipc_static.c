@@ -2,6 +2,7 @@
  * University of Cambridge's operating-system labs (R. N. M. Watson). One transfer and no warm-up;
  * its KByte is 1,024 bytes; usage errors end with EX_USAGE, the others with EX_OSERR. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +122,7 @@ static bool parse(int argc, char **argv, struct ipc_static *options)
     return valid;
 }
 
-static void print_result(const struct ipc_static *options, const struct ipc_outcome *outcome)
+static void print_configuration(const struct ipc_static *options, const struct ipc_outcome *outcome)
 {
     uint64_t time_ns = outcome->time_ns;
     if (options->verbose) {
@@ -139,11 +140,78 @@ static void print_rate(const struct ipc_static *options, const struct ipc_outcom
     printf("%.2f KBytes/sec\n", (double)options->total / 1024 * 1e9 / (double)outcome->time_ns);
 }
 
-/* The counters of both ends together: the sums over the threads' rows of the counters probe. */
-static void print_counters(const struct ipc_static *options, const struct record_run *run)
+/* The program's names for the counters of each set, and what the counters probe calls them. */
+static const struct counter_pair {
+    const char *names[2], *events[2]; /* NULL: the program counts none there */
+} counter_pairs[] = {
+    {{"L1_DCACHE_ACCESS", "L1_DCACHE_REFILL"}, {"l1d accesses", "l1d refills"}},
+    {{NULL, "L1_ICACHE_REFILL"}, {NULL, "l1i refills"}},
+    {{"L2_ACCESS", NULL}, {"l2 accesses", NULL}},
+    {{"MEM_READ", "MEM_WRITE"}, {"memory reads", "memory writes"}},
+    {{"ITLB_REFILL", "DTLB_REFILL"}, {"itlb refills", "dtlb refills"}},
+    {{"AXI_READ", "AXI_WRITE"}, {"bus reads", "bus writes"}},
+};
+
+/* The sum of an event over the processes of the run; NaN where it is not known for all of them.
+ * Events are named "l1d accesses = L1-dcache-loads". */
+static double sum_event(const struct record_probe *probe, const char *event)
 {
-    (void)options;
-    (void)run;
+    size_t length = strlen(event), found = 0;
+    double sum = 0;
+    for (size_t i = 0; probe && i < probe->row_count; i++) {
+        const struct record_probe_row *row = &probe->rows[i];
+        const char *what = row->scope.what;
+        bool same = strncmp(what, event, length) == 0 &&
+                    (what[length] == '\0' || strncmp(what + length, " = ", 3) == 0);
+        if (same && row->scope.tid == 0 && row->value_count > 0) {
+            sum += row->values[0].available ? row->values[0].value : (double)NAN;
+            found++;
+        }
+    }
+    return found ? sum : (double)NAN;
+}
+
+static void print_count(const char *name, double value)
+{
+    if (isfinite(value)) {
+        printf("  %s: %.0f\n", name, value);
+    } else {
+        printf("  %s: n/a\n", name);
+    }
+}
+
+static void print_ratio(const char *name, const char *by, double value)
+{
+    if (isfinite(value)) {
+        printf("  %s/%s: %f\n", name, by, value);
+    } else {
+        printf("  %s/%s: n/a\n", name, by);
+    }
+}
+
+/* The counters of the transfer that was counted, which comes after the one that gives the rate. */
+static void print_counters(const char *program, const struct ipc_static *options,
+                           const struct record_run *run)
+{
+    const struct record_probe *probe = run->probe_count ? &run->probes[0] : NULL;
+    const struct counter_pair *pair = &counter_pairs[options->counters];
+    double instructions = sum_event(probe, "instructions"), cycles = sum_event(probe, "cycles");
+    if (probe && probe->reason[0] && !(isfinite(instructions) && isfinite(cycles))) {
+        fprintf(stderr, "%s: -P %s: %s\n", program, counter_sets[options->counters], probe->reason);
+    }
+    printf("\n  pmctype: %s\n", counter_sets[options->counters]);
+    print_count("INSTR_EXECUTED", instructions);
+    print_count("CLOCK_CYCLES", cycles);
+    print_ratio("CLOCK_CYCLES", "INSTR_EXECUTED", cycles / instructions);
+    for (int i = 0; i < 2; i++) {
+        if (pair->names[i]) {
+            double count = sum_event(probe, pair->events[i]);
+            print_count(pair->names[i], count);
+            print_ratio(pair->names[i], "INSTR_EXECUTED", count / instructions);
+            print_ratio(pair->names[i], "CLOCK_CYCLES", count / cycles);
+        }
+    }
+    putchar('\n');
 }
 
 static int measure(const struct ipc_static *options, struct record *record,
@@ -158,7 +226,18 @@ static int measure(const struct ipc_static *options, struct record *record,
         .port = options->type == IPC_TCP ? (uint64_t)options->port : 0,
         .transfers = 1,
     };
+    /* Counting costs something, so it is done in a second transfer. */
+    bool counting = options->counters >= 0;
+    char *names[] = {(char *)(uintptr_t)probe_counters.name};
+    char *sets[] = {(char *)(uintptr_t)(counting ? counter_sets[options->counters] : "")};
+    char *whom[] = {(char *)(uintptr_t) "self", (char *)(uintptr_t) "sender"};
     struct watch_options watch = {.follow = true};
+    if (counting) {
+        ipc.transfers = 2;
+        watch.observe = (struct opt_list){.items = whom, .count = 2};
+        watch.probes = (struct opt_list){.items = names, .count = 1};
+        watch.probe.counters = (struct opt_list){.items = sets, .count = 1};
+    }
     struct ipc_plan plan = {
         .mode = options->mode,
         .options = &ipc,
@@ -200,9 +279,9 @@ static int run(int argc, char **argv, struct err *error)
                 failure.hint[0] ? ": " : "", failure.hint);
         status = EX_OSERR;
     } else if (!options.quiet) {
-        print_result(&options, &outcome);
+        print_configuration(&options, &outcome);
         if (options.counters >= 0) {
-            print_counters(&options, &record.runs[0]);
+            print_counters(argv[0], &options, &record.runs[0]);
         }
         print_rate(&options, &outcome);
     }

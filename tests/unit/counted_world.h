@@ -148,11 +148,20 @@ static inline unsigned long long worker_stat(pid_t tid, int field, char *state)
     return strtoull(at, NULL, 10);
 }
 
+/* Returns once the worker is off the CPU: a thread's state says so a moment too early, while this
+ * file is "running" until the kernel has seen it switched out (task_current_syscall in
+ * lib/syscall.c).
+ */
 static inline void worker_stands_still(struct worker *worker)
 {
-    char state;
+    char path[64], text[32] = "running";
     struct timespec pause = {.tv_nsec = NS_PER_MS};
-    for (worker_stat(worker->tid, 1, &state); state != 'S'; worker_stat(worker->tid, 1, &state)) {
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)worker->tid);
+    while (strncmp(text, "running", 7) == 0) {
+        FILE *file = fopen(path, "re");
+        assert_non_null(file);
+        assert_non_null(fgets(text, sizeof text, file));
+        fclose(file);
         nanosleep(&pause, NULL);
     }
 }

@@ -141,42 +141,52 @@ static void exact_by_thread(void **state)
     world_close(&world);
 }
 
-/* Within a hundredth of the thread's own CPU clock, both in the middle of a stretch and after it;
- * without operations and bytes there is nothing to divide by. */
-static void task_clock(void **state)
+/* Counts a worker's work, in the middle of the stretch and after it. True where the task-clock is
+ * within a hundredth of the thread's own CPU clock. */
+static bool clocks_agree(struct worker *worker)
 {
-    (void)state;
-    NEEDS_COUNTERS();
     struct counted_world world = {0};
-    struct worker worker = {0};
     clockid_t clock;
     const int ms = 60;
     struct probe_target target = own_process();
     const struct probe_scope scope = {.window_ns = 1};
-    worker_start(&worker);
-    assert_int_equal(pthread_getcpuclockid(worker.thread, &clock), 0);
+    assert_int_equal(pthread_getcpuclockid(worker->thread, &clock), 0);
     world_open(&world, &probe_counters, &target, false);
     uint64_t before = clock_of(clock);
     world_begin(&world);
-    worker_do(&worker, burn, (void *)&ms);
+    worker_do(worker, burn, (void *)&ms);
     double used = (double)(clock_of(clock) - before);
-    double middle = number(world_read(&world, &scope), worker.tid, "task-clock");
+    double middle = number(world_read(&world, &scope), worker->tid, "task-clock");
     world_end(&world);
     const struct record_probe *probe = world_read(&world, &scope);
-    double after = number(probe, worker.tid, "task-clock");
-    assert_true(middle > 0.99 * used && middle < 1.01 * used);
+    double after = number(probe, worker->tid, "task-clock");
     assert_true(after == middle); /* it stood still */
-    const struct record_value *value =
-        world_value(probe, getpid(), worker.tid, "task-clock", "value");
+    /* Without operations and bytes there is nothing to divide by. */
+    assert_null(world_value(probe, getpid(), worker->tid, "task-clock", "per_operation"));
+    assert_null(world_value(probe, getpid(), worker->tid, "task-clock", "per_byte"));
+    const struct record_value *value = world_value(probe, getpid(), 0, "task-clock", "value");
     assert_string_equal(value->metric->unit, "ns");
-    assert_null(world_value(probe, getpid(), worker.tid, "task-clock", "per_operation"));
-    assert_null(world_value(probe, getpid(), worker.tid, "task-clock", "per_byte"));
-    assert_ptr_equal(counters_find(probe, "observed", "task-clock", NULL),
-                     world_value(probe, getpid(), 0, "task-clock", "value"));
+    assert_ptr_equal(counters_find(probe, "observed", "task-clock", NULL), value);
     assert_null(counters_find(probe, "nobody", "task-clock", NULL));
     assert_null(counters_find(probe, NULL, "task", NULL));
-    worker_end(&worker);
     world_close(&world);
+    return after > 0.99 * used && after < 1.01 * used;
+}
+
+/* The task-clock runs on through interrupts and stolen time, the thread's clock need not: they
+ * agree where nothing else happened, so once of a few times. */
+static void task_clock(void **state)
+{
+    (void)state;
+    NEEDS_COUNTERS();
+    struct worker worker = {0};
+    bool agreed = false;
+    worker_start(&worker);
+    for (int i = 0; i < 10 && !agreed; i++) {
+        agreed = clocks_agree(&worker);
+    }
+    assert_true(agreed);
+    worker_end(&worker);
 }
 
 static void *burn_until(void *stop)

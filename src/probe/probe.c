@@ -16,7 +16,7 @@ const struct opt probe_option_rows[PROBE_OPTIONS] = {
                  .help = "how often the memory probe looks"),
 };
 
-const struct probe_ops *const probes[] = {&probe_syscalls, &probe_sched, NULL};
+const struct probe_ops *const probes[] = {&probe_syscalls, &probe_sched, &probe_softirq, NULL};
 
 const struct probe_ops *probe_find(const char *name)
 {

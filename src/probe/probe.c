@@ -16,15 +16,6 @@ const struct opt probe_option_rows[PROBE_OPTIONS] = {
                  .help = "how often the memory probe looks"),
 };
 
-/* One line each. */
-#define PROBES(X)                                                                                  \
-    X(syscalls)                                                                                    \
-    X(sizes)                                                                                       \
-    X(latency)                                                                                     \
-    X(sched)                                                                                       \
-    X(counters)                                                                                    \
-    X(memory)
-
 const struct probe_ops *const probes[] = {
 #define X(name) &probe_##name,
     PROBES(X)

@@ -68,10 +68,21 @@ struct probe_ops {
     void (*close)(struct probe *probe); /* NULL is allowed */
 };
 
-extern const struct probe_ops probe_syscalls, probe_sizes, probe_latency, probe_sched,
-    probe_counters, probe_memory, probe_softirq;
+/* All probes: one line each. */
+#define PROBES(X)                                                                                  \
+    X(syscalls)                                                                                    \
+    X(sizes)                                                                                       \
+    X(latency)                                                                                     \
+    X(sched)                                                                                       \
+    X(counters)                                                                                    \
+    X(memory)                                                                                      \
+    X(softirq)
 
-/* All probes, NULL-terminated. */
+#define X(name) extern const struct probe_ops probe_##name;
+PROBES(X)
+#undef X
+
+/* The same, NULL-terminated. */
 extern const struct probe_ops *const probes[];
 
 /* By name, NULL where unknown. */

@@ -48,7 +48,13 @@ struct signal_struct {
     atomic_t live; /* threads that have not begun to exit */
 };
 
-struct rq;
+struct rq {
+    __u64 clock; /* ns; of no known beginning */
+};
+
+struct sched_info {
+    unsigned long long last_arrival; /* on its CPU, by rq.clock */
+};
 
 struct cfs_rq {
     struct rq *rq; /* the CPU's */
@@ -68,6 +74,7 @@ struct task_struct {
     unsigned int flags;
     int on_cpu;
     struct sched_entity se;
+    struct sched_info sched_info;
     __u64 start_time; /* ns, CLOCK_MONOTONIC */
 };
 

@@ -66,6 +66,7 @@ struct probe {
     struct targets *targets;
     struct sizes_bpf *programs;
     struct bpf_link *links[LINK_COUNT]; /* NULL: not attached */
+    int chained;                        /* targets->call_chain that it is in; -1: none */
     struct sizes_thread *threads;       /* mapped: THREADS_MOST */
     struct sizes_process *processes;    /* mapped: targets->slots; NULL without io_uring */
     bool uring;                         /* this kernel's io_uring tracepoints are served */
@@ -147,6 +148,7 @@ static int open_probe(struct probe **probe, const struct probe_config *config, s
         return err_set(error, ERR_LIMIT, "sizes", "no memory");
     }
     opened->targets = config->targets;
+    opened->chained = -1;
     enum uring_shape shape;
     if (bpf_load_uring(opened, load_shape, &shape, error) == 0 &&
         (opened->threads = bpf_load_map(opened->programs->maps.threads, THREADS_BYTES, error)) !=
@@ -161,9 +163,34 @@ static int open_probe(struct probe **probe, const struct probe_config *config, s
     return -1;
 }
 
+/* Goes on where the system call probe's program ends, if that is attached: for less than half of
+ * what a tracepoint's second program costs. False where it is not, or the kernel does not allow it.
+ */
+static bool chain(struct probe *probe)
+{
+    const __u32 place = 0;
+    int program = bpf_program__fd(probe->programs->progs.on_call);
+    probe->chained = probe->targets->call_chain;
+    if (probe->chained >= 0 &&
+        bpf_map_update_elem(probe->chained, &place, &program, BPF_ANY) != 0) {
+        probe->chained = -1;
+    }
+    return probe->chained >= 0;
+}
+
+static void unchain(struct probe *probe)
+{
+    const __u32 place = 0;
+    if (probe->chained >= 0 && probe->chained == probe->targets->call_chain) {
+        bpf_map_delete_elem(probe->chained, &place); /* else it went with that probe */
+    }
+    probe->chained = -1;
+}
+
 static int stop(struct probe *probe, struct err *error)
 {
     (void)error;
+    unchain(probe);
     for (int i = LINK_COUNT; i-- > 0;) {
         bpf_load_detach(&probe->links[i]);
     }
@@ -190,7 +217,8 @@ static int start(struct probe *probe, struct err *error)
                                        ? programs->progs.on_complete
                                        : programs->progs.on_complete_old;
     if ((probe->uring && bpf_load_attach(&probe->links[LINK_COMPLETE], complete, error) != 0) ||
-        bpf_load_attach(&probe->links[LINK_CALL], programs->progs.on_call, error) != 0) {
+        (!chain(probe) &&
+         bpf_load_attach(&probe->links[LINK_CALL], programs->progs.on_call, error) != 0)) {
         struct err ignored = {0};
         stop(probe, &ignored);
         return -1;

@@ -129,6 +129,7 @@ static int map_counts(struct probe *probe, struct err *error)
 static int stop(struct probe *probe, struct err *error)
 {
     (void)error;
+    probe->targets->call_chain = -1;
     for (int i = LINK_COUNT; i-- > 0;) {
         bpf_load_detach(&probe->links[i]);
     }
@@ -178,6 +179,7 @@ static int start(struct probe *probe, struct err *error)
         stop(probe, &ignored);
         return -1;
     }
+    probe->targets->call_chain = bpf_map__fd(programs->maps.call_chain);
     return 0;
 }
 

@@ -240,6 +240,7 @@ int targets_open(struct targets **targets, const struct targets_config *config, 
     opened->target_count = config->target_count;
     opened->looking = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     opened->follow = config->follow;
+    opened->call_chain = -1;
     long cpus = sysconf(_SC_NPROCESSORS_CONF);
     uint64_t slots = SLOT_BYTES_ALL / (SLOT_BYTES * (uint64_t)(cpus > 0 ? cpus : 1));
     slots = slots < SLOTS_LEAST ? SLOTS_LEAST : slots > SLOTS_MOST ? SLOTS_MOST : slots;

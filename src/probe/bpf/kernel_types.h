@@ -18,7 +18,7 @@ typedef __u32 __wsum;
 typedef _Bool bool;
 
 /* From the kernel's user interface (linux/bpf.h). */
-enum { BPF_MAP_TYPE_ARRAY = 2 };
+enum { BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PROG_ARRAY = 3 };
 enum { BPF_F_MMAPABLE = 1 << 10 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

@@ -3,7 +3,8 @@
 
 usage: bench/sched_cost.py [--rounds N] [--exchanges N] [--sonde FILE]
 
-Each round measures without, with, with, without, on the same two processes, so that a drift of the
+Each round measures without, with the programs attached for nobody (which is the floor: the
+tracepoints, and seeing that it is none of the observed), with, without, on the same two processes, so that a drift of the
 machine's speed cancels out; it gives one ratio. Their geometric mean with its 95 % interval, and what
 a switch costs more. The goal is 2 % at 100,000 switches a second: 200 ns a switch. Needs root.
 """
@@ -31,14 +32,19 @@ def measure(loop):
     return float(loop.stdout.readline())
 
 
-def observed(sonde, loop, exchanges, folder):
-    path = os.path.join(folder, "record.json")
-    tool = subprocess.Popen([sonde, "observe", "--probe=sched", "--json=" + path,
-                             "pid=%d" % loop.pid], stdout=subprocess.DEVNULL)
-    time.sleep(1)  # it is attached by then: the count below would say if not
+def attached(sonde, loop, path, whom):
+    tool = subprocess.Popen([sonde, "observe", "--probe=sched", "--json=" + path, whom],
+                            stdout=subprocess.DEVNULL)
+    time.sleep(1)  # it is attached by then: the counts would say if not
     costs = [measure(loop), measure(loop)]
     tool.send_signal(signal.SIGINT)
     tool.wait()
+    return costs
+
+
+def observed(sonde, loop, exchanges, folder):
+    path = os.path.join(folder, "record.json")
+    costs = attached(sonde, loop, path, "pid=%d" % loop.pid)
     with open(path, encoding="utf-8") as file:
         probe = json.load(file)["runs"][0]["probes"][0]
     seen = sum(row["metrics"][key]["value"] for row in probe["rows"] if not row["what"]
@@ -57,7 +63,7 @@ def main():
     if os.geteuid() != 0:
         print("sched_cost: not measured: needs root")
         return
-    ratios, bare, added = [], [], []
+    ratios, bare, added, floor = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         program = os.path.join(folder, "sched_cost")
         subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", program, HERE / "sched_cost.c"],
@@ -67,11 +73,14 @@ def main():
         measure(loop)  # warm
         for _ in range(max(2, options.rounds)):
             before = measure(loop)
+            nobody = attached(options.sonde, loop, os.path.join(folder, "nobody.json"),
+                              "comm=of-nobody")
             seen = observed(options.sonde, loop, options.exchanges, folder)
             after = measure(loop)
             without, with_probe = (before + after) / 2, statistics.mean(seen)
             bare.append(without)
             added.append(with_probe - without)
+            floor.append(statistics.mean(nobody) - without)
             ratios.append(math.log(with_probe / without))
         loop.stdin.close()
         loop.wait()
@@ -81,7 +90,8 @@ def main():
     print("a switch without: %.0f ns; with the probe %.1f %% longer (%.1f to %.1f)" %
           (statistics.median(bare), 100 * math.expm1(middle), 100 * math.expm1(middle - half),
            100 * math.expm1(middle + half)))
-    print("added to a switch: %.0f ns, median (goal: at most 200)" % statistics.median(added))
+    print("added to a switch: %.0f ns, median (goal: at most 200); of it the tracepoints and looking "
+          "whose it is: %.0f ns" % (statistics.median(added), statistics.median(floor)))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ static int add_value(struct record_probe_row *row, const struct metric *metric,
 /* A figure for each of `count` things. */
 static struct figure divided(const struct figure *figure, uint64_t count)
 {
-    struct figure result = {.available = figure->available, .reason = "as its value"};
+    struct figure result = *figure;
     result.value = figure->value / (double)count;
     return result;
 }

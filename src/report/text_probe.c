@@ -125,22 +125,39 @@ static size_t print_columns(struct text *text, const struct group *group, size_t
     }
 }
 
-/* Why a metric has no value, once for each metric and reason. */
+/* True where an earlier value of the group had the same reason. */
+static bool reason_said(const struct group *group, size_t row, size_t metric)
+{
+    const struct record_probe *probe = group->probe;
+    const char *reason = figures_reason(&probe->rows[row].values[metric]);
+    for (size_t i = group->first; i <= row; i++) {
+        const struct record_probe_row *earlier = &probe->rows[i];
+        size_t count = i < row ? earlier->value_count : metric;
+        for (size_t m = 0; m < count; m++) {
+            if (same_metrics(&probe->rows[group->first], earlier) &&
+                !figures_shown(&earlier->values[m]) &&
+                strcmp(figures_reason(&earlier->values[m]), reason) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Why there are values missing, once for each reason. */
 static void print_reasons(struct text *text, const struct group *group)
 {
     const struct record_probe *probe = group->probe;
     const struct record_probe_row *first = &probe->rows[group->first];
-    for (size_t m = 0; m < first->value_count; m++) {
-        const char *said = "";
-        for (size_t i = group->first; i < probe->row_count; i++) {
-            const struct record_value *value = &probe->rows[i].values[m];
-            if (!same_metrics(first, &probe->rows[i]) || figures_shown(value) ||
-                strcmp(figures_reason(value), said) == 0) {
-                continue;
+    for (size_t i = group->first; i < probe->row_count; i++) {
+        const struct record_probe_row *row = &probe->rows[i];
+        for (size_t m = 0; m < row->value_count && same_metrics(first, row); m++) {
+            if (!figures_shown(&row->values[m]) && !reason_said(group, i, m)) {
+                const char *what =
+                    row->scope.what[0] ? row->scope.what : text_title(row->values[m].metric);
+                text_paragraph(text, 2, 4, "%s: n/a (%s, for one): %s", probe->name, what,
+                               figures_reason(&row->values[m]));
             }
-            said = figures_reason(value);
-            text_paragraph(text, 2, 4, "%s: %s n/a (%s)", probe->name, text_title(value->metric),
-                           said);
         }
     }
 }

@@ -24,8 +24,8 @@ struct targets {
     bool follow;
     pthread_mutex_t looking;           /* held while /proc is searched: samplers list targets too */
     struct targets_programs *programs; /* NULL without BPF */
-    int call_chain; /* program array with which the attached system call probe goes on at the exit of
-                       each observed call; -1: it is not attached */
+    int call_chain; /* program array with which the attached system call probe goes on at the exit
+                       of each observed call; -1: it is not attached */
 };
 
 /* The role that a process's slot has from its target. */

@@ -4,7 +4,7 @@ copy, in interleaved rounds of one process each.
 
 usage: bench/ipc_copy.py [--via sonde|loop] [--rounds N] [--repeats N] [--cpus R,S] [--case TEXT]
 
-A process makes one transfer that is thrown away and then --repeats more, whose median counts. The
+A process makes one transfer that is thrown away and then --repeats more, which count together. The
 two processes of a round saw the same noise of the machine: the figure is the median of the ratios
 of each round, [least, most]. --via loop drives the library's methods in the bare loop's own frame
 (bench/transfer_loop.c); --via sonde is `sonde ipc`. Both are pinned alike: receiver, sender."""
@@ -35,10 +35,10 @@ def total_of(buffer, scale):
     return int(scale * min(max(buffer * 64 * KIB, 64 * MIB), 256 * MIB)) // buffer * buffer
 
 
-def rates_of(lines):
+def rate_of(lines):
     """Bytes a second of the transfers that a bare loop prints, but for the first."""
-    transfers = [json.loads(line) for line in lines.splitlines()]
-    return [one["bytes"] * 1e9 / one["ns"] for one in transfers[1:]]
+    transfers = [json.loads(line) for line in lines.splitlines()][1:]
+    return sum(one["bytes"] for one in transfers) * 1e9 / sum(one["ns"] for one in transfers)
 
 
 def run(command):
@@ -71,7 +71,7 @@ class Machine:
             command += ["-p", self.arguments.cpus]
         if self.arguments.pipe_bytes and transport == "pipe":
             command += ["-S", str(self.arguments.pipe_bytes)]
-        return statistics.median(rates_of(run(command)))
+        return rate_of(run(command))
 
     def bare(self, case):
         return self.loop("bare_ipc", case)
@@ -84,17 +84,16 @@ class Machine:
             path = os.path.join(folder, "record.json")
             command = [bench.SONDE, "ipc", self.arguments.mode, "--transport", transport,
                        "-b", str(buffer), "--total", str(total), "--method", method,
-                       "-n", str(self.arguments.repeats + 1), "--warmup", "0", "-q",
+                       "-n", str(self.arguments.repeats), "--warmup", "1ns", "-q",
                        "--json=" + path]
             if self.arguments.cpus:
-                command += ["--cpu", self.arguments.cpus]
+                command += ["--cpu", ",".join(reversed(self.arguments.cpus.split(",")))]
             if self.arguments.pipe_bytes and transport == "pipe":
                 command += ["--pipe-size", str(self.arguments.pipe_bytes)]
             run(command)
             with open(path, encoding="utf-8") as file:
                 record = json.load(file)
-        rates = [one["metrics"]["bytes_per_second"]["value"] for one in record["runs"]]
-        return statistics.median(rates[1:])
+        return record["runs"][0]["metrics"]["bytes_per_second"]["value"]
 
 
 def interleaved(rounds, one, other):

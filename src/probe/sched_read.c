@@ -135,15 +135,15 @@ static int add_row(struct record_probe *to, const struct record_scope *scope,
         return -1;
     }
     for (uint32_t i = 0; i < COUNTERS; i++) {
-        if (i == PER_OPERATION && to->operations == 0) {
+        if (!(given >> i & 1) || (i == PER_OPERATION && to->operations == 0)) {
             continue;
         }
         struct record_value *value = record_row_add_value(row, &metrics[i]);
         if (value == NULL) {
             return -1;
         }
-        value->available = given >> i & 1;
-        value->value = value->available ? values[i] : 0;
+        value->available = true;
+        value->value = values[i];
     }
     return 0;
 }

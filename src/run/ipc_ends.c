@@ -344,20 +344,22 @@ static int failure_of(struct ipc_conductor *conductor, struct err *error)
     const struct ipc_side *sides = conductor->shared->sides;
     const struct err *first = &sides[SIDE_SENDER].failure;
     const struct err *second = &sides[SIDE_RECEIVER].failure;
+    bool failed = conductor->child_ended || first->code != ERR_NONE || second->code != ERR_NONE;
+    if (failed && conductor->interrupted) { /* a stuck sender was killed for it, perhaps */
+        return err_set(error, ERR_INTERRUPTED, "run",
+                       "interrupted: the last transfer was not finished");
+    }
     if (conductor->child_ended) {
         int status = conductor->child_status;
         return err_set(error, ERR_SYSTEM, "sender", "its process ended in mid-run: %s %d",
                        WIFSIGNALED(status) ? "signal" : "exit status",
                        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
-    if (first->code == ERR_NONE && second->code == ERR_NONE) {
+    if (!failed) {
         return 0;
     }
     bool broken = first->number == EPIPE || first->number == ECONNRESET;
     *error = first->code == ERR_NONE || (broken && second->code != ERR_NONE) ? *second : *first;
-    if (conductor->interrupted) {
-        err_set(error, ERR_INTERRUPTED, "run", "interrupted: the last transfer was not finished");
-    }
     return -1;
 }
 

@@ -281,6 +281,20 @@ class Trouble(unittest.TestCase):
         self.assertLess(done.seconds, 20)
         self.assertIn("interrupted", done.stderr)
 
+    def test_interrupted_while_the_sender_is_stopped(self):
+        began = time.monotonic()
+        process = start("ipc", "2proc", "-d", "30")
+        child = self.sender_of(process)
+        time.sleep(1)
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        done = end(process, began)
+        self.assertEqual(done.returncode, 1)
+        self.assertLess(done.seconds, 20)
+        self.assertIn("interrupted", done.stderr)
+        self.assertFalse(os.path.exists("/proc/%d" % child))
+
     def test_no_orphan(self):
         process = start("ipc", "2proc", "-d", "20")
         child = self.sender_of(process)

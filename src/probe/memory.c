@@ -362,6 +362,10 @@ static int add_rows(const struct probe *self, struct record_probe *probe)
             probe->available = probe->available || process->figures[figure].samples > 0;
         }
     }
+    if (!probe->available) { /* a command may be over before it is looked at */
+        snprintf(probe->reason, sizeof probe->reason, "no process was there to be looked at");
+    }
+    probe->available = probe->available || self->machine.samples > 0;
     const struct record_scope machine = {.what = "TCP sockets of the machine"};
     return add_row(probe, &machine, &self->machine);
 }
@@ -385,9 +389,7 @@ static int read_probe(struct probe *self, const struct probe_scope *scope, struc
     if (failure != 0) {
         snprintf(probe->reason, sizeof probe->reason, "some samples are missing: %s",
                  strerror(failure));
-    } else if (!probe->available) {
-        snprintf(probe->reason, sizeof probe->reason, "no process was there to be looked at");
-    } else if (without_udp) {
+    } else if (!probe->reason[0] && without_udp) {
         snprintf(probe->reason, sizeof probe->reason,
                  "sockets are those of TCP and local ones: "
                  "this kernel does not tell of UDP");

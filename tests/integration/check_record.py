@@ -189,8 +189,8 @@ def _probe_problems(where, run):
         yield from _effect_problems(f"{where}.probes[{i}].effect", probe["effect"])
         if probe["operations"] is not None and probe["window_ns"] == 0:
             yield f"{where}.probes[{i}]: operations in no time"
-        if not probe["available"] and (probe["rows"] or probe["distributions"]) and \
-                probe["window_ns"]:
+        seen = any(value["value"] for row in probe["rows"] for value in row["metrics"].values())
+        if not probe["available"] and (seen or probe["distributions"]) and probe["window_ns"]:
             yield f"{where}.probes[{i}]: it saw something, but is not available"
         for k, distribution in enumerate(probe["distributions"]):
             yield from _distribution_problems(f"{where}.probes[{i}].distributions[{k}]",

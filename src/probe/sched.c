@@ -11,28 +11,16 @@
 
 #if !SONDE_HAVE_BPF
 
-/* targets_why_not has said so before: nothing of this is reached. */
-static int open_probe(struct probe **probe, const struct probe_config *config, struct err *error)
+#include "probe/without_bpf.h"
+
+static int begin(struct probe *probe, struct err *error)
 {
-    (void)config;
-    *probe = NULL;
-    return err_set(error, ERR_UNSUPPORTED, "observe", "built without BPF");
+    return start(probe, error);
 }
 
-static int nothing(struct probe *probe, struct err *error)
+static int end(struct probe *probe, struct err *error)
 {
-    (void)probe;
-    (void)error;
-    return 0;
-}
-#define start nothing
-#define begin nothing
-#define end nothing
-#define stop nothing
-
-static void close_probe(struct probe *probe)
-{
-    (void)probe;
+    return stop(probe, error);
 }
 
 uint64_t sched_missed(struct probe *probe)

@@ -14,39 +14,9 @@
 
 #if !SONDE_HAVE_BPF
 
-/* targets_why_not has said so before: nothing of this is reached. */
-static int open_probe(struct probe **probe, const struct probe_config *config, struct err *error)
-{
-    (void)config;
-    *probe = NULL;
-    return err_set(error, ERR_UNSUPPORTED, "sizes", "built without BPF");
-}
+#include "probe/without_bpf.h"
 
-static int start(struct probe *probe, struct err *error)
-{
-    (void)probe;
-    return err_set(error, ERR_UNSUPPORTED, "sizes", "built without BPF");
-}
-
-static int stop(struct probe *probe, struct err *error)
-{
-    (void)probe;
-    (void)error;
-    return 0;
-}
-
-static int read_probe(struct probe *probe, const struct probe_scope *scope, struct record_run *run,
-                      struct err *error)
-{
-    (void)scope;
-    (void)run;
-    return start(probe, error);
-}
-
-static void close_probe(struct probe *probe)
-{
-    (void)probe;
-}
+#define read_probe read_nothing
 
 #else
 

@@ -177,26 +177,7 @@ static int read_probe(struct probe *probe, const struct probe_scope *scope, stru
 
 #if !SONDE_HAVE_BPF
 
-/* targets_why_not has said so before: nothing of this is reached. */
-static int open_probe(struct probe **probe, const struct probe_config *config, struct err *error)
-{
-    (void)config;
-    *probe = NULL;
-    return err_set(error, ERR_UNSUPPORTED, "observe", "built without BPF");
-}
-
-static int start(struct probe *probe, struct err *error)
-{
-    (void)probe;
-    (void)error;
-    return 0;
-}
-#define stop start
-
-static void close_probe(struct probe *probe)
-{
-    (void)probe;
-}
+#include "probe/without_bpf.h"
 
 static uint64_t missed(const struct probe *probe)
 {

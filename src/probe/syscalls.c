@@ -12,31 +12,7 @@
 
 #if !SONDE_HAVE_BPF
 
-/* targets_why_not has said so before: nothing of this is reached. */
-static int open_probe(struct probe **probe, const struct probe_config *config, struct err *error)
-{
-    (void)config;
-    *probe = NULL;
-    return err_set(error, ERR_UNSUPPORTED, "observe", "built without BPF");
-}
-
-static int start(struct probe *probe, struct err *error)
-{
-    (void)probe;
-    return err_set(error, ERR_UNSUPPORTED, "observe", "built without BPF");
-}
-
-static int stop(struct probe *probe, struct err *error)
-{
-    (void)probe;
-    (void)error;
-    return 0;
-}
-
-static void close_probe(struct probe *probe)
-{
-    (void)probe;
-}
+#include "probe/without_bpf.h"
 
 uint64_t syscalls_lost(struct probe *probe)
 {

@@ -10,7 +10,7 @@ TESTS ?=
 COMPILE = ninja -j $(JOBS)
 
 .NOTPARALLEL:
-.PHONY: run test build build-test build-clang build-fuzz bench fuzz format format-check install \
+.PHONY: run test build build-test build-clang build-bare build-fuzz bench fuzz format format-check install \
 	clean help bootstrap-build bootstrap-test bootstrap-bench
 
 help: ## say what there is
@@ -22,7 +22,7 @@ run: bootstrap-build build ## set up, build and show the main job (sonde tour)
 build: build/build.ninja ## build/sonde, optimised, with debug information
 	$(COMPILE) -C build
 
-test: bootstrap-test build build-test build-clang ## set up, build three ways and run every test
+test: bootstrap-test build build-test build-clang build-bare ## set up, build four ways, run every test
 	tools/run-tests $(TESTS)
 
 bench: bootstrap-bench build ## run the measurements of bench/ (BENCH=name for one)
@@ -41,14 +41,18 @@ install: build ## install build/sonde, the man page and completions (DESTDIR)
 	meson install -C build --no-rebuild
 
 clean: ## remove what was built
-	rm -rf build build-test build-clang build-fuzz
+	rm -rf build build-test build-clang build-bare build-fuzz
 
-# Folders of object files: release, sanitized with tests, second compiler, fuzzing.
+# Folders of object files: release, sanitized with tests, second compiler, without what is optional,
+# fuzzing.
 build-test: build-test/build.ninja
 	$(COMPILE) -C build-test
 
 build-clang: build-clang/build.ninja
 	$(COMPILE) -C build-clang
+
+build-bare: build-bare/build.ninja
+	$(COMPILE) -C build-bare
 
 build-fuzz: build-fuzz/build.ninja
 	$(COMPILE) -C build-fuzz
@@ -61,6 +65,10 @@ build-test/build.ninja:
 
 build-clang/build.ninja:
 	CC=clang meson setup build-clang -Dwerror=$(WERROR)
+
+build-bare/build.ninja:
+	meson setup build-bare -Dtests=false -Dbench=false -Dwerror=$(WERROR) -Dbpf=disabled \
+		-During=disabled -Dpfm=disabled
 
 build-fuzz/build.ninja:
 	CC=clang meson setup build-fuzz -Dtests=false -Dbench=false -Dfuzz=true \

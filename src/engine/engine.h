@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -18,6 +19,8 @@
     X(RECVFROM, "recvfrom")                                                                        \
     X(SENDMSG, "sendmsg")                                                                          \
     X(RECVMSG, "recvmsg")                                                                          \
+    X(SENDMMSG, "sendmmsg")                                                                        \
+    X(RECVMMSG, "recvmmsg")                                                                        \
     X(WRITE, "write")                                                                              \
     X(READ, "read")                                                                                \
     X(WRITEV, "writev")                                                                            \
@@ -66,6 +69,25 @@ enum channel_kind {
     CHANNEL_SOCKET,
     CHANNEL_PIPE,     /* read and write ends are different files */
     CHANNEL_LISTENER, /* only OP_ACCEPT */
+    CHANNEL_DATAGRAM, /* connected: messages stay apart; a received length of 0 is an empty message
+                         and no end, and an error (ECONNREFUSED) ends no receive */
+    CHANNEL_MANY, /* the same, not connected: op->peer says from whom a message is, or to whom */
+};
+
+/* Set by the owner in channel->options before the channel is added. */
+enum {
+    CHANNEL_SEGMENTS = 1, /* UDP only: the kernel cuts what is sent (UDP_SEGMENT) and joins what is
+                             received (UDP_GRO, set by whoever made the socket); else op->segment
+                             is served by sendmmsg */
+    CHANNEL_BATCHED = 2,  /* datagrams: receives take several messages with one call (recvmmsg) */
+    CHANNEL_STAMPS = 4,   /* the kernel's time stamps come with receives (SO_TIMESTAMPING has been
+                             set by whoever made the socket): op->stamps */
+};
+
+/* When the kernel's stack passed messages of a channel, CLOCK_REALTIME ns; 0: it did not say. */
+struct op_stamps {
+    uint64_t sent_ns;     /* the latest send left the stack (SOF_TIMESTAMPING_TX_SOFTWARE) */
+    uint64_t received_ns; /* this message entered it (SOF_TIMESTAMPING_RX_SOFTWARE) */
 };
 
 /* A connection as an engine sees it: embedded at the head of every connection. The owner sets fd,
@@ -76,7 +98,8 @@ struct channel {
     uint8_t kind;             /* enum channel_kind */
     uint8_t wants;            /* CHANNEL_WANTS_* */
     uint8_t armed;            /* what the kernel has been asked to report or do */
-    uint8_t closing;          /* OP_CLOSE submitted */
+    uint8_t closing : 1;      /* OP_CLOSE submitted */
+    uint8_t options : 7;      /* CHANNEL_SEGMENTS and others; the owner's */
     uint32_t in_flight;       /* completions that the kernel still owes */
     const uint8_t *send_data; /* rest of the send that waits for room */
     uint32_t send_length;
@@ -133,6 +156,14 @@ struct op {
     size_t length;
     int64_t result;
     uint64_t now_ns; /* when it completed, as this process saw it */
+    /* Datagrams only: */
+    uint32_t segment;            /* data is several messages of so many bytes, the last one may
+                                    be shorter; 0: one message. Also of a receive */
+    uint32_t peer_length;        /* of *peer */
+    const struct sockaddr *peer; /* CHANNEL_MANY: lent like data. A send to a CHANNEL_MANY is DONE
+                                    in any case, -EAGAIN without room, and neither its data nor
+                                    its peer need outlive the call */
+    const struct op_stamps *stamps; /* CHANNEL_STAMPS, of a receive: lent like data; else NULL */
 };
 
 enum submit_result {

@@ -13,10 +13,12 @@
 
 struct transport_ops;
 
-/* A target or a place to listen: tcp://127.0.0.1:1234, tcp://[::1]:1234, unix:/run/x.sock,
- * unix:@abstract, local:, pipe:. */
+/* A target or a place to listen: tcp://127.0.0.1:1234, tcp://[::1]:1234, udp://127.0.0.1:1234,
+ * unix:/run/x.sock, unix:@abstract, unix-dgram:PATH, local:, pipe:. As a target, a transport's bare
+ * "tcp:", "udp:", "unix:", "unix-dgram:" is sonde's own server through it. */
 struct address {
     const struct transport_ops *transport;
+    bool own; /* bare: sonde makes the server; socket_address is where it is to listen */
     struct sockaddr_storage socket_address; /* not for local: and pipe: */
     socklen_t length;
     char text[160]; /* canonical, for people and the record */
@@ -27,6 +29,13 @@ struct net_tuning {
     bool nodelay;                          /* TCP_NODELAY */
     uint64_t send_buffer, receive_buffer;  /* SO_SNDBUF, SO_RCVBUF bytes */
     const char *congestion;                /* TCP_CONGESTION */
+    uint32_t mss;                          /* TCP_MAXSEG bytes */
+    int dscp_plus_1;                       /* IP_TOS / IPV6_TCLASS: this less 1, shifted by 2 */
+    uint64_t pacing_bytes_per_second;      /* SO_MAX_PACING_RATE */
+    uint32_t busy_poll_us;                 /* SO_BUSY_POLL */
+    bool segments;                         /* udp: UDP_GRO (sends set UDP_SEGMENT by themselves) */
+    bool stamps;                           /* SO_TIMESTAMPING: software, both directions */
+    bool zerocopy;                         /* SO_ZEROCOPY */
     const struct sockaddr_storage *source; /* bind before connect, IP_BIND_ADDRESS_NO_PORT */
     socklen_t source_length;
 };
@@ -35,6 +44,8 @@ enum {
     TRANSPORT_CONNECTS = 1, /* client opens a socket and connects (tcp, unix) */
     TRANSPORT_PAIRS = 2,    /* both ends are made together, before the server's process starts */
     TRANSPORT_PORTS = 4,    /* a connection takes a local port */
+    TRANSPORT_DATAGRAMS =
+        8, /* messages, not a stream; `listen` gives a bound socket for all peers */
 };
 
 /* The files of one end: two different ones for a pipe, the same twice for a socket. */

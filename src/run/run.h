@@ -7,6 +7,8 @@
 #include "run/worker.h"
 #include "workload/workload.h"
 
+struct session_ops;
+
 /* What has been measured in one interval, while the run goes on. */
 struct run_progress {
     uint64_t start_ns, end_ns; /* from the start of the window */
@@ -25,6 +27,9 @@ struct run_plan {
     const struct engine_ops *engine, *server_engine;
     /* NULL: sonde's own server on loopback TCP; local: and pipe: mean its own server too. */
     const struct address *target;
+    /* What brings the connections instead of a target; NULL: none (run/session.h). */
+    const struct session_ops *session;
+    const char *session_target;
     const char *label;
     const char *note; /* the workload's settings, for people; may be NULL */
     int stop_fd;      /* readable (a signalfd) when the user wants to end; -1: none */

@@ -87,4 +87,7 @@ void bank_clear(struct bank *bank)
     for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
         histogram_clear(&bank->histograms[i]);
     }
+    uint32_t used = bank->flow_count < BANK_FLOWS ? bank->flow_count : BANK_FLOWS;
+    memset(bank->flows, 0, used * sizeof *bank->flows); /* the rest was never touched */
+    bank->flow_count = 0;
 }

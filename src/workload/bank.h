@@ -7,12 +7,15 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "net/tcp_figures.h"
 #include "stats/histogram.h"
 #include "stats/series.h"
 
 #define BANK_COUNTERS SERIES_COUNTERS_MAX
-#define BANK_HISTOGRAMS 5
+#define BANK_HISTOGRAMS 8
 #define BANK_ERRORS 24
+#define BANK_FLOWS 64
+#define FLOW_COUNTERS 12
 
 /* Where an operation failed. */
 #define BANK_PHASES(X)                                                                             \
@@ -38,6 +41,13 @@ struct bank_error {
     char name[48]; /* a protocol error's own name */
 };
 
+/* What one connection counted, for workloads that tell connections apart (struct role's
+ * flow_counters). Which connection it is: its number among those of its worker. */
+struct bank_flow {
+    uint64_t counters[FLOW_COUNTERS];
+    struct tcp_figures tcp; /* at the end of the part; zero where it is no TCP connection */
+};
+
 struct bank {
     uint64_t start_ns, end_ns;
     uint64_t cpu_user_ns, cpu_system_ns; /* of the worker's thread (RUSAGE_THREAD) */
@@ -48,6 +58,8 @@ struct bank {
     struct bank_error errors[BANK_ERRORS];
     uint64_t errors_beyond; /* that found no row */
     struct histogram histograms[BANK_HISTOGRAMS];
+    uint32_t flow_count; /* flows in use; connections beyond BANK_FLOWS are in the sums only */
+    struct bank_flow flows[BANK_FLOWS];
 };
 
 /* Counts an error. `name` may be NULL where number != 0; it is cut to fit. */
@@ -56,7 +68,8 @@ void bank_error(struct bank *bank, enum bank_phase phase, int number, const char
 /* Adds the errors of `from` to `to`. */
 void bank_add_errors(struct bank *to, const struct bank *from);
 
-/* Adds `from` to `to` (times: earliest start, latest end). */
+/* Adds `from` to `to` (times: earliest start, latest end). Flows are not added: their numbers are
+ * each worker's own. */
 void bank_add(struct bank *to, const struct bank *from);
 
 /* Empties a bank (or initialises zeroed memory). */

@@ -19,6 +19,7 @@ struct connection {
     struct channel channel;
     uint32_t timer;  /* index in the worker's timer heap, 0: none */
     uint8_t flagged; /* CONNECTION_* */
+    uint16_t flow;   /* its number among the worker's, from 0; beyond BANK_FLOWS: it has no flow */
     struct connection *next_flush, *next_resume;
     struct connection *next, *previous; /* all open connections of the worker */
 };
@@ -54,6 +55,8 @@ struct role {
     const struct histogram_metric *histograms; /* BANK_HISTOGRAMS at most */
     size_t histogram_count;
     uint32_t refused_counter; /* servers: counts connections refused because it is full */
+    uint32_t
+        flow_counters; /* of each connection, FLOW_COUNTERS at most; 0: they are not told apart */
     /* Most that one connection may come to need: for the plan's check of memory. */
     size_t (*connection_memory)(const void *options);
     /* Makes what the worker's connections share (send patterns, buffer pools), for at most

@@ -1,0 +1,78 @@
+/* The session seam: what the two programs of a run say to each other beside the measured
+ * connections. A session agrees with the peer on what is to be done, makes the connections that the
+ * client's workers then use, keeps both ends' starts and ends together, and brings the peer's side
+ * of the result. A plan without a session connects by itself and knows nothing of a foreign peer.
+ *
+ * One file (or group of files) in run/ and a line in SESSIONS. */
+#ifndef SONDE_RUN_SESSION_H
+#define SONDE_RUN_SESSION_H
+
+#include "base/err.h"
+#include "net/net.h"
+#include "report/record.h"
+#include "run/run.h"
+
+struct session; /* each kind's own state */
+
+struct session_config {
+    const struct run_plan *plan; /* workload, its options, run options; outlives the session */
+    const char *target;          /* what stands behind "SCHEME://": HOST:PORT, or HOST */
+    int stop_fd; /* readable when the user wants to end; -1: none. Whatever waits for
+                    the peer watches it too (ERR_INTERRUPTED) */
+};
+
+/* What this side measured in the window, for a peer that wants to know. */
+struct session_own {
+    const struct record_run *run; /* filled but for the peer's side */
+    uint64_t window_ns;
+    uint64_t flow_count;
+    const struct session_flow *flows; /* of the client's connections, in the order of connect */
+};
+
+/* One connection's share of the window, as either side counted it. */
+struct session_flow {
+    uint64_t bytes;
+    uint64_t messages, lost, out_of_order; /* datagrams; 0 for streams */
+    double jitter_ns;     /* of a receiver of datagrams (RFC 3550, section 6.4.1) */
+    uint64_t retransmits; /* of a TCP sender; UINT64_MAX: not known */
+};
+
+/* Every function waits at most for a bounded time and gives -1 with *error: ERR_PROTOCOL (subject:
+ * the peer's address) where the peer does not keep to the protocol, ERR_SYSTEM where it is not to
+ * be reached or went away. */
+struct session_ops {
+    const char *scheme; /* "iperf3" */
+    const char *form;   /* "iperf3://HOST[:PORT]" */
+    const char *help;
+    /* Reaches the peer and agrees on the test. */
+    int (*open)(struct session **session, const struct session_config *config, struct err *error);
+    /* Makes the data connections: `count` of them, connected, non-blocking, tuned, ready to be
+     * used. Those made before a failure are closed. */
+    int (*connect)(struct session *session, struct net_end *ends, uint32_t count,
+                   struct err *error);
+    /* Both sides begin. `reverse` of a plan: the peer sends from here on. */
+    int (*start)(struct session *session, struct err *error);
+    /* True where the peer has ended the test or gone; looked at now and then. May be NULL. */
+    bool (*peer_ended)(struct session *session);
+    /* The window is over: ends the test and exchanges results. */
+    int (*finish)(struct session *session, const struct session_own *own, struct err *error);
+    /* Adds the peer's side to the run: processes, metrics, tables. Called after finish. */
+    int (*fill)(struct session *session, struct record_run *run, struct err *error);
+    void (*close)(struct session *session); /* NULL is allowed */
+};
+
+/* All sessions: one line each. */
+#define SESSIONS(X)
+
+#define X(name) extern const struct session_ops session_##name;
+SESSIONS(X)
+#undef X
+
+/* The same, NULL-terminated. */
+extern const struct session_ops *const sessions[];
+
+/* The session that a target's scheme names, with *rest set behind "://"; NULL where it names none.
+ */
+const struct session_ops *session_find(const char *url, const char **rest);
+
+#endif

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -25,6 +24,7 @@
 #include "base/clock.h"
 #include "run/ipc_state.h"
 #include "run/machine.h"
+#include "run/usage.h"
 
 /* How often a transfer looks whether it is to be left. */
 #define CHUNK_BYTES (UINT64_C(64) << 20)
@@ -47,37 +47,15 @@ static void futex_wake(_Atomic uint32_t *word)
 
 /* ---- what an end used ---- */
 
-struct usage {
-    uint64_t cpu_ns, user_ns, system_ns;
-    uint64_t voluntary, involuntary;
-};
-
-static uint64_t of_timeval(struct timeval time)
-{
-    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_usec * NS_PER_US;
-}
-
-static void take_usage(struct usage *usage)
-{
-    struct rusage kernel;
-    struct timespec cpu;
-    memset(&kernel, 0, sizeof kernel);
-    getrusage(RUSAGE_THREAD, &kernel);
-    usage->user_ns = of_timeval(kernel.ru_utime);
-    usage->system_ns = of_timeval(kernel.ru_stime);
-    usage->voluntary = (uint64_t)kernel.ru_nvcsw;
-    usage->involuntary = (uint64_t)kernel.ru_nivcsw;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
-    usage->cpu_ns = (uint64_t)cpu.tv_sec * NS_PER_SECOND + (uint64_t)cpu.tv_nsec;
-}
-
-static void add_usage(struct ipc_sum *sum, const struct usage *from, const struct usage *to)
+static void add_usage(struct ipc_sum *sum, const struct thread_usage *from,
+                      const struct thread_usage *to)
 {
     sum->cpu_ns = to->cpu_ns - from->cpu_ns;
     sum->user_ns = to->user_ns - from->user_ns;
     sum->system_ns = to->system_ns - from->system_ns;
-    sum->switches_voluntary = to->voluntary - from->voluntary;
-    sum->switches_involuntary = to->involuntary - from->involuntary;
+    sum->switches_voluntary = to->switches_voluntary - from->switches_voluntary;
+    sum->switches_involuntary = to->switches_involuntary - from->switches_involuntary;
+    sum->runnable_ns = to->runnable_ns - from->runnable_ns;
 }
 
 /* ---- one transfer, as its ends see it ---- */
@@ -88,7 +66,7 @@ struct end {
     struct ipc_side *side;
     struct transfer_end *transfer, *other; /* other: the receiver of a thread that is both */
     struct transfer_counts other_counts;
-    struct usage before;
+    struct thread_usage before;
 };
 
 /* The last one to finish closes the gate, and only then tells the conductor. */
@@ -130,16 +108,16 @@ static void begin(struct end *end, uint32_t turn)
     memset(&end->side->sum, 0, sizeof end->side->sum);
     end->transfer->counts = &end->side->sum.counts;
     if (!end->shared->observed) {
-        take_usage(&end->before);
+        thread_usage_begin(&end->before);
     }
     atomic_store(&end->side->ready, turn);
 }
 
 static void end_usage(struct end *end)
 {
-    struct usage after;
+    struct thread_usage after;
     if (!end->shared->observed) {
-        take_usage(&after);
+        thread_usage_end(&after);
         add_usage(&end->side->sum, &end->before, &after);
     }
 }

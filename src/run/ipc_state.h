@@ -16,6 +16,7 @@ struct ipc_sum {
     uint64_t cpu_ns;             /* the thread's CPU clock: exact */
     uint64_t user_ns, system_ns; /* as the kernel samples them */
     uint64_t switches_voluntary, switches_involuntary;
+    uint64_t runnable_ns; /* it waited for a CPU */
 };
 
 /* One end and the conductor: the end writes while its turn lasts, the conductor reads after it. */

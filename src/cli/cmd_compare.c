@@ -8,6 +8,7 @@
 #include "cli/compare_runs.h"
 #include "cli/output.h"
 #include "report/comparison.h"
+#include "report/text.h"
 
 #define TEXTS_MOST 32
 
@@ -152,13 +153,14 @@ static int verdict(const struct comparison_report *report, struct err *error)
         return report->complete ? 0 : 1;
     }
     const struct comparison *numbers = &first->figure->numbers;
-    char change[48] = "";
+    char change[48] = "", a[64], b[64];
     if (numbers->ratio.value > 0) {
         snprintf(change, sizeof change, " (%+.1f %%)", (numbers->ratio.value - 1) * 100);
     }
-    err_set(error, ERR_LIMIT, "--fail-if", "'%s' is so: %s is %.6g in A, %.6g in B%s",
-            first->condition->text, first->figure->key, numbers->a_median, numbers->b_median,
-            change);
+    err_set(error, ERR_LIMIT, "--fail-if", "'%s' is so: %s is %s in A, %s in B%s",
+            first->condition->text, first->figure->key,
+            text_value(a, sizeof a, numbers->a_median, first->figure->unit),
+            text_value(b, sizeof b, numbers->b_median, first->figure->unit), change);
     if (met > 1) {
         err_hint(error, "and %zu more", met - 1);
     }
@@ -208,14 +210,37 @@ static int compare_files(char **files, const struct comparison_condition *condit
     return status;
 }
 
+struct wanted {
+    const struct comparison_condition *conditions;
+    size_t count;
+};
+
+/* Names that no run will have are refused after the first pair, not after all of them. */
+static int check_conditions(void *owner, const struct result *pair, struct err *error)
+{
+    const struct wanted *wanted = owner;
+    struct comparison_report report = {0};
+    const struct comparison_side a = {"A", &pair[0], 1}, b = {"B", &pair[1], 1};
+    struct err ignored;
+    int status = 0;
+    if (comparison_build(&a, &b, true, &report, &ignored) == 0) {
+        status = comparison_check(&report, wanted->conditions, wanted->count, error);
+    }
+    comparison_release(&report);
+    return status;
+}
+
 static int compare_commands(const struct comparison_condition *conditions,
                             const struct compare_options *options, struct err *error)
 {
+    struct wanted wanted = {conditions, options->conditions.count};
     struct compare_runs runs = {.texts = {options->runs.items[0], options->runs.items[1]},
                                 .runs = options->count,
                                 .warmup_runs = options->warmup_runs,
                                 .seed = options->seed,
-                                .progress = !options->output.quiet && isatty(STDERR_FILENO)};
+                                .progress = !options->output.quiet && isatty(STDERR_FILENO),
+                                .check = check_conditions,
+                                .owner = &wanted};
     struct comparison_report report = {0};
     int status = compare_runs_make(&runs, error);
     if (status == 0) {
@@ -250,10 +275,6 @@ static int check(const struct compare_options *options, const struct opt_argumen
                 runs ? runs : files);
         return err_hint(error, "sonde compare A.json B.json, or sonde compare --run 'call --write "
                                "each' --run 'call --write gather'");
-    }
-    if (options->output.json && options->output.csv && strcmp(options->output.json, "-") == 0 &&
-        strcmp(options->output.csv, "-") == 0) {
-        return err_set(error, ERR_USAGE, "--csv", "standard output is taken by --json");
     }
     return output_check(&options->output, error);
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "cli/commands.h"
 #include "cli/experiment.h"
 #include "run/ipc.h"
@@ -47,6 +48,23 @@ static size_t ipc_sets(struct opt_set *sets)
     return fill_sets(&storage, sets);
 }
 
+/* A line a second: what ended in it, or how far a long transfer has come. */
+static void print_progress(void *owner, const struct ipc_progress *progress)
+{
+    FILE *out = owner;
+    char text[UNITS_TEXT_MAX];
+    fprintf(out, "%8.2f s  ", (double)progress->at_ns / 1e9);
+    if (progress->time_ns) {
+        fprintf(out, "%s/s in %lu transfer%s\n",
+                units_bytes(text, (double)progress->bytes * 1e9 / (double)progress->time_ns),
+                progress->transfers, progress->transfers == 1 ? "" : "s");
+    } else {
+        fprintf(out, "%s of the present transfer moved\n",
+                units_bytes(text, (double)progress->moved_bytes));
+    }
+    fflush(out);
+}
+
 static int execute(void *owner, size_t variant, const struct experiment_turn *turn,
                    struct err *error)
 {
@@ -59,6 +77,8 @@ static int execute(void *owner, size_t variant, const struct experiment_turn *tu
         .method = method,
         .label = method->name,
         .stop_fd = turn->stop_fd,
+        .progress = turn->progress ? print_progress : NULL,
+        .owner = turn->progress,
     };
     return ipc_execute(&plan, turn->record, NULL, error);
 }

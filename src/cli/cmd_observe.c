@@ -179,6 +179,9 @@ static int add_warnings(struct record *record, const struct record_run *run,
     if (end->command_killed) {
         status = record_add_warning(record, "the command had to be ended with SIGKILL");
     }
+    if (end->command_pid && !end->command_ended && end->signal == 0) {
+        status = record_add_warning(record, "the command still ran after --duration and was ended");
+    }
     status = status == 0 ? record_warn_of_calls(record, run) : status;
     return status == 0 ? 0 : err_set(error, ERR_LIMIT, "observe", "no memory");
 }
@@ -212,9 +215,6 @@ static int observe_into(struct record *record, const struct observe_options *opt
 static int open_text(const struct observe_options *options, FILE **text, struct err *error)
 {
     *text = output_text(&options->output) ? stdout : NULL;
-    if (on_stdout(options->output.json) && on_stdout(options->output.csv)) {
-        return err_set(error, ERR_USAGE, "--csv", "standard output is taken by --json");
-    }
     if (options->text_file != NULL && !on_stdout(options->text_file)) {
         *text = fopen(options->text_file, "we");
         if (*text == NULL) {

@@ -121,6 +121,7 @@ static int make_all(struct compare_runs *runs, char ***words, int stop_fd, struc
             runs->results[0][runs->count] = pair[0];
             runs->results[1][runs->count++] = pair[1];
             show_progress(runs, pair);
+            outcome = runs->count == 1 && runs->check ? runs->check(runs->owner, pair, error) : 0;
         }
     }
     runs->interrupted = outcome == 1;

@@ -44,6 +44,11 @@ static int check_path(const char *path, struct err *error)
 
 int output_check(const struct output_options *options, struct err *error)
 {
+    if (options->json && options->csv && strcmp(options->json, options->csv) == 0) {
+        err_set(error, ERR_USAGE, "--csv", "%s is taken by --json",
+                is_stdout(options->csv) ? "standard output" : options->csv);
+        return err_hint(error, "give one of them another file: --csv=FILE");
+    }
     return check_path(options->json, error) < 0 || check_path(options->csv, error) < 0 ? -1 : 0;
 }
 

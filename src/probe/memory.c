@@ -297,12 +297,12 @@ static int end(struct probe *probe, struct err *error)
 
 /* ---- rows ---- */
 
-static const struct metric average_metric = {
-    "average", "bytes", "average", "Mean over the samples", METRIC_VALUE, 0, 0, false};
-static const struct metric peak_metric = {"peak",       "bytes", "peak", "The largest sample",
-                                          METRIC_VALUE, 0,       0,      false};
-static const struct metric samples_metric = {
-    "samples", "1", "samples", "How often it was looked at", METRIC_VALUE, 0, 0, false};
+static const struct metric metrics[] = {
+    {"average", "bytes", "average", "Mean over the samples", METRIC_VALUE, 0, 0, false},
+    {"peak", "bytes", "peak", "The largest sample", METRIC_VALUE, 0, 0, false},
+    {"samples", "1", "samples", "How often it was looked at", METRIC_VALUE, 0, 0, false},
+};
+enum { AVERAGE, PEAK, SAMPLES, METRICS };
 
 /* Why there is no sample. */
 static void explain(const struct figure_total *total, char *to, size_t size)
@@ -330,15 +330,14 @@ static int add_row(struct record_probe *probe, const struct record_scope *scope,
                    const struct figure_total *total)
 {
     struct record_probe_row *row = record_add_probe_row(probe, scope);
-    const struct metric *metrics[] = {&average_metric, &peak_metric, &samples_metric};
-    double values[] = {total->samples ? total->sum / (double)total->samples : 0,
-                       (double)total->peak, (double)total->samples};
-    for (size_t i = 0; row != NULL && i < sizeof values / sizeof values[0]; i++) {
-        struct record_value *value = record_row_add_value(row, metrics[i]);
+    const double values[METRICS] = {total->samples ? total->sum / (double)total->samples : 0,
+                                    (double)total->peak, (double)total->samples};
+    for (size_t i = 0; row != NULL && i < METRICS; i++) {
+        struct record_value *value = record_row_add_value(row, &metrics[i]);
         if (value == NULL) {
             return -1;
         }
-        value->available = total->samples > 0 || metrics[i] == &samples_metric;
+        value->available = total->samples > 0 || i == SAMPLES;
         value->value = values[i];
         if (!value->available) {
             explain(total, value->reason, sizeof value->reason);
@@ -454,6 +453,8 @@ static int start(struct probe *probe, struct err *error)
 const struct probe_ops probe_memory = {
     .name = "memory",
     .help = "memory of the processes and their sockets: average and peak of samples",
+    .metrics = metrics,
+    .metric_count = METRICS,
     .why_not = why_not,
     .open = open_probe,
     .start = start,

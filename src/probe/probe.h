@@ -43,8 +43,10 @@ struct probe; /* each probe's own state */
  * stop there may be several stretches. */
 struct probe_ops {
     const char *name;
-    const char *help; /* one line: what it shows */
-    uint32_t flags;   /* PROBE_* */
+    const char *help;             /* one line: what it shows */
+    uint32_t flags;               /* PROBE_* */
+    const struct metric *metrics; /* of its rows, for the manual */
+    size_t metric_count;
     /* 0 where it can serve here; else -1, in words why not, and what would fix it. */
     int (*why_not)(char *reason, size_t reason_size, char *fix, size_t fix_size);
     /* Loads it, not yet attached to what costs. */

@@ -249,7 +249,7 @@ static void print_notes(struct text *text, const struct group *group)
         }
     }
     if (group->calls->lost) {
-        text_paragraph(text, 2, 4, "%s: %s events were lost: its counts above are too low",
+        text_paragraph(text, 2, 4, "%s: %s events were lost: its counts above are too low by that",
                        group->title, units_count(number, (double)group->calls->lost));
     }
 }

@@ -307,6 +307,7 @@ static void await_ends(struct ipc_conductor *conductor)
         futex_wait(&shared->done, done, LOOK_NS);
         look_after_child(conductor);
         look_after_user(conductor);
+        ipc_report(conductor);
         if (conductor->interrupted && leave_ns == UINT64_MAX) {
             leave_ns = clock_now_ns() + LEAVE_NS;
         }
@@ -391,6 +392,24 @@ int ipc_ends_transfer(struct ipc_conductor *conductor, bool observed, struct err
         receiver->clock_ns > sender->clock_ns ? receiver->clock_ns - sender->clock_ns : 1;
     look_after_user(conductor);
     return 0;
+}
+
+bool ipc_ends_unfinished(struct ipc_conductor *conductor)
+{
+    const struct ipc_side *sides = conductor->shared->sides;
+    struct ipc_tally *last = &conductor->last;
+    uint64_t bytes = sides[SIDE_RECEIVER].sum.counts.bytes;
+    uint64_t begin_ns = sides[SIDE_SENDER].clock_ns, end_ns = sides[SIDE_RECEIVER].clock_ns;
+    if (bytes == 0 || begin_ns == 0 || end_ns <= begin_ns || conductor->shared->observed) {
+        return false;
+    }
+    last->sides[SIDE_SENDER] = sides[SIDE_SENDER].sum;
+    last->sides[SIDE_RECEIVER] = sides[SIDE_RECEIVER].sum;
+    last->transfers = 1;
+    last->bytes = bytes;
+    last->blocks = sides[SIDE_RECEIVER].sum.counts.blocks;
+    last->time_ns = end_ns - begin_ns;
+    return last->blocks > 0;
 }
 
 void ipc_ends_stop(struct ipc_conductor *conductor)

@@ -131,9 +131,15 @@ static const struct metric side_metrics[SIDES][SIDE_METRIC_COUNT] = {
     {SIDE_METRICS("receiver", "receiver", "moved")},
 };
 
-static const struct histogram_metric transfer_time = {
+const struct histogram_metric ipc_transfer_time = {
     "transfer_time", "ns", "transfer time",
     "from before the first write to after the last read of one transfer"};
+
+const struct metric *ipc_figures(size_t group, size_t *count)
+{
+    *count = group == 0 ? sizeof ipc_metrics / sizeof *ipc_metrics : SIDE_METRIC_COUNT;
+    return group == 0 ? ipc_metrics : group <= SIDES ? side_metrics[group - 1] : NULL;
+}
 
 static void add_calls(struct call_table *to, const struct call_table *from)
 {
@@ -401,7 +407,7 @@ int ipc_fill(struct ipc_conductor *conductor, struct err *error)
     describe(conductor);
     bool measured = conductor->plain.transfers > 0;
     if (measured) {
-        struct record_histogram *row = record_add_histogram(run, &transfer_time, "client");
+        struct record_histogram *row = record_add_histogram(run, &ipc_transfer_time, "client");
         if (!fill_values(conductor) || !row || add_ends(conductor) != 0) {
             return err_system(error, ENOMEM, "memory", "cannot keep the record");
         }

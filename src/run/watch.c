@@ -202,6 +202,10 @@ static int open_probes(struct watch *watch, struct err *error)
     struct err failure = {0};
     if (probe_set_open(&watch->set, &whom, &watch->options->probe, watch->options->require,
                        &failure) < 0) {
+        if (failure.code == ERR_USAGE) { /* a counter that nobody knows */
+            *error = failure;
+            return -1;
+        }
         return without(watch, &failure, error);
     }
     for (size_t i = 0; i < watch->set.count; i++) {

@@ -7,7 +7,7 @@
 #include "run/watch_state.h"
 
 /* A probe effect from fewer blocks says nothing. */
-#define BLOCKS_LEAST 2
+#define BLOCKS_LEAST 3
 
 static const char ended_before[] = "the run ended before its first observed part";
 

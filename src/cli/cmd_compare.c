@@ -187,6 +187,21 @@ static int report_all(struct comparison_report *report,
 
 /* ---- the two ways ---- */
 
+/* What the test takes for a difference of the two commands is one of the two invocations. */
+static int warn_of_files(struct comparison_report *report, const struct result *results,
+                         struct err *error)
+{
+    bool swept = results[0].run_count && results[0].runs[0].point && results[1].run_count &&
+                 results[1].runs[0].point;
+    int status = comparison_warn(report,
+                                 "the files were made at different times%s: whatever changed in "
+                                 "between (load, neighbours%s) "
+                                 "counts as a difference here; --run makes both in turn",
+                                 swept ? "" : ", each in one process",
+                                 swept ? "" : ", where its memory came to lie");
+    return status == 0 ? 0 : err_system(error, ENOMEM, "comparison", "cannot be made");
+}
+
 static int compare_files(char **files, const struct comparison_condition *conditions,
                          const struct compare_options *options, struct err *error)
 {
@@ -200,6 +215,9 @@ static int compare_files(char **files, const struct comparison_condition *condit
     }
     if (status == 0) {
         status = comparison_build(&sides[0], &sides[1], false, &report, error);
+    }
+    if (status == 0) {
+        status = warn_of_files(&report, results, error);
     }
     if (status == 0) {
         status = report_all(&report, conditions, options, error);
@@ -315,7 +333,8 @@ const struct command command_compare = {
         "difference is one where p is below 5 % and the interval leaves no room for none.\n\n"
         "--fail-if takes FIGURE > VALUE or FIGURE < VALUE. FIGURE is a key of the table or p50, "
         "p90, p99, p99.9, rate, cpu; VALUE a change in percent, which must also be seen as a "
-        "difference, or a value that the median of B is held against.",
+        "difference (of this figure alone, without the correction for many), or a value that the "
+        "median of B is held against.",
     .examples = "  sonde compare before.json after.json --fail-if 'p99 > +5%'\n"
                 "  sonde compare --run 'call --write each' --run 'call --write gather' -n 15\n",
     .sets = compare_sets,

@@ -91,16 +91,21 @@ static int run_parsed(struct ipc_command *command, const struct opt_set *sets, s
     if (arguments->count > 1 || arguments->rest) {
         err_set(error, ERR_USAGE, arguments->rest ? "--" : arguments->items[1],
                 "more than one mode");
-        return err_hint(error, "usage: sonde ipc [1thread|2thread|2proc] [options]");
+        err_hint(error, "usage: sonde ipc [1thread|2thread|2proc] [options]");
+        return opt_hint_loose(arguments, error);
     }
-    if ((arguments->count && ipc_mode_parse(arguments->items[0], &command->mode, error) != 0) ||
-        ipc_check(&command->ipc, command->mode, error) != 0) {
+    if (arguments->count && ipc_mode_parse(arguments->items[0], &command->mode, error) != 0) {
+        return opt_hint_loose(arguments, error);
+    }
+    if (ipc_check(&command->ipc, command->mode, error) != 0) {
         return -1;
     }
     struct experiment experiment = {
         .operation = "block",
         .sets = sets,
         .set_count = count,
+        .argument_name = "mode",
+        .arguments = arguments,
         .output = &command->output,
         .repeat = &command->repeat,
         .variants = command->ipc.methods.count,

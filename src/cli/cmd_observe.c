@@ -251,6 +251,16 @@ static int observe_targets(const struct observe_options *options, const struct o
     if (status == 0) {
         status = output_options_to_record(sets, set_count, &record, error);
     }
+    if (status == 0 && arguments->rest == NULL) {
+        status =
+            output_words_to_record("targets", arguments->items, arguments->count, &record, error);
+    } else if (status == 0) {
+        size_t words = 0;
+        while (arguments->rest[words] != NULL) {
+            words++;
+        }
+        status = output_words_to_record("command", arguments->rest, words, &record, error);
+    }
     if (status == 0) {
         plan.targets = targets;
         plan.on_interval = text != NULL && !options->output.quiet ? print_interval : NULL;

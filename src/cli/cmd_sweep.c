@@ -218,7 +218,7 @@ static int run_course(struct sweep_course *course, struct record *record, const 
     const struct sweep_options *options = course->options;
     struct sweep_result result = {0};
     struct err failure = {0};
-    char plan[32];
+    char plan[320];
     sweep_course_fingerprint(course, record, plan, sizeof plan);
     if (sweep_state_open(&course->state, state_path, plan, course->turn_count, options->restart,
                          error) < 0) {
@@ -286,6 +286,10 @@ static int sweep(struct sweep_course *course, const struct opt_set *sets, size_t
         return -1;
     }
     int result = output_options_to_record(sets, set_count, &record, error);
+    if (result == 0) {
+        result = output_words_to_record("command", course->plan->base, course->plan->base_count,
+                                        &record, error);
+    }
     if (result == 0) {
         result = machine_describe(&record, error);
     }

@@ -180,6 +180,8 @@ static void measure(struct course *course)
     }
     if (output_options_to_record(experiment->sets, experiment->set_count, record,
                                  &course->failure) < 0 ||
+        output_words_to_record(experiment->argument_name, experiment->arguments->items,
+                               experiment->arguments->count, record, &course->failure) < 0 ||
         machine_describe(record, &course->failure) < 0) {
         return;
     }

@@ -120,6 +120,23 @@ int output_options_to_record(const struct opt_set *sets, size_t set_count, struc
     return 0;
 }
 
+int output_words_to_record(const char *name, char *const *words, size_t count,
+                           struct record *record, struct err *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    if (!out) {
+        return err_system(error, errno, "record", "cannot keep the options");
+    }
+    for (size_t i = 0; i < count; i++) {
+        fprintf(out, "%s%s", i ? " " : "", words[i]);
+    }
+    int failed = fclose(out) != 0 || !text || record_add_option(record, name, text, count > 0) < 0;
+    free(text);
+    return failed ? err_system(error, ENOMEM, "record", "cannot keep the options") : 0;
+}
+
 int output_stop_file(struct err *error)
 {
     sigset_t set;

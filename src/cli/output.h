@@ -37,6 +37,11 @@ int output_options_to_record(const struct opt_set *sets, size_t set_count, struc
 
 /* Blocks SIGINT, SIGTERM and SIGHUP and returns a file that is readable once one has come; -1 with
  * *error. Threads and children made afterwards inherit the blocked signals. */
+/* The same for what stood without an option's name: a target, a mode, a command. Words are joined
+ * by blanks; none: an empty text. */
+int output_words_to_record(const char *name, char *const *words, size_t count,
+                           struct record *record, struct err *error);
+
 int output_stop_file(struct err *error);
 
 #endif

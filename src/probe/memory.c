@@ -303,6 +303,8 @@ static const struct metric metrics[] = {
     {"samples", "1", "samples", "How often it was looked at", METRIC_VALUE, 0, 0, false},
 };
 enum { AVERAGE, PEAK, SAMPLES, METRICS };
+/* What is looked at rarely, because that is dear, is of other moments than the rest. */
+#define SAMPLES_OF_AVERAGE 8
 
 /* Why there is no sample. */
 static void explain(const struct figure_total *total, char *to, size_t size)
@@ -341,6 +343,10 @@ static int add_row(struct record_probe *probe, const struct record_scope *scope,
         value->value = values[i];
         if (!value->available) {
             explain(total, value->reason, sizeof value->reason);
+        } else if (i == AVERAGE && total->samples < SAMPLES_OF_AVERAGE) {
+            value->available = false;
+            snprintf(value->reason, sizeof value->reason, "%lu samples are too few for an average",
+                     (unsigned long)total->samples);
         }
     }
     return row != NULL ? 0 : -1;

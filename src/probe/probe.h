@@ -31,10 +31,12 @@ struct probe_scope {
     uint64_t window_ns;  /* time in which the gate was open */
     uint64_t operations; /* of the workload in it; 0: unknown */
     uint64_t bytes;      /* payload in it; 0: unknown */
+    uint64_t stretch_ns; /* from begin to end, with what lay between the gate's openings */
 };
 
 enum {
-    PROBE_BPF = 1, /* needs targets with their BPF side (targets_config.bpf) */
+    PROBE_BPF = 1,     /* needs targets with their BPF side (targets_config.bpf) */
+    PROBE_STRETCH = 2, /* does not look at the gate: counts from begin to end */
 };
 
 struct probe; /* each probe's own state */

@@ -205,6 +205,10 @@ static int judge(const struct comparison_condition *condition, const struct comp
     const struct comparison *numbers = &figure->numbers;
     if (!condition->percent) {
         double limit;
+        if (numbers->b_count == 0) {
+            return err_set(error, ERR_USAGE, "--fail-if", "'%s' cannot be decided: B has no %s",
+                           condition->text, figure->key);
+        }
         if (!parse_value(condition->absolute, figure->unit, &limit)) {
             err_set(error, ERR_USAGE, "--fail-if", "'%s' is no value of %s", condition->absolute,
                     figure->key);
@@ -230,8 +234,9 @@ static int judge(const struct comparison_condition *condition, const struct comp
         : numbers->a_median != 0
             ? numbers->difference.value / fabs(numbers->a_median)
             : copysign(numbers->difference.value != 0 ? INFINITY : 0, numbers->difference.value);
-    *holds = numbers->different &&
-             (condition->above ? change > condition->limit : change < condition->limit);
+    /* A change of just so much is not more, whatever its last digit rounds to. */
+    double beyond = condition->above ? change - condition->limit : condition->limit - change;
+    *holds = numbers->different && beyond > 1e-9;
     return 0;
 }
 

@@ -422,7 +422,12 @@ static int print_text(const struct record *record, FILE *out, struct err *error)
         }
         text_run(&text, &record->runs[i]);
     }
-    if (record->failure.code != ERR_NONE) {
+    /* What the only run has said already is not said again. */
+    bool said = record->run_count == 1 && !repeated && record->failure.code != ERR_NONE &&
+                record->runs[0].failure.code == record->failure.code &&
+                strcmp(record->runs[0].failure.what, record->failure.what) == 0;
+    if (said) {
+    } else if (record->failure.code != ERR_NONE) {
         print_failure(&text, "NOT COMPLETE: ", &record->failure);
     } else if (!record->complete) {
         text_paragraph(&text, 2, 4, "NOT COMPLETE: it did not run to its end");

@@ -54,6 +54,7 @@ static int open_watch(struct ipc_conductor *conductor, struct err *error)
     }
     if (watch_probes(conductor->watch) > 0) {
         conductor->gate = watch_gate(conductor->watch);
+        conductor->gate->muted = (uint32_t)gettid();
     }
     return 0;
 }
@@ -179,6 +180,7 @@ static int observe_part(struct ipc_conductor *conductor, int probe, uint64_t par
     if (probe != WATCH_OFF && watch_begin(conductor->watch, error) != 0) {
         return -1;
     }
+    uint64_t begin_ns = clock_now_ns();
     int result = run_part(conductor, probe != WATCH_OFF, part_ns, end_ns, transfers, error);
     if (probe == WATCH_OFF) {
         ipc_tally_add(&conductor->plain, part);
@@ -186,8 +188,10 @@ static int observe_part(struct ipc_conductor *conductor, int probe, uint64_t par
         return result;
     }
     struct err ignored;
-    struct probe_scope scope = {
-        .window_ns = part->time_ns, .operations = part->blocks, .bytes = part->bytes};
+    struct probe_scope scope = {.window_ns = part->time_ns,
+                                .operations = part->blocks,
+                                .bytes = part->bytes,
+                                .stretch_ns = clock_now_ns() - begin_ns};
     if (watch_end(conductor->watch, result ? &ignored : error) != 0) {
         return -1;
     }

@@ -8,7 +8,9 @@
  *   returned from its futex before the gate opens.
  * - Whoever ends last closes the gate, before it wakes the conductor. The other one goes to wait
  * for its next turn, a call that does not return before the gate is closed.
- * - CPU clocks are read only in turns that are not observed. */
+ * - CPU clocks are read only in turns that are not observed: the sender's right before its first
+ *   clock reading, the receiver's before it says that it is ready, so that its going to sleep for
+ *   the first byte is in them. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -103,12 +105,21 @@ static int move(struct end *end, int (*piece)(struct transfer_end *, uint64_t, s
     return 0;
 }
 
-static void begin(struct end *end, uint32_t turn)
+static void begin_usage(struct end *end)
+{
+    if (!end->shared->observed) {
+        thread_usage_begin(&end->before);
+    }
+}
+
+/* `sends`: its usage is to be read later, when the other end is ready. */
+static void begin(struct end *end, uint32_t turn, bool sends)
 {
     memset(&end->side->sum, 0, sizeof end->side->sum);
     end->transfer->counts = &end->side->sum.counts;
-    if (!end->shared->observed) {
-        thread_usage_begin(&end->before);
+    end->side->clock_ns = 0;
+    if (!sends) {
+        begin_usage(end);
     }
     atomic_store(&end->side->ready, turn);
 }
@@ -133,7 +144,7 @@ static int send_turn(struct end *end, uint32_t turn, struct err *error)
 {
     const struct ipc_side *receiver = &end->shared->sides[SIDE_RECEIVER];
     const struct timespec pause = clock_timespec(20 * NS_PER_US);
-    begin(end, turn);
+    begin(end, turn, true);
     for (uint32_t spins = 0; atomic_load(&receiver->ready) != turn; spins++) {
         if (atomic_load(&end->shared->leave)) {
             return err_set(error, ERR_INTERRUPTED, "run", "interrupted before a transfer");
@@ -142,6 +153,7 @@ static int send_turn(struct end *end, uint32_t turn, struct err *error)
             clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         }
     }
+    begin_usage(end);
     end->side->clock_ns = clock_now_ns();
     open_gate(end, end->side->clock_ns);
     int result = move(end, end->transfer->ops->send, error);
@@ -151,7 +163,7 @@ static int send_turn(struct end *end, uint32_t turn, struct err *error)
 
 static int receive_turn(struct end *end, uint32_t turn, struct err *error)
 {
-    begin(end, turn);
+    begin(end, turn, false);
     int result = move(end, end->transfer->ops->receive, error);
     end->side->clock_ns = clock_now_ns();
     end_usage(end);
@@ -162,7 +174,7 @@ static int both_turn(struct end *end, uint32_t turn, struct err *error)
 {
     memset(&end->shared->sides[SIDE_RECEIVER].sum, 0, sizeof(struct ipc_sum));
     end->other->counts = &end->shared->sides[SIDE_RECEIVER].sum.counts;
-    begin(end, turn);
+    begin(end, turn, false);
     end->side->clock_ns = clock_now_ns();
     open_gate(end, end->side->clock_ns);
     int result =

@@ -50,6 +50,22 @@ static int sync_file(struct sweep_state *state, struct err *error)
                : 0;
 }
 
+/* The names of the parts ("NAME:VALUE NAME:VALUE") in which two plans differ. */
+static void list_differences(const char *theirs, const char *ours, char *to, size_t size)
+{
+    size_t used = 0;
+    to[0] = '\0';
+    while (*theirs && *ours && used < size) {
+        size_t length = strcspn(theirs, " "), own = strcspn(ours, " ");
+        if (length != own || strncmp(theirs, ours, length) != 0) {
+            used += (size_t)snprintf(to + used, size - used, "%s%.*s", used ? ", " : "",
+                                     (int)strcspn(ours, ":"), ours);
+        }
+        theirs += length + (theirs[length] == ' ');
+        ours += own + (ours[own] == ' ');
+    }
+}
+
 /* The header line: is it of this plan? */
 static int check_header(const struct sweep_state *state, json_t *header, const char *plan,
                         struct err *error)
@@ -64,8 +80,11 @@ static int check_header(const struct sweep_state *state, json_t *header, const c
         return refuse_other(state, "is the state of another version's sweep", error);
     }
     if (strcmp(theirs, plan) != 0 || turns != (json_int_t)state->turns) {
-        return refuse_other(
-            state, "holds the runs of another sweep (other arguments, program or machine)", error);
+        char what[160], differ[100];
+        list_differences(theirs, plan, differ, sizeof differ);
+        snprintf(what, sizeof what, "holds the runs of another sweep: another %s",
+                 differ[0] ? differ : "number of runs");
+        return refuse_other(state, what, error);
     }
     return 0;
 }

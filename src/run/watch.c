@@ -365,6 +365,7 @@ void watch_seen(struct watch *watch, const struct probe_scope *scope)
         seen->window_ns += scope->window_ns;
         seen->operations += scope->operations;
         seen->bytes += scope->bytes;
+        seen->stretch_ns += scope->stretch_ns;
     }
 }
 

@@ -273,7 +273,7 @@ static int measure(const struct ipc_static *options, struct record *record,
         return -1;
     }
     int result = ipc_execute(&plan, record, outcome, error);
-    close(plan.stop_fd);
+    output_stop_end(&plan.stop_fd);
     return result;
 }
 

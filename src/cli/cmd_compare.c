@@ -273,8 +273,20 @@ static int compare_commands(const struct comparison_condition *conditions,
             status = err_system(error, ENOMEM, "comparison", "cannot be made");
         }
     }
+    if (status == 0 && runs.failure.code != ERR_NONE) {
+        report.complete = false;
+        if (comparison_warn(&report, "ended after %zu of %llu pairs of runs: %s: %s", runs.count,
+                            (unsigned long long)runs.runs, runs.failure.subject,
+                            runs.failure.what) != 0) {
+            status = err_system(error, ENOMEM, "comparison", "cannot be made");
+        }
+    }
     if (status == 0) {
         status = report_all(&report, conditions, options, error);
+    }
+    if (status >= 0 && runs.failure.code != ERR_NONE) {
+        *error = runs.failure;
+        status = -1;
     }
     comparison_release(&report);
     compare_runs_release(&runs);

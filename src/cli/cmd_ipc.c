@@ -149,4 +149,5 @@ const struct command command_ipc = {
                 "  sonde ipc --observe self --probe sizes,sched -d 3   # and what the kernel did\n",
     .sets = ipc_sets,
     .run = run,
+    .measures = true,
 };

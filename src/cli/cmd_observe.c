@@ -307,4 +307,5 @@ const struct command command_observe = {
                 "  sonde observe -- dd if=/dev/zero of=/dev/null bs=1k count=100000\n",
     .sets = observe_sets,
     .run = observe_run_command,
+    .measures = true,
 };

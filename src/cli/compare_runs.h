@@ -21,6 +21,7 @@ struct compare_runs {
     struct result *results[2]; /* owned: what came out, pair by pair */
     size_t count;              /* pairs that are whole */
     bool interrupted;
+    struct err failure; /* why there are no more; code ERR_NONE: there are all */
 };
 
 /* Makes the runs in pairs, both members next to each other and in random order: so no drift and no

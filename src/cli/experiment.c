@@ -222,13 +222,11 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
         record.failure = course.failure;
         record.complete = false;
     }
+    output_stop_end(&course.turn.stop_fd);
     if (course.failure.code != ERR_USAGE &&
         output_write(experiment->output, &record, &output_failure) < 0 &&
         course.failure.code == ERR_NONE) {
         course.failure = output_failure;
-    }
-    if (course.turn.stop_fd >= 0) {
-        close(course.turn.stop_fd);
     }
     free(course.given_up);
     record_release(&record);

@@ -98,6 +98,7 @@ int main(int argc, char **argv)
      * their memory, which then counted as that of later runs and of the servers forked for them. */
     mallopt(M_MMAP_THRESHOLD, 128 << 10);
     signal(SIGPIPE, SIG_IGN); /* a reader that went away shows as a failed write */
+    signal(SIGCHLD, SIG_DFL); /* inherited as ignored, no child could be waited for */
     const char *called = argc > 0 ? basename(argv[0]) : "";
     const struct as_program *program = as_find(called);
     if (program) { /* a symbolic link: sonde stands in for it */

@@ -43,5 +43,11 @@ int output_words_to_record(const char *name, char *const *words, size_t count,
                            struct record *record, struct err *error);
 
 int output_stop_file(struct err *error);
+/* Where a result is written as a file of its own (not a device, a pipe or standard output). */
+bool output_is_file(const char *path);
+bool output_same_file(const char *one, const char *other);
+/* Ends that before outputs are written, which may take for ever (a pipe that nobody reads): what
+ * came has been heeded, what comes now ends the program as usual. A negative file is allowed. */
+void output_stop_end(int *file);
 
 #endif

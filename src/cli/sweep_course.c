@@ -139,20 +139,8 @@ static void end_progress(const struct sweep_course *course)
 /* What its record says about why it failed. */
 static void note_failure(struct sweep_course *course, size_t turn, const json_t *outcome)
 {
-    const json_t *run = json_array_get(json_object_get(outcome, "runs"), 0);
-    const char *what = NULL, *subject = NULL;
-    size_t index;
-    json_array_foreach(json_object_get(outcome, "runs"), index, run)
-    {
-        const json_t *error = json_object_get(run, "error");
-        if (!what) {
-            what = json_string_value(json_object_get(error, "what"));
-            subject = json_string_value(json_object_get(error, "subject"));
-        }
-    }
     if (course->failed++ == 0) {
-        err_set(&course->first_failure, ERR_SYSTEM, subject ? subject : "run", "%s",
-                what ? what : "it was not completed");
+        child_failure(outcome, &course->first_failure);
         course->first_failed_turn = turn;
     }
 }
@@ -245,7 +233,15 @@ int sweep_course_run(struct sweep_course *course, struct err *error)
         } else if (take_turn(course, turn, error) < 0 ||
                    (!checked && check_metric(course, turn, error) < 0)) {
             end_progress(course);
-            return -1;
+            if (error->code == ERR_USAGE || course->state.done == 0) {
+                return -1;
+            }
+            course->broken = *error; /* what there is, is kept */
+            *error = (struct err){0};
+            return 0;
+        } else if (ferror(stdout) && !course->options->output.json &&
+                   !course->options->output.csv) {
+            course->interrupted = true; /* nobody is there to be told */
         }
         const json_t *outcome = course->state.outcomes[turn];
         checked = checked || (outcome && !json_is_true(json_object_get(outcome, "failed")));
@@ -261,7 +257,9 @@ void sweep_course_conclude(const struct sweep_course *course, struct record *rec
     if (state->resumed) {
         record_add_warning(record, "%zu of the runs were made before an interrupt", state->resumed);
     }
-    if (course->interrupted) {
+    if (course->broken.code != ERR_NONE) {
+        *failure = course->broken;
+    } else if (course->interrupted) {
         err_set(failure, ERR_INTERRUPTED, "sweep", "interrupted after %zu of %zu runs", state->done,
                 state->turns);
         if (state->path) {

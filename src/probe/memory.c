@@ -303,8 +303,9 @@ static const struct metric metrics[] = {
     {"samples", "1", "samples", "How often it was looked at", METRIC_VALUE, 0, 0, false},
 };
 enum { AVERAGE, PEAK, SAMPLES, METRICS };
-/* What is looked at rarely, because that is dear, is of other moments than the rest. */
-#define SAMPLES_OF_AVERAGE 8
+/* What is dear to look at is looked at this many times more rarely than the rest, or more: an
+ * average of such other moments would not go with theirs. */
+#define RARELY 4
 
 /* Why there is no sample. */
 static void explain(const struct figure_total *total, char *to, size_t size)
@@ -328,8 +329,9 @@ static void explain(const struct figure_total *total, char *to, size_t size)
     }
 }
 
+/* `most`: how often the process was looked at. */
 static int add_row(struct record_probe *probe, const struct record_scope *scope,
-                   const struct figure_total *total)
+                   const struct figure_total *total, uint64_t most)
 {
     struct record_probe_row *row = record_add_probe_row(probe, scope);
     const double values[METRICS] = {total->samples ? total->sum / (double)total->samples : 0,
@@ -343,10 +345,11 @@ static int add_row(struct record_probe *probe, const struct record_scope *scope,
         value->value = values[i];
         if (!value->available) {
             explain(total, value->reason, sizeof value->reason);
-        } else if (i == AVERAGE && total->samples < SAMPLES_OF_AVERAGE) {
+        } else if (i == AVERAGE && total->samples * RARELY < most) {
             value->available = false;
-            snprintf(value->reason, sizeof value->reason, "%lu samples are too few for an average",
-                     (unsigned long)total->samples);
+            snprintf(value->reason, sizeof value->reason,
+                     "looked at %lu times where others were %lu", (unsigned long)total->samples,
+                     (unsigned long)most);
         }
     }
     return row != NULL ? 0 : -1;
@@ -359,9 +362,14 @@ static int add_rows(const struct probe *self, struct record_probe *probe)
         struct record_scope scope = {.pid = process->pid};
         snprintf(scope.role, sizeof scope.role, "%s", process->role);
         snprintf(scope.name, sizeof scope.name, "%s", process->name);
+        uint64_t most = 0;
+        for (int figure = 0; figure < FIGURES; figure++) {
+            uint64_t samples = process->figures[figure].samples;
+            most = samples > most ? samples : most;
+        }
         for (int figure = 0; figure < FIGURES; figure++) {
             snprintf(scope.what, sizeof scope.what, "%s", figure_names[figure]);
-            if (add_row(probe, &scope, &process->figures[figure]) != 0) {
+            if (add_row(probe, &scope, &process->figures[figure], most) != 0) {
                 return -1;
             }
             probe->available = probe->available || process->figures[figure].samples > 0;
@@ -372,7 +380,7 @@ static int add_rows(const struct probe *self, struct record_probe *probe)
     }
     probe->available = probe->available || self->machine.samples > 0;
     const struct record_scope machine = {.what = "TCP sockets of the machine"};
-    return add_row(probe, &machine, &self->machine);
+    return add_row(probe, &machine, &self->machine, self->machine.samples);
 }
 
 static int read_probe(struct probe *self, const struct probe_scope *scope, struct record_run *run,

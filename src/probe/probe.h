@@ -37,6 +37,7 @@ struct probe_scope {
 enum {
     PROBE_BPF = 1,     /* needs targets with their BPF side (targets_config.bpf) */
     PROBE_STRETCH = 2, /* does not look at the gate: counts from begin to end */
+    PROBE_CALLS = 4, /* counts system calls: they stand with the processes, `total` has their sum */
 };
 
 struct probe; /* each probe's own state */

@@ -305,7 +305,7 @@ static bool asked_kernel(const struct record_run *run)
 {
     bool asked = run->probe_count == 0;
     for (size_t i = 0; i < run->probe_count; i++) {
-        asked |= strcmp(run->probes[i].name, "syscalls") == 0;
+        asked |= run->probes[i].with_processes;
     }
     return asked;
 }

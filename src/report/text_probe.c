@@ -283,8 +283,7 @@ static void print_probe(struct text *text, const struct record_probe *probe)
     }
     print_rows(text, probe);
     print_distributions(text, probe);
-    if (probe->row_count == 0 && probe->distribution_count == 0 &&
-        strcmp(probe->name, "syscalls") != 0) {
+    if (probe->row_count == 0 && probe->distribution_count == 0 && !probe->with_processes) {
         text_paragraph(text, 2, 4, "%s: nothing to count was seen", probe->name);
     }
     if (probe->reason[0]) {

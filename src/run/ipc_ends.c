@@ -28,8 +28,9 @@
 #include "run/machine.h"
 #include "run/usage.h"
 
-/* How often a transfer looks whether it is to be left. */
+/* How often a transfer looks whether it is to be left: after so many bytes, or blocks. */
 #define CHUNK_BYTES (UINT64_C(64) << 20)
+#define CHUNK_BLOCKS UINT64_C(4096)
 /* How often the conductor looks after the user and the child. */
 #define LOOK_NS (50 * NS_PER_MS)
 /* An end that has been told to leave and does not within this time is stuck. */
@@ -90,8 +91,9 @@ static int move(struct end *end, int (*piece)(struct transfer_end *, uint64_t, s
                 struct err *error)
 {
     const struct ipc_options *options = end->conductor->plan->options;
-    uint64_t chunk = options->buffer_bytes;
-    chunk = chunk < CHUNK_BYTES ? CHUNK_BYTES / chunk * chunk : chunk;
+    uint64_t block = options->buffer_bytes, blocks = CHUNK_BYTES / block;
+    blocks = blocks < 1 ? 1 : blocks > CHUNK_BLOCKS ? CHUNK_BLOCKS : blocks;
+    uint64_t chunk = blocks * block;
     for (uint64_t left = options->total_bytes; left > 0;) {
         uint64_t now = left < chunk ? left : chunk;
         if (piece(end->transfer, now, error) != 0) {
@@ -178,7 +180,8 @@ static int both_turn(struct end *end, uint32_t turn, struct err *error)
     end->side->clock_ns = clock_now_ns();
     open_gate(end, end->side->clock_ns);
     int result =
-        transfer_both(end->transfer, end->other, end->conductor->plan->options->total_bytes, error);
+        transfer_both(end->transfer, end->other, end->conductor->plan->options->total_bytes,
+                      &end->shared->stop, error);
     end->shared->sides[SIDE_RECEIVER].clock_ns = clock_now_ns();
     end_usage(end);
     return result;
@@ -262,6 +265,9 @@ static int start_child(struct ipc_conductor *conductor, struct err *error)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         prctl(PR_SET_NAME, "sonde-sender");
         signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the whole group: the parent ends the run */
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL); /* but a SIGTERM to it alone is meant for it */
         if (getppid() != parent) {
             _exit(1);
         }
@@ -290,9 +296,9 @@ static int start_thread(struct ipc_conductor *conductor, int side, struct err *e
 /* The child is gone: whatever it was to send never comes, so the receiver ends by itself. */
 static void look_after_child(struct ipc_conductor *conductor)
 {
-    if (conductor->child > 0 && !conductor->child_ended &&
-        waitpid(conductor->child, &conductor->child_status, WNOHANG) == conductor->child) {
-        conductor->child_ended = true;
+    if (conductor->child > 0 && !conductor->child_ended) {
+        pid_t left = waitpid(conductor->child, &conductor->child_status, WNOHANG);
+        conductor->child_ended = left == conductor->child || (left < 0 && errno == ECHILD);
     }
 }
 

@@ -166,13 +166,18 @@ static int check_methods(const struct ipc_options *options, enum ipc_mode mode, 
 
 int ipc_check(const struct ipc_options *options, enum ipc_mode mode, struct err *error)
 {
-    /* Both ends have a buffer; that of a sender that is verified is a little longer. */
     struct limits_need need = {.files = 8, .threads = 2};
-    need.memory_bytes = 2 * options->buffer_bytes;
     if (check_transport(options, error) != 0 || check_cpus(options, error) != 0 ||
         check_methods(options, mode, error) != 0) {
         return -1;
     }
+    uint64_t buffers = options->methods.count ? 0 : 2;
+    for (size_t i = 0; i < options->methods.count; i++) {
+        const struct method_ops *method = method_find(options->methods.items[i]);
+        buffers = method->buffers > buffers ? method->buffers : buffers;
+    }
+    /* Verifying, the receiver has one more: what it expects. */
+    need.memory_bytes = (buffers + options->verify) * options->buffer_bytes;
     if (limits_check(&need, NULL, error) < 0) {
         return err_hint(error, "both ends have a buffer: a smaller --buffer");
     }

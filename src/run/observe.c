@@ -168,7 +168,7 @@ static int open_probes(struct observation *self, struct err *error)
     if (probe_set_open(set, &whom, self->plan->options, false, error) != 0) {
         return -1;
     }
-    self->calls = probe_set_find(set, probe_syscalls.name);
+    self->calls = probe_set_find_calls(set);
     for (size_t i = 0; i < set->count; i++) {
         struct chosen_probe *chosen = &set->chosen[i];
         if (chosen->probe != NULL && chosen->ops->start(chosen->probe, error) != 0) {

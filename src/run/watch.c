@@ -312,8 +312,7 @@ int watch_plan(const struct watch *watch, uint64_t part)
 
 bool watch_counts_calls(const struct watch *watch, int probe)
 {
-    return probe != WATCH_OFF && watch->turns[probe].chosen->ops->total != NULL &&
-           strcmp(watch->turns[probe].chosen->ops->name, probe_syscalls.name) == 0;
+    return probe != WATCH_OFF && watch->turns[probe].chosen->ops->flags & PROBE_CALLS;
 }
 
 int watch_attach(struct watch *watch, int probe, struct err *error)

@@ -156,7 +156,7 @@ static int fill_calls(struct watch *watch, struct record *record, struct record_
 {
     const struct chosen_probe *calls = NULL;
     for (size_t i = 0; i < watch->set.count; i++) {
-        calls = watch->set.chosen[i].ops == &probe_syscalls ? &watch->set.chosen[i] : calls;
+        calls = watch->set.chosen[i].ops->flags & PROBE_CALLS ? &watch->set.chosen[i] : calls;
     }
     const struct turns *turns = calls ? turns_of(watch, calls) : NULL;
     for (size_t i = 0; i < run->process_count; i++) {

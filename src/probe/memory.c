@@ -305,7 +305,7 @@ static const struct metric metrics[] = {
 enum { AVERAGE, PEAK, SAMPLES, METRICS };
 /* What is dear to look at is looked at this many times more rarely than the rest, or more: an
  * average of such other moments would not go with theirs. */
-#define RARELY 4
+#define RARELY 8
 
 /* Why there is no sample. */
 static void explain(const struct figure_total *total, char *to, size_t size)

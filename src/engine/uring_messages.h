@@ -30,7 +30,7 @@ struct uring_message {
 /* Empty until a channel is added that is not plain (message.h). */
 struct uring_messages {
     struct uring_buffers buffers;
-    struct msghdr receive[2][2]; /* what to ask for: [with the sender][with control messages] */
+    struct msghdr receive[2];    /* what to ask for: [with the sender] */
     struct messages calls;       /* stamps */
     struct uring_message *sends; /* address space for `count`; memory only once used */
     uint32_t count;
@@ -58,8 +58,7 @@ void uring_messages_close(struct uring_messages *messages);
 static inline struct msghdr *uring_receive_header(struct uring_messages *messages,
                                                   const struct channel *channel)
 {
-    bool control = channel->options & (CHANNEL_SEGMENTS | CHANNEL_STAMPS);
-    return &messages->receive[channel->kind == CHANNEL_MANY][control];
+    return &messages->receive[channel->kind == CHANNEL_MANY];
 }
 
 /* Reads what a completion of `length` bytes has left in a buffer. */

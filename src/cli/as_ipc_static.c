@@ -78,10 +78,30 @@ static bool refuse(char **argv, const char *what, const char *value)
     return false;
 }
 
+/* What stands behind the options. */
+static bool parse_mode(int argc, char **argv, struct ipc_static *options)
+{
+    int mode;
+    if (options->socket_buffers && options->type == IPC_PIPE) {
+        return refuse(argv, "-s sets a socket's buffers: take -i local or -i tcp", NULL);
+    }
+    if (optind == argc) {
+        return argc > 1 ? refuse(argv, "no mode", NULL) : false;
+    }
+    if (optind != argc - 1) {
+        return refuse(argv, "more than a mode", argv[optind + 1]);
+    }
+    if (!parse_name(argv[optind], ipc_mode_names, &mode)) {
+        return refuse(argv, "no mode", argv[optind]);
+    }
+    options->mode = (enum ipc_mode)mode;
+    return true;
+}
+
 /* False where the program would print its usage. */
 static bool parse(int argc, char **argv, struct ipc_static *options)
 {
-    int letter, mode;
+    int letter;
     bool valid = true;
     *options = (struct ipc_static){
         .buffer = BUFFER_DEFAULT, .total = TOTAL_DEFAULT, .port = PORT_DEFAULT, .counters = -1};
@@ -126,23 +146,8 @@ static bool parse(int argc, char **argv, struct ipc_static *options)
             valid = false;
         }
     }
-    if (!valid) {
-        return false; /* getopt has named an unknown option itself */
-    }
-    if (options->socket_buffers && options->type == IPC_PIPE) {
-        return refuse(argv, "-s sets a socket's buffers: take -i local or -i tcp", NULL);
-    }
-    if (optind == argc) {
-        return argc > 1 ? refuse(argv, "no mode", NULL) : false;
-    }
-    if (optind != argc - 1) {
-        return refuse(argv, "more than a mode", argv[optind + 1]);
-    }
-    if (!parse_name(argv[optind], ipc_mode_names, &mode)) {
-        return refuse(argv, "no mode", argv[optind]);
-    }
-    options->mode = (enum ipc_mode)mode;
-    return true;
+    /* getopt has named an unknown option itself. */
+    return valid && parse_mode(argc, argv, options);
 }
 
 static void print_configuration(const struct ipc_static *options, const struct ipc_outcome *outcome)

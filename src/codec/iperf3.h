@@ -1,12 +1,13 @@
-/* iperf3's control protocol over bytes: no files, no clock, no memory of its own. Every decoder gives
- * the number of bytes that it consumed, 0 where it needs more, or a negative enum iperf3_error.
+/* iperf3's control protocol over bytes: no files, no clock, no memory of its own. Every decoder
+ * gives the number of bytes that it consumed, 0 where it needs more, or a negative enum
+ * iperf3_error.
  *
  * The client opens the control connection and sends its cookie (37 bytes). From then on the server
  * leads with single bytes (enum iperf3_state): PARAM_EXCHANGE, to which the client answers with its
- * parameters as JSON behind four bytes of length; CREATE_STREAMS, upon which the client connects its
- * data connections one after the other (TCP: each begins with the cookie; UDP: a hello, which the
- * server answers); TEST_START and TEST_RUNNING. The client ends with TEST_END; after the server's
- * EXCHANGE_RESULTS the client sends its results as JSON, then the server its own;
+ * parameters as JSON behind four bytes of length; CREATE_STREAMS, upon which the client connects
+ * its data connections one after the other (TCP: each begins with the cookie; UDP: a hello, which
+ * the server answers); TEST_START and TEST_RUNNING. The client ends with TEST_END; after the
+ * server's EXCHANGE_RESULTS the client sends its results as JSON, then the server its own;
  * DISPLAY_RESULTS is answered with IPERF_DONE. */
 #ifndef SONDE_CODEC_IPERF3_H
 #define SONDE_CODEC_IPERF3_H
@@ -123,8 +124,8 @@ void iperf3_frame_header(uint8_t to[IPERF3_FRAME_HEADER_BYTES], uint32_t length)
 int iperf3_frame_decode(const uint8_t *data, size_t length, uint32_t most, const char **body,
                         uint32_t *body_length);
 
-/* What follows SERVER_ERROR: iperf3's own number of the reason, and an errno of the server's machine
- * (0: none). */
+/* What follows SERVER_ERROR: iperf3's own number of the reason, and an errno of the server's
+ * machine (0: none). */
 struct iperf3_refusal {
     int32_t reason, number;
 };

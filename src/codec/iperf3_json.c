@@ -241,8 +241,8 @@ static json_t *load(const char *text, size_t length, int *status)
     json_t *root = json_loadb(
         text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error);
     if (root == NULL) {
-        *status =
-            json_error_code(&error) == json_error_out_of_memory ? IPERF3_BAD_MEMORY : IPERF3_BAD_JSON;
+        *status = json_error_code(&error) == json_error_out_of_memory ? IPERF3_BAD_MEMORY
+                                                                      : IPERF3_BAD_JSON;
         return NULL;
     }
     if (!json_is_object(root)) {
@@ -337,8 +337,7 @@ int iperf3_parameters_decode(const char *text, size_t length, struct iperf3_para
     }
     status = decode_protocol(object, parameters, member);
     if (status == 0) {
-        status =
-            decode_rows(object, parameter_rows, COUNT(parameter_rows), parameters, member);
+        status = decode_rows(object, parameter_rows, COUNT(parameter_rows), parameters, member);
     }
     if (status == 0) {
         status = check_parameters(parameters, member);
@@ -389,10 +388,9 @@ static int decode_stream(const json_t *object, struct iperf3_stream_result *stre
     if (status) {
         return status;
     }
-    /* Before 3.11 nothing was said of the omitted time; one of both is as good as none. */
     *member = "omitted_packets";
-    if ((json_object_get(object, "omitted_errors") == NULL) !=
-        (json_object_get(object, "omitted_packets") == NULL)) {
+    stream->omitted_unsaid = json_object_get(object, "omitted_packets") == NULL;
+    if (stream->omitted_unsaid != (json_object_get(object, "omitted_errors") == NULL)) {
         return IPERF3_BAD_JSON_MISSING;
     }
     if (stream->omitted_packets > stream->packets || stream->end_s < stream->start_s) {

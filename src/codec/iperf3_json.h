@@ -1,5 +1,6 @@
-/* What iperf3 exchanges as JSON: a test's parameters and both sides' results. The only file of codec/
- * that allocates: JSON is parsed and made by jansson, and what is made is the caller's to free.
+/* What iperf3 exchanges as JSON: a test's parameters and both sides' results. The only file of
+ * codec/ that allocates: JSON is parsed and made by jansson, and what is made is the caller's to
+ * free.
  *
  * Every member that is known is checked for its type and range, a key that stands twice is refused,
  * unknown members are skipped, and missing ones get the value that iperf3 itself takes. */
@@ -42,8 +43,8 @@ struct iperf3_parameters {
     bool nodelay, reverse, bidirectional;
     bool get_server_output, udp_counters_64bit, repeating_payload, zerocopy, dont_fragment;
     bool skip_rx_copy;
-    bool token;          /* it brought a login (its content is not kept) */
-    char congestion[16]; /* empty: the system's default */
+    bool token;                      /* it brought a login (its content is not kept) */
+    char congestion[16];             /* empty: the system's default */
     char title[64], extra_data[128]; /* cut to fit */
     char client_version[32];
 };
@@ -68,6 +69,7 @@ struct iperf3_stream_result {
     int64_t errors, omitted_errors;   /* datagrams lost, the omitted among them; -1: not known */
     int64_t packets, omitted_packets; /* datagrams sent, the omitted among them */
     double start_s, end_s;            /* from the start of the stream; both 0: not said */
+    bool omitted_unsaid; /* before 3.14 nothing is said of what was omitted; it is in the totals */
 };
 
 struct iperf3_results {

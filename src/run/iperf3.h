@@ -43,6 +43,8 @@ struct iperf3_flow {
                                    are those that arrived */
     uint64_t omitted_messages, omitted_lost;
     uint64_t duration_ns; /* that `window` covers; 0: not known */
+    bool omitted_within;  /* a peer before 3.14: the omitted datagrams are in `window` too (bytes
+                             are not) */
 };
 
 /* What one side measured. */
@@ -79,9 +81,11 @@ int32_t iperf3_test_from_parameters(const struct iperf3_parameters *parameters,
 void iperf3_side_to_results(const struct iperf3_test *test, const struct iperf3_side *side,
                             bool server, struct iperf3_results *results);
 
-/* The peer's results as its side. ERR_PROTOCOL where a stream is missing or unknown. */
+/* The peer's results as its side (`server`: it is the server). ERR_PROTOCOL where a stream is
+ * missing or unknown. */
 int iperf3_side_from_results(const struct iperf3_test *test, const struct iperf3_results *results,
-                             const char *subject, struct iperf3_side *side, struct err *error);
+                             bool server, const char *subject, struct iperf3_side *side,
+                             struct err *error);
 
 /* Sets what the test asks for on a data socket: before connect, or on an accepted one. On failure
  * *reason is iperf3's number for it (may be NULL). */

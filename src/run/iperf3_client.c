@@ -39,8 +39,9 @@ static void write_address(struct iperf3_client *client)
     inet_ntop(client->server.ss_family,
               is_six ? (const void *)&six->sin6_addr : (const void *)&four->sin_addr, host,
               sizeof host);
-    snprintf(client->address, sizeof client->address, is_six ? "iperf3://[%s]:%u" : "iperf3://%s:%u",
-             host, ntohs(is_six ? six->sin6_port : four->sin_port));
+    snprintf(client->address, sizeof client->address,
+             is_six ? "iperf3://[%s]:%u" : "iperf3://%s:%u", host,
+             ntohs(is_six ? six->sin6_port : four->sin_port));
 }
 
 /* Waits for a connection attempt that goes on. 0 or -1. */
@@ -50,8 +51,7 @@ static int await_connected(struct iperf3_client *client, int fd, int also, struc
     socklen_t length = sizeof number;
     uint64_t until = clock_now_ns() + client->wire.deadline_ns;
 
-    int ready =
-        iperf3_wire_wait(&client->wire, fd, POLLOUT, also, until, "to connect", error);
+    int ready = iperf3_wire_wait(&client->wire, fd, POLLOUT, also, until, "to connect", error);
     if (ready < 0) {
         return -1;
     }
@@ -68,17 +68,15 @@ static int await_connected(struct iperf3_client *client, int fd, int also, struc
 static int connect_socket(struct iperf3_client *client, int type, const struct iperf3_test *test,
                           struct err *error)
 {
-    int fd =
-        socket(client->server.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(client->server.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return err_system(error, errno, client->address, "cannot open a socket");
     }
     int status = test ? iperf3_tune(fd, test, true, NULL, error) : 0;
     if (status == 0 &&
         connect(fd, (const struct sockaddr *)&client->server, client->server_length)) {
-        status = errno == EINPROGRESS
-                     ? await_connected(client, fd, -1, error)
-                     : err_system(error, errno, client->address, "cannot connect");
+        status = errno == EINPROGRESS ? await_connected(client, fd, -1, error)
+                                      : err_system(error, errno, client->address, "cannot connect");
     }
     if (status) {
         close(fd);
@@ -104,7 +102,8 @@ static int read_refusal(struct iperf3_client *client, struct err *error)
                  text ? text : "for a reason of its own", refusal.reason);
         return err_system(error, refusal.number, client->address, "%s", what);
     }
-    return err_set(error, ERR_SYSTEM, client->address, "the server gives up: %s (iperf3's error %d)",
+    return err_set(error, ERR_SYSTEM, client->address,
+                   "the server gives up: %s (iperf3's error %d)",
                    text ? text : "for a reason of its own", refusal.reason);
 }
 
@@ -157,8 +156,8 @@ static int say(struct iperf3_client *client, const void *bytes, size_t length,
     return 0;
 }
 
-static int say_state(struct iperf3_client *client, enum iperf3_state state, enum iperf3_state answer,
-                     struct err *error)
+static int say_state(struct iperf3_client *client, enum iperf3_state state,
+                     enum iperf3_state answer, struct err *error)
 {
     int8_t byte = (int8_t)state;
     return say(client, &byte, 1, answer, error);
@@ -288,7 +287,10 @@ static int greet(struct iperf3_client *client, int fd, struct err *error)
         int ready = iperf3_wire_wait(&client->wire, fd, POLLIN, client->wire.fd, until,
                                      "no datagram came back", error);
         if (ready == 2) {
-            return expect(client, IPERF3_TEST_START, error) ? -1 : err_set(error, ERR_PROTOCOL, client->address, "began before the streams were there");
+            return expect(client, IPERF3_TEST_START, error)
+                       ? -1
+                       : err_set(error, ERR_PROTOCOL, client->address,
+                                 "began before the streams were there");
         }
         if (ready < 0) {
             return -1;
@@ -381,7 +383,8 @@ static int read_results(struct iperf3_client *client, struct iperf3_results *res
     if (iperf3_wire_read(&client->wire, header, sizeof header, "its results are due", error)) {
         return -1;
     }
-    int status = iperf3_frame_decode(header, sizeof header, IPERF3_RESULTS_MOST, &body, &body_length);
+    int status =
+        iperf3_frame_decode(header, sizeof header, IPERF3_RESULTS_MOST, &body, &body_length);
     if (status < 0) {
         return err_set(error, ERR_PROTOCOL, client->address, "results: %s",
                        iperf3_error_text(status));
@@ -401,7 +404,8 @@ static int read_results(struct iperf3_client *client, struct iperf3_results *res
         return err_set(error, ERR_PROTOCOL, client->address, "results: %s%s%s",
                        iperf3_error_text(status), member[0] ? ": " : "", member);
     }
-    return iperf3_side_from_results(&client->test, results, client->address, &client->peer, error);
+    return iperf3_side_from_results(&client->test, results, true, client->address, &client->peer,
+                                    error);
 }
 
 static int exchange(struct iperf3_client *client, const struct iperf3_side *own,

@@ -125,8 +125,7 @@ static bool data_reached(void *data)
     for (uint32_t i = 0; i < run->count; i++) {
         struct data_stream *stream = &run->streams[i];
         bytes[stream->sends] += atomic_load_explicit(&stream->window_bytes, memory_order_relaxed);
-        blocks[stream->sends] +=
-            atomic_load_explicit(&stream->window_blocks, memory_order_relaxed);
+        blocks[stream->sends] += atomic_load_explicit(&stream->window_blocks, memory_order_relaxed);
     }
     const struct iperf3_test *test = &run->test;
     return (test->bytes && (bytes[0] >= test->bytes || bytes[1] >= test->bytes)) ||
@@ -161,8 +160,8 @@ static void data_stop(void *data, struct iperf3_side *side)
     side->cpu_user = all > 0 ? 100 * user / all : 0;
     side->cpu_system = all > 0 ? 100 * system / all : 0;
     socklen_t length = sizeof side->congestion;
-    if (run->test.udp || getsockopt(run->streams[0].fd, IPPROTO_TCP, TCP_CONGESTION,
-                                    side->congestion, &length)) {
+    if (run->test.udp ||
+        getsockopt(run->streams[0].fd, IPPROTO_TCP, TCP_CONGESTION, side->congestion, &length)) {
         side->congestion[0] = '\0';
     }
     side->congestion[sizeof side->congestion - 1] = '\0';

@@ -29,8 +29,8 @@ struct data_stream {
     bool transit_known;
     int64_t transit_ns; /* of the last datagram, by two clocks that differ */
     double jitter_ns;
-    struct rusage usage;                   /* of the thread, at its end */
-    _Atomic uint64_t bytes, blocks;        /* as in `counts`, for other threads */
+    struct rusage usage;                          /* of the thread, at its end */
+    _Atomic uint64_t bytes, blocks;               /* as in `counts`, for other threads */
     _Atomic uint64_t window_bytes, window_blocks; /* the same since the omitted time */
 };
 

@@ -186,8 +186,8 @@ void iperf3_data_stream_datagram(struct data_stream *stream, const uint8_t *data
     }
     uint64_t sequence = datagram.sequence;
     if (!wide) { /* it wraps: the nearest number to the highest is meant */
-        sequence = counts->highest + (uint64_t)(int64_t)(int32_t)((uint32_t)sequence -
-                                                                  (uint32_t)counts->highest);
+        sequence = counts->highest +
+                   (uint64_t)(int64_t)(int32_t)((uint32_t)sequence - (uint32_t)counts->highest);
     }
     if (sequence > counts->highest && sequence <= INT64_MAX) {
         counts->lost += sequence - counts->highest - 1;

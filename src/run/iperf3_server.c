@@ -226,11 +226,10 @@ static int open_datagrams(struct iperf3_server *server)
 {
     const struct address *address = server->config.address;
     const int on = 1;
-    int fd = socket(address->socket_address.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                    0);
-    if (fd >= 0 &&
-        (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
-         bind(fd, (const struct sockaddr *)&address->socket_address, address->length))) {
+    int fd =
+        socket(address->socket_address.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
+                    bind(fd, (const struct sockaddr *)&address->socket_address, address->length))) {
         int number = errno;
         close(fd);
         errno = number;

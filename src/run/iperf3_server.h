@@ -1,5 +1,5 @@
-/* The server's end of iperf3's protocol: real clients, several tests at a time. One thread speaks the
- * protocol and never waits for a single client; moving bytes is the data operations' part. */
+/* The server's end of iperf3's protocol: real clients, several tests at a time. One thread speaks
+ * the protocol and never waits for a single client; moving bytes is the data operations' part. */
 #ifndef SONDE_RUN_IPERF3_SERVER_H
 #define SONDE_RUN_IPERF3_SERVER_H
 

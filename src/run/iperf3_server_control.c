@@ -174,8 +174,8 @@ static void bad_json(struct server_control *control, int32_t reason, const char 
                      const char *member)
 {
     char why[160];
-    snprintf(why, sizeof why, "%s: %s%s%s", what, iperf3_error_text(status),
-             member[0] ? ": " : "", member);
+    snprintf(why, sizeof why, "%s: %s%s%s", what, iperf3_error_text(status), member[0] ? ": " : "",
+             member);
     server_refuse(control, reason, 0, why);
 }
 
@@ -185,10 +185,14 @@ static int32_t parameter_reason(const char *member, int status)
     static const struct {
         const char *member;
         int32_t reason;
-    } reasons[] = {{"omit", IPERF3_REASON_OMIT},     {"time", IPERF3_REASON_DURATION},
-                   {"MSS", 10},                      {"parallel", IPERF3_REASON_STREAMS},
-                   {"window", IPERF3_REASON_WINDOW}, {"len", IPERF3_REASON_LENGTH},
-                   {"burst", 15},                    {"TOS", 21}};
+    } reasons[] = {{"omit", IPERF3_REASON_OMIT},
+                   {"time", IPERF3_REASON_DURATION},
+                   {"MSS", 10},
+                   {"parallel", IPERF3_REASON_STREAMS},
+                   {"window", IPERF3_REASON_WINDOW},
+                   {"len", IPERF3_REASON_LENGTH},
+                   {"burst", 15},
+                   {"TOS", 21}};
     for (size_t i = 0; status == IPERF3_BAD_JSON_RANGE && i < sizeof reasons / sizeof reasons[0];
          i++) {
         if (strcmp(reasons[i].member, member) == 0) {
@@ -248,7 +252,7 @@ static void take_results(struct server_control *control, const char *body, uint3
         server_refuse(control, IPERF3_REASON_RESULTS, ENOMEM, "no memory");
         return;
     }
-    if (iperf3_side_from_results(&control->test, results, control->peer_text, control->its,
+    if (iperf3_side_from_results(&control->test, results, false, control->peer_text, control->its,
                                  &error)) {
         server_refuse(control, 208, 0, error.what);
         return;
@@ -330,8 +334,8 @@ static void take_state(struct server_control *control)
         server_end_test(control, &error);
         server_close(control);
     } else {
-        snprintf(why, sizeof why, "the client sent %d (%s) out of place",
-                 (int8_t)control->small[0], iperf3_state_name((int8_t)control->small[0]));
+        snprintf(why, sizeof why, "the client sent %d (%s) out of place", (int8_t)control->small[0],
+                 iperf3_state_name((int8_t)control->small[0]));
         server_refuse(control, IPERF3_REASON_MESSAGE, 0, why);
     }
 }

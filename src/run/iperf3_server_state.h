@@ -6,8 +6,8 @@
  *
  *   GREETING -> PARAMETERS -> [TURN ->] STREAMS -> RUNNING -> RESULTS -> LAST
  *
- * TURN is for datagrams: their greeting names no test, so of the tests of one peer's address one at a
- * time makes its streams. Whoever is turned away is CLOSING until it has read why. */
+ * TURN is for datagrams: their greeting names no test, so of the tests of one peer's address one at
+ * a time makes its streams. Whoever is turned away is CLOSING until it has read why. */
 #ifndef SONDE_RUN_IPERF3_SERVER_STATE_H
 #define SONDE_RUN_IPERF3_SERVER_STATE_H
 
@@ -17,7 +17,8 @@
 #define SERVER_CLIENT_RESULTS_MOST (256U << 10) /* bytes of JSON; 256 streams need some 60 KiB */
 #define SERVER_GRACE_NS (UINT64_C(30) * 1000000000)
 #define SERVER_STALL_NS (UINT64_C(60) * 1000000000)
-#define SERVER_STREAMS_NS (UINT64_C(60) * 1000000000) /* for all of them, and to wait for a turn */
+#define SERVER_STREAMS_NS (UINT64_C(60) * 1000000000) /* for all of them, and to wait for a turn   \
+                                                       */
 #define SERVER_GREETING_NS (UINT64_C(5) * 1000000000) /* for one more datagram's greeting */
 #define SERVER_CLOSING_NS (UINT64_C(1) * 1000000000)
 #define SERVER_PATIENCE_NS (UINT64_C(1) * 1000000000) /* before it makes room for another one */

@@ -159,8 +159,7 @@ static void add_stream(struct server_control *control, int fd)
     }
     uint64_t taken = clock_now_ns() - control->phase_ns;
     uint64_t rest = taken < SERVER_STREAMS_NS ? SERVER_STREAMS_NS - taken : 0;
-    uint64_t step =
-        control->test.udp ? SERVER_GREETING_NS : control->server->config.deadline_ns;
+    uint64_t step = control->test.udp ? SERVER_GREETING_NS : control->server->config.deadline_ns;
     server_due(control, step < rest ? step : rest);
 }
 
@@ -170,7 +169,8 @@ bool server_adopt(struct server_control *control)
     struct err error = {0};
     int32_t reason = 0;
 
-    while (test && (test->number == 0 || memcmp(test->cookie, control->cookie, IPERF3_COOKIE_BYTES))) {
+    while (test &&
+           (test->number == 0 || memcmp(test->cookie, control->cookie, IPERF3_COOKIE_BYTES))) {
         test = test->next;
     }
     if (test == NULL) {
@@ -200,9 +200,8 @@ bool server_adopt(struct server_control *control)
 static struct greeting read_greeting(int fd)
 {
     struct greeting greeting = {.from_length = sizeof greeting.from};
-    greeting.length =
-        recvfrom(fd, greeting.data, sizeof greeting.data, MSG_DONTWAIT | MSG_TRUNC,
-                 (struct sockaddr *)&greeting.from, &greeting.from_length);
+    greeting.length = recvfrom(fd, greeting.data, sizeof greeting.data, MSG_DONTWAIT | MSG_TRUNC,
+                               (struct sockaddr *)&greeting.from, &greeting.from_length);
     return greeting;
 }
 
@@ -214,8 +213,8 @@ static bool same_port(const struct sockaddr_storage *a, const struct sockaddr_st
                                           ((const struct sockaddr_in *)b)->sin_port;
 }
 
-/* A socket for one peer's datagrams, at the address that its control connection came to. Until it is
- * connected it may be given what others send: that is read again as greetings. */
+/* A socket for one peer's datagrams, at the address that its control connection came to. Until it
+ * is connected it may be given what others send: that is read again as greetings. */
 static int open_stream(struct server_control *control, const struct greeting *greeting,
                        struct greeting *strays, uint32_t *stray_count, int32_t *reason,
                        struct err *error)

@@ -71,8 +71,7 @@ static uint32_t whole_seconds(uint64_t ns)
     return (uint32_t)((ns + NS_PER_SECOND - 1) / NS_PER_SECOND);
 }
 
-void iperf3_test_to_parameters(const struct iperf3_test *test,
-                               struct iperf3_parameters *parameters)
+void iperf3_test_to_parameters(const struct iperf3_test *test, struct iperf3_parameters *parameters)
 {
     iperf3_parameters_default(parameters);
     parameters->protocol = test->udp ? IPERF3_UDP : IPERF3_TCP;
@@ -176,30 +175,34 @@ static uint64_t less(uint64_t from, uint64_t by)
     return from > by ? from - by : 0;
 }
 
-static void flow_from_result(const struct iperf3_stream_result *result, struct iperf3_flow *flow)
+/* A sender's losses and jitter are the receiver's, repeated. */
+static void flow_from_result(const struct iperf3_test *test,
+                             const struct iperf3_stream_result *result, bool sent,
+                             struct iperf3_flow *flow)
 {
-    uint64_t lost = known(result->errors), omitted = known(result->omitted_packets);
+    uint64_t lost = sent ? 0 : known(result->errors), omitted = known(result->omitted_packets);
 
-    flow->omitted_lost = known(result->omitted_errors);
+    flow->omitted_within = test->udp && test->omit_ns && result->omitted_unsaid;
+    flow->omitted_lost = sent ? 0 : known(result->omitted_errors);
     flow->omitted_messages = less(omitted, flow->omitted_lost);
     flow->duration_ns = (uint64_t)((result->end_s - result->start_s) * 1e9);
     flow->window = (struct session_flow){
         .bytes = result->bytes,
         .lost = less(lost, flow->omitted_lost),
-        .jitter_ns = result->jitter_s * 1e9,
+        .jitter_ns = sent ? 0 : result->jitter_s * 1e9,
         .retransmits = result->retransmits < 0 ? UINT64_MAX : (uint64_t)result->retransmits,
     };
     flow->window.messages = less(known(result->packets) - omitted, flow->window.lost);
 }
 
 int iperf3_side_from_results(const struct iperf3_test *test, const struct iperf3_results *results,
-                             const char *subject, struct iperf3_side *side, struct err *error)
+                             bool server, const char *subject, struct iperf3_side *side,
+                             struct err *error)
 {
     uint32_t count = iperf3_flow_count(test);
 
-    *side = (struct iperf3_side){.cpu_user = results->cpu_user,
-                                 .cpu_system = results->cpu_system,
-                                 .flow_count = count};
+    *side = (struct iperf3_side){
+        .cpu_user = results->cpu_user, .cpu_system = results->cpu_system, .flow_count = count};
     memcpy(side->congestion, results->congestion_used, sizeof side->congestion);
     if (results->stream_count != count) {
         return err_set(error, ERR_PROTOCOL, subject, "results of %u streams instead of %u",
@@ -213,7 +216,8 @@ int iperf3_side_from_results(const struct iperf3_test *test, const struct iperf3
             return err_set(error, ERR_PROTOCOL, subject, "results of a stream %d, which is none",
                            id);
         }
-        flow_from_result(&results->streams[i], &side->flows[index]);
+        flow_from_result(test, &results->streams[i], iperf3_flow_sends(test, index, server),
+                         &side->flows[index]);
     }
     return 0;
 }

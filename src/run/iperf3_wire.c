@@ -69,8 +69,8 @@ int iperf3_wire_write(const struct iperf3_wire *wire, const void *from, size_t l
     size_t used = 0;
 
     while (used < length) {
-        ssize_t put = send(wire->fd, (const char *)from + used, length - used,
-                           MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t put =
+            send(wire->fd, (const char *)from + used, length - used, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (put >= 0) {
             used += (size_t)put;
         } else if (errno != EAGAIN && errno != EINTR) {

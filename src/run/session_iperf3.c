@@ -122,8 +122,7 @@ static bool session_peer_ended(struct session *session)
     return iperf3_client_peer_ended(session->client);
 }
 
-static int session_finish(struct session *session, const struct session_own *own,
-                          struct err *error)
+static int session_finish(struct session *session, const struct session_own *own, struct err *error)
 {
     struct iperf3_side *side = &session->own;
     uint32_t count = iperf3_flow_count(&session->test);
@@ -142,18 +141,31 @@ static int session_finish(struct session *session, const struct session_own *own
 enum { PEER_RATE, PEER_RETRANSMITS, PEER_LOST, PEER_JITTER, PEER_CPU, PEER_METRICS };
 
 static const struct metric peer_metrics[PEER_METRICS] = {
-    [PEER_RATE] = {.key = "peer_bytes_per_second", .unit = "bytes/s", .title = "peer's bytes/s",
+    [PEER_RATE] = {.key = "peer_bytes_per_second",
+                   .unit = "bytes/s",
+                   .title = "peer's bytes/s",
                    .help = "payload of all streams per second, as the peer counted it",
                    .kind = METRIC_VALUE},
-    [PEER_RETRANSMITS] = {.key = "peer_retransmits", .unit = "1", .title = "peer's retransmits",
-                          .help = "segments that the peer sent again", .kind = METRIC_VALUE},
-    [PEER_LOST] = {.key = "peer_lost", .unit = "1", .title = "lost, as the peer saw it",
-                   .help = "datagrams that did not reach the peer", .kind = METRIC_VALUE},
-    [PEER_JITTER] = {.key = "peer_jitter", .unit = "ns", .title = "peer's jitter",
+    [PEER_RETRANSMITS] = {.key = "peer_retransmits",
+                          .unit = "1",
+                          .title = "peer's retransmits",
+                          .help = "segments that the peer sent again",
+                          .kind = METRIC_VALUE},
+    [PEER_LOST] = {.key = "peer_lost",
+                   .unit = "1",
+                   .title = "lost, as the peer saw it",
+                   .help = "datagrams that did not reach the peer",
+                   .kind = METRIC_VALUE},
+    [PEER_JITTER] = {.key = "peer_jitter",
+                     .unit = "ns",
+                     .title = "peer's jitter",
                      .help = "largest jitter of a stream at the peer (RFC 3550, section 6.4.1)",
                      .kind = METRIC_VALUE},
-    [PEER_CPU] = {.key = "peer_cpus", .unit = "1", .title = "peer's CPUs",
-                  .help = "CPUs that the peer's process kept busy", .kind = METRIC_VALUE},
+    [PEER_CPU] = {.key = "peer_cpus",
+                  .unit = "1",
+                  .title = "peer's CPUs",
+                  .help = "CPUs that the peer's process kept busy",
+                  .kind = METRIC_VALUE},
 };
 
 /* Where there is none, the reason is said. */
@@ -176,7 +188,7 @@ static int session_fill(struct session *session, struct record_run *run, struct 
     const struct iperf3_test *test = &session->test;
     uint64_t bytes = 0, lost = 0, retransmits = 0, duration_ns = 0;
     double jitter_ns = 0;
-    bool sends = test->bidirectional || test->reverse, known = true;
+    bool sends = test->bidirectional || test->reverse, known = true, within = false;
 
     for (uint32_t i = 0; i < peer->flow_count; i++) {
         const struct iperf3_flow *flow = &peer->flows[i];
@@ -184,13 +196,16 @@ static int session_fill(struct session *session, struct record_run *run, struct 
         bytes += flow->window.bytes;
         duration_ns = flow->duration_ns > duration_ns ? flow->duration_ns : duration_ns;
         lost += sent ? 0 : flow->window.lost;
-        jitter_ns = !sent && flow->window.jitter_ns > jitter_ns ? flow->window.jitter_ns : jitter_ns;
+        jitter_ns =
+            !sent && flow->window.jitter_ns > jitter_ns ? flow->window.jitter_ns : jitter_ns;
+        within = within || (!sent && flow->omitted_within);
         known = known && (!sent || flow->window.retransmits != UINT64_MAX);
         retransmits += sent && known ? flow->window.retransmits : 0;
     }
-    const char *no_datagrams = !test->udp ? "the streams are no datagrams"
+    const char *no_datagrams = !test->udp      ? "the streams are no datagrams"
                                : test->reverse ? "the peer only sent"
                                                : NULL;
+    const char *no_lost = within ? "the peer counts the omitted time's too" : no_datagrams;
     const char *no_retransmits = test->udp ? "datagrams are not sent again"
                                  : !sends  ? "the peer only received"
                                  : !known  ? "the peer does not know"
@@ -198,7 +213,7 @@ static int session_fill(struct session *session, struct record_run *run, struct 
     return add(run, PEER_RATE, duration_ns ? (double)bytes * 1e9 / (double)duration_ns : 0,
                duration_ns ? NULL : "the peer does not say how long it took", error) ||
                    add(run, PEER_RETRANSMITS, (double)retransmits, no_retransmits, error) ||
-                   add(run, PEER_LOST, (double)lost, no_datagrams, error) ||
+                   add(run, PEER_LOST, (double)lost, no_lost, error) ||
                    add(run, PEER_JITTER, jitter_ns, no_datagrams, error) ||
                    add(run, PEER_CPU, (peer->cpu_user + peer->cpu_system) / 100, NULL, error)
                ? -1

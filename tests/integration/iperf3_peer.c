@@ -31,9 +31,8 @@ static void print_side(const char *name, const struct iperf3_side *side)
                ", \"out_of_order\": %" PRIu64 ", \"jitter_ns\": %.0f, \"retransmits\": %" PRId64
                ", \"omitted\": %" PRIu64 ", \"duration_ns\": %" PRIu64 "}",
                i ? ", " : "", flow->window.bytes, flow->window.messages, flow->window.lost,
-               flow->window.out_of_order, flow->window.jitter_ns,
-               (int64_t)flow->window.retransmits, flow->omitted_messages + flow->omitted_lost,
-               flow->duration_ns);
+               flow->window.out_of_order, flow->window.jitter_ns, (int64_t)flow->window.retransmits,
+               flow->omitted_messages + flow->omitted_lost, flow->duration_ns);
     }
     printf("]}");
 }
@@ -92,9 +91,10 @@ static int serve(int count, char **words)
                                                        .refused = on_refused};
     struct address address;
     struct err error = {0};
-    struct iperf3_server_config config = {
-        .address = &address, .stop_fd = STDIN_FILENO, .data = &iperf3_data_threads,
-        .events = &events};
+    struct iperf3_server_config config = {.address = &address,
+                                          .stop_fd = STDIN_FILENO,
+                                          .data = &iperf3_data_threads,
+                                          .events = &events};
 
     if (address_parse(words[0], true, &address, &error)) {
         return complain(&error);

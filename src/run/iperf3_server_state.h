@@ -17,7 +17,8 @@
 #define SERVER_CLIENT_RESULTS_MOST (256U << 10) /* bytes of JSON; 256 streams need some 60 KiB */
 #define SERVER_GRACE_NS (UINT64_C(30) * 1000000000)
 #define SERVER_STALL_NS (UINT64_C(60) * 1000000000)
-#define SERVER_STREAMS_NS (UINT64_C(60) * 1000000000) /* for all of them, and to wait for a turn   \
+#define SERVER_STREAMS_NS                                                                          \
+    (UINT64_C(60) * 1000000000)                       /* for all of them, and to wait for a turn   \
                                                        */
 #define SERVER_GREETING_NS (UINT64_C(5) * 1000000000) /* for one more datagram's greeting */
 #define SERVER_CLOSING_NS (UINT64_C(1) * 1000000000)

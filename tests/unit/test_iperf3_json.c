@@ -396,15 +396,13 @@ static void arrives(struct data_stream *stream, uint64_t sequence, uint64_t sent
 static void loss_order_and_jitter(void **state)
 {
     (void)state;
-    static struct {
-        struct data_run run;
-        struct data_stream stream;
-    } world;
-    struct data_stream *stream = &world.stream;
+    struct data_run *run = calloc(1, sizeof *run + sizeof run->streams[0]);
     struct iperf3_flow flow;
 
-    world.run.test = (struct iperf3_test){.udp = true, .streams = 1};
-    stream->run = &world.run;
+    assert_non_null(run);
+    struct data_stream *stream = &run->streams[0];
+    run->test = (struct iperf3_test){.udp = true, .streams = 1};
+    stream->run = run;
     stream->counting = true;
     arrives(stream, 1, 0, 100);
     arrives(stream, 2, 10, 110);
@@ -432,6 +430,7 @@ static void loss_order_and_jitter(void **state)
     arrives(stream, 0, 0, 0);
     assert_int_equal(stream->counts.lost, 0);
     assert_int_equal(stream->counts.out_of_order, 1);
+    free(run);
 }
 
 int main(void)

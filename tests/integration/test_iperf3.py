@@ -153,6 +153,8 @@ class RealClient(unittest.TestCase):
                 sent = record["end"]["sum_sent" if "-u" not in arguments else "sum"]["bytes"]
                 least = {"5M": 5 << 20, "40": 40 * 8192, "300000": 300000}[arguments[1]]
                 self.assertGreaterEqual(sent, least)
+                if "-R" in arguments:  # no more than was asked for
+                    self.assertEqual(flows(event, "own")[0]["bytes"], least)
                 if "-u" in arguments:
                     ours, theirs = flows(event, "own")[0], flows(event, "peer")[0]
                     self.assertLessEqual(ours["messages"] + ours["lost"], theirs["messages"])
@@ -520,6 +522,7 @@ class Hostile(unittest.TestCase):
                     client.sendall(b"%036d\0" % number)
             try:
                 self.good(server)
+                self.assertEqual(flood[1].recv(10), b"\xff")  # one of the first gave way
             finally:
                 for client in flood:
                     client.close()
@@ -543,6 +546,25 @@ class Hostile(unittest.TestCase):
                     known.sendto(b"junk", ("127.0.0.1", server.port))
                     known.sendto(b"9876", ("127.0.0.1", server.port))
                     self.assertEqual(known.recv(100), b"6789")
+
+    def test_turns(self):
+        """Greetings name no test: of one host, one test at a time waits for them."""
+        with Server() as server, server.connect() as first, server.connect() as second, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+            for number, client in enumerate((first, second)):
+                client.sendall(b"%036d\0" % number + frame(b'{"udp":true}'))
+                self.assertEqual(client.recv(1), b"\x09")
+                server.event("accepted")
+            self.assertEqual(first.recv(1), b"\x0a")
+            second.settimeout(0.2)
+            with self.assertRaises(TimeoutError):
+                second.recv(1)
+            second.settimeout(PATIENCE_S)
+            stream.settimeout(PATIENCE_S)
+            stream.sendto(b"\x15\xcd\x5b\x07", ("127.0.0.1", server.port))
+            self.assertEqual(stream.recv(100), b"\xb1\x68\xde\x3a")
+            self.assertEqual(first.recv(1), b"\x01")
+            self.assertEqual(second.recv(1), b"\x0a")
 
     def test_one_that_holds_the_turn(self):
         """Datagrams of one host: a test that never greets does not stop the next one for long."""

@@ -288,7 +288,8 @@ static void retry_busy(struct worker *worker)
 /* Until when the engine may wait; 0: not at all. */
 static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
 {
-    if (worker->resume || worker->flush || worker->busy_count) {
+    if (worker->resume || worker->flush || worker->busy_count ||
+        (worker->config->busy_poll && worker->started)) {
         return 0;
     }
     bool waits_to_start = worker->config->dial_count && !worker->started;

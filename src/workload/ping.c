@@ -37,6 +37,13 @@ static const struct opt option_rows[] = {
              .help = "split each round trip by the kernel's time stamps (udp and tcp)"),
 };
 
+const struct opt ping_server_rows[PING_SERVER_OPTIONS] = {
+    OPT_SIZE(struct ping_options, size_bytes, .name = "size", .letter = 'm', .initial = "0",
+             .most = 1 << 20, .argument = "SIZE",
+             .help = "ping+tcp and ping+unix: bytes of a message, answered with one send each (0: "
+                     "what one receive brings is one)"),
+};
+
 uint32_t ping_head_bytes(const struct ping_options *options)
 {
     if (options->format == PING_SOCKPERF) {
@@ -156,10 +163,11 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     return 0;
 }
 
-static void tune(const void *member, struct net_tuning *tuning)
+static void tune(const void *member, struct net_tuning *tuning, uint8_t *channel_options)
 {
     const struct ping_options *options = member;
     tuning->stamps = options->stamps;
+    *channel_options |= options->stamps ? CHANNEL_STAMPS : 0;
 }
 
 static uint64_t operations_per_start(const void *member)

@@ -65,6 +65,10 @@ extern const struct role ping_client, ping_server;
 enum { PING_SERVER_METRICS = 7, PING_SERVER_METRICS_OF_RUN = 5 };
 extern const struct metric ping_server_metrics[PING_SERVER_METRICS];
 
+/* Options of `sonde serve`, over struct ping_options. */
+enum { PING_SERVER_OPTIONS = 1 };
+extern const struct opt ping_server_rows[PING_SERVER_OPTIONS];
+
 /* Bytes at the head of a message that say which one it is. */
 uint32_t ping_head_bytes(const struct ping_options *options);
 

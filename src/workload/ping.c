@@ -218,8 +218,11 @@ const struct workload workload_ping = {
     .metric_count = sizeof metrics / sizeof *metrics,
     .operations = PING_COUNT_COMPLETED,
     .bytes = PING_COUNT_BYTES,
+    /* A message that is lost at the end is known to be so after its timeout only. */
+    .kept = 1 << PING_COUNT_LOST | 1 << PING_COUNT_DUPLICATED | 1 << PING_COUNT_OUT_OF_ORDER |
+            1 << PING_COUNT_LATE | 1 << PING_COUNT_INVALID,
     .send_lag = PING_SEND_LAG,
-    .operation = "round trip",
+    .operation = "ping",
     .server_metrics = ping_server_metrics,
     .server_metric_count = PING_SERVER_METRICS_OF_RUN,
     .client = &ping_client,

@@ -103,6 +103,7 @@ struct workload {
     size_t metric_count;
     uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
     uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint64_t kept;         /* bit i: counter i also counts what the drain after the window brings */
     uint32_t send_lag;     /* histogram of how late operations of an open loop were issued */
     uint32_t needs;        /* WORKLOAD_*; 0: it runs over any transport */
     const char *operation; /* "call" */

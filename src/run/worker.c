@@ -289,7 +289,7 @@ static void retry_busy(struct worker *worker)
 static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
 {
     if (worker->resume || worker->flush || worker->busy_count ||
-        (worker->config->busy_poll && worker->started)) {
+        (worker->config->busy_poll && worker->started && worker->first)) { /* else nobody speaks */
         return 0;
     }
     bool waits_to_start = worker->config->dial_count && !worker->started;
@@ -438,7 +438,8 @@ static int open_worker(struct worker *worker)
                                    .deliver = worker_deliver,
                                    .receive_bytes = config->receive_bytes,
                                    .channels = expected,
-                                   .receive_mode = config->receive_mode};
+                                   .receive_mode = config->receive_mode,
+                                   .spins = config->busy_poll};
     if (config->engine->init(&worker->engine, &engine, &bank->calls, &worker->failure) < 0) {
         worker->engine = NULL;
         return -1;

@@ -426,6 +426,10 @@ static void take_datagrams(struct role_context *context, struct ping_connection 
                            const struct op *op)
 {
     uint64_t length = (uint64_t)op->result;
+    if (op->length > length) { /* cut: longer than any answer */
+        context->bank->counters[PING_COUNT_INVALID]++;
+        return;
+    }
     uint64_t segment = op->segment ? op->segment : length;
     uint64_t at = 0;
     do {
@@ -440,8 +444,8 @@ static void received(struct role_context *context, struct ping_connection *ping,
 {
     bool datagram = ping_is_datagram(&ping->base.channel);
     if (op->result < 0) {
-        if (datagram && op->result == -ECONNREFUSED) {
-            bank_error(context->bank, PHASE_RECEIVE, ECONNREFUSED, NULL);
+        if (datagram) { /* ends nothing: a refusal on the way, mostly */
+            bank_error(context->bank, PHASE_RECEIVE, (int)-op->result, NULL);
         } else {
             fail(context, ping, PHASE_RECEIVE, (int)-op->result, NULL);
         }

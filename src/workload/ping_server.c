@@ -169,15 +169,12 @@ static void answer_datagram(struct role_context *context, struct ping_peer *peer
 static void datagram_received(struct role_context *context, struct ping_peer *peer,
                               const struct op *op)
 {
-    if (op->result < 0) {
+    if (op->result < 0) { /* ends nothing: of an answer that could not be delivered, mostly */
         bank_error(context->bank, PHASE_RECEIVE, (int)-op->result, NULL);
-        if (op->result != -ECONNREFUSED) {
-            shut(context, peer);
-        }
         return;
     }
-    if (op->segment && op->segment < (uint64_t)op->result) {
-        /* Nobody asked for joined messages: each would need an answer of its own. */
+    if ((op->segment && op->segment < (uint64_t)op->result) || op->length > (uint64_t)op->result) {
+        /* Joined ones, for which nobody has asked, or one that was cut. */
         context->bank->counters[PING_SERVER_INVALID]++;
         return;
     }

@@ -209,8 +209,7 @@ static void check_stamps(struct conductor *conductor)
             plan->engine->flags & ENGINE_NO_KERNEL ? "the null engine" : transport->scheme);
     } else {
         record_add_warning(conductor->record,
-                           "%s: no %s is split by time stamps: none came for both directions, or "
-                           "several messages were in flight at once",
+                           "%s: no %s is split by time stamps: none came for both directions",
                            plan->label, plan->workload->operation);
     }
 }

@@ -162,9 +162,7 @@ static int set_busy_poll(int fd, uint32_t wait_us, const char *subject, struct e
 {
     int value = wait_us > INT_MAX ? INT_MAX : (int)wait_us;
     if (set_number(fd, SOL_SOCKET, SO_BUSY_POLL, value, subject, "SO_BUSY_POLL", error)) {
-        return error->number == EPERM
-                   ? err_hint(error, "it needs CAP_NET_ADMIN beyond net.core.busy_read")
-                   : -1;
+        return error->number == EPERM ? err_hint(error, "this kernel asks for CAP_NET_ADMIN") : -1;
     }
     return 0;
 }

@@ -105,6 +105,7 @@ void uring_messages_describe(struct uring_message *message, const struct op *op,
                              bool segments)
 {
     message->channel = op->channel;
+    message->segment = op->segment;
     message->told = false;
     message->vector = (struct iovec){.iov_base = (void *)(uintptr_t)op->data, .iov_len = length};
     message->header = (struct msghdr){.msg_iov = &message->vector, .msg_iovlen = 1};

@@ -22,6 +22,7 @@ struct uring_message {
     union message_control control;
     struct sockaddr_storage peer;
     struct channel *channel;
+    uint32_t segment;
     bool told;     /* it failed: its completion comes, and ends it */
     uint32_t next; /* free message after this one, plus 1 */
     uint8_t data[URING_MESSAGE_BYTES];

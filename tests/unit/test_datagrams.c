@@ -519,6 +519,80 @@ static void test_stamps(void **state)
     }
 }
 
+/* A stamp that comes when nobody looks for it, as where packets leave later than the send: it ends
+ * no wait but one, and is told with the next receive. */
+static void test_late_stamp(void **state)
+{
+    for (uint32_t batched = 0; batched <= CHANNEL_BATCHED; batched += CHANNEL_BATCHED) {
+        struct world world;
+        world_open(&world, state, ROOM);
+        int peer;
+        struct end *end = end_of_udp(&world, &peer, CHANNEL_STAMPS | batched);
+        stamp(end->channel.fd);
+        start_receiving(end);
+        settle(&world);
+        memset(&world.calls, 0, sizeof world.calls);
+        uint64_t before_ns = real_ns();
+        assert_int_equal(send(end->channel.fd, "x", 1, 0), 1); /* behind the engine's back */
+        settle(&world);
+        if (world.variant->ops == &engine_poll || world.variant->ops == &engine_epoll) {
+            assert_int_equal(*calls_of(&world, CALL_RECVMMSG), batched ? 2 : 1);
+            assert_int_equal(*calls_of(&world, CALL_RECVMSG), batched ? 0 : 1);
+        }
+        assert_int_equal(send(peer, "answer", 6, 0), 6);
+        REAP_WHILE_NOT(&world, end->letter_count == 1);
+        expect_letter(end, 0, "answer", 6);
+        if (world.variant->ops != &engine_uring) {
+            assert_in_range(end->letters[0].stamps.sent_ns, before_ns, real_ns());
+        }
+        end_close(end);
+        close(peer);
+        world_close(&world);
+    }
+}
+
+/* A client of a unix socket that is full waits for its peer, who is connected to nobody. */
+static void test_full_one_way(void **state)
+{
+    struct world world;
+    world_open(&world, state, ROOM);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    socklen_t size = sizeof(sa_family_t);
+    int peer = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(peer, (struct sockaddr *)&address, size), 0);
+    size = sizeof address;
+    assert_int_equal(getsockname(peer, (struct sockaddr *)&address, &size), 0);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, size), 0);
+    struct end *end = end_add(&world, CHANNEL_DATAGRAM, fd, fd);
+    start_receiving(end);
+    uint32_t values[2000];
+    uint32_t sent = 0, got = 0;
+    for (; sent < 2000; sent++) {
+        values[sent] = sent;
+        start_send(end, &values[sent], sizeof sent, sent % 2 ? OP_QUIET : 0);
+        settle(&world);
+        if (!end->sent) {
+            break;
+        }
+        assert_int_equal(end->send_result, sizeof sent);
+    }
+    assert_in_range(sent, 1, 1999);
+    while (got <= sent) {
+        uint32_t value;
+        if (recv(peer, &value, sizeof value, MSG_DONTWAIT) < 0) {
+            REAP_WHILE_NOT(&world, end->sent);
+            continue;
+        }
+        assert_int_equal(value, got);
+        got++;
+    }
+    REAP_WHILE_NOT(&world, end->sent);
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
 /* A ping of the blocking engine is one send and one receive; io_uring makes no call but its own. */
 static void test_exact_calls(void **state)
 {
@@ -630,6 +704,8 @@ int main(void)
         cmocka_unit_test(test_send_segments), cmocka_unit_test(test_receive_segments),
         cmocka_unit_test(test_stamps),        cmocka_unit_test(test_exact_calls),
         cmocka_unit_test(test_batch_calls),   cmocka_unit_test(test_close),
+        cmocka_unit_test(test_late_stamp),    cmocka_unit_test(test_full_one_way),
+
     };
     return run_variants("datagrams", cases, sizeof cases / sizeof *cases);
 }

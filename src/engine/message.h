@@ -21,7 +21,7 @@
  * else the owner's settings may bring. */
 union message_control {
     char bytes[256];
-    struct cmsghdr aligned;
+    size_t aligned; /* as a struct cmsghdr */
 };
 
 /* When the latest send of a file left the stack. */

@@ -153,6 +153,7 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
         return err_hint(error, "raise --size");
     }
     if (options->high == 0) {
+        options->high_is_bound = true;
         options->high = HIGH_AUTO > options->burst ? HIGH_AUTO : options->burst;
         options->high = options->high < most ? options->high : most;
     }

@@ -20,6 +20,7 @@ struct ping_options {
     uint64_t high;       /* most messages from the oldest one in flight to the newest */
     uint64_t timeout_ns; /* datagrams: when a message counts as lost */
     uint32_t format;     /* enum ping_format */
+    bool high_is_bound;  /* by check: `high` was not asked for, it only bounds what loss may cost */
     bool stamps;
 };
 

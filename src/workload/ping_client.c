@@ -111,8 +111,9 @@ static uint64_t room_for(uint64_t span)
 static size_t ping_connection_memory(const void *options)
 {
     const struct ping_options *ping = options;
+    uint64_t span = ping->high_is_bound ? ping->burst : ping->high;
     return sizeof(struct ping_connection) + 2 * ping->size_bytes +
-           room_for(ping->high) * sizeof(struct message);
+           room_for(span) * sizeof(struct message);
 }
 
 static void fail(struct role_context *context, struct ping_connection *ping, enum bank_phase phase,

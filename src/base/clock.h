@@ -17,6 +17,14 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
+/* Nanoseconds of CLOCK_REALTIME: only for what the kernel stamps by that clock. */
+static inline uint64_t clock_real_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
 /* A count of nanoseconds as a timespec. */
 static inline struct timespec clock_timespec(uint64_t ns)
 {

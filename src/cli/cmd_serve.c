@@ -1,4 +1,4 @@
-/* sonde serve: the echo end for any client. */
+/* sonde serve: the answering end for any client. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -19,6 +19,7 @@
 #include "run/options.h"
 #include "run/server.h"
 #include "workload/call.h"
+#include "workload/ping.h"
 
 #define LISTEN_MAX 32
 /* How long a stop waits for answers that are under way. */
@@ -47,10 +48,28 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
                  .help = "stop after so long (0: on SIGTERM or Ctrl-C)"),
 };
 
+/* What a server does with what it receives. One process serves one kind: its figures are then of
+ * one thing. */
+struct service {
+    const char *prefix; /* of its addresses */
+    const struct role *role;
+    const struct metric *metrics;
+    size_t metric_count;
+};
+
+static const struct service echo_service = {"", &echo_server, echo_metrics, ECHO_METRICS};
+/* In the order of enum ping_format. */
+static const struct service ping_services[] = {
+    {"ping+", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
+    {"sockperf+", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
+};
+
 /* Everything that a serving process holds. */
 struct serving {
     struct serve_options options;
     struct call_options echo;
+    struct ping_options ping;
+    const struct service *service; /* NULL: no address has said it yet */
     struct output_options output;
     struct address addresses[LISTEN_MAX];
     uint32_t address_count;
@@ -77,11 +96,15 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = echo_option_rows,
                                .count = ECHO_OPTIONS,
                                .target = serving ? &serving->echo.echo : NULL};
-    sets[3] = (struct opt_set){.title = "Output",
+    sets[3] = (struct opt_set){.title = "Messages",
+                               .rows = ping_server_rows,
+                               .count = PING_SERVER_OPTIONS,
+                               .target = serving ? &serving->ping : NULL};
+    sets[4] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
                                .target = serving ? &serving->output : NULL};
-    return 4;
+    return 5;
 }
 
 static size_t sets_for_help(struct opt_set *sets)
@@ -152,6 +175,16 @@ static int check_limits(const struct serving *serving, struct err *error)
     return result;
 }
 
+static bool all_network(const struct serving *serving)
+{
+    for (uint32_t i = 0; i < serving->address_count; i++) {
+        if (!(serving->addresses[i].transport->caps & TRANSPORT_PORTS)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
@@ -159,7 +192,9 @@ static int prepare(struct serving *serving, struct err *error)
     uint32_t threads = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
     char reason[160] = "";
     struct net_tuning tuning = {.nodelay = options->wire.nodelay,
-                                .congestion = options->wire.congestion};
+                                .congestion = options->wire.congestion,
+                                .busy_poll_us =
+                                    options->wire.busy_poll && all_network(serving) ? 50 : 0};
     int *listeners = NULL;
     if (echo_check(&serving->echo.echo, options->wire.receive_bytes, error) < 0) {
         return -1;
@@ -185,8 +220,9 @@ static int prepare(struct serving *serving, struct err *error)
                          : NULL;
     serving->config = (struct server_config){
         .engine = engine,
-        .role = &echo_server,
-        .options = &serving->echo,
+        .role = serving->service->role,
+        .options = serving->service == &echo_service ? (const void *)&serving->echo
+                                                     : (const void *)&serving->ping,
         .control = serving->control,
         .slots = serving->slots,
         .slot_count = serving->slot_count,
@@ -197,17 +233,26 @@ static int prepare(struct serving *serving, struct err *error)
         .tuning = tuning,
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
+        .busy_poll = options->wire.busy_poll,
         .cpu = -1,
     };
     return serving->slots ? 0 : -1;
+}
+
+/* A client that is given the address with it speaks what is served there. */
+static const char *prefix_of(const struct serving *serving, const struct address *address)
+{
+    bool plain = serving->service == &ping_services[PING_OWN] &&
+                 address->transport->caps & TRANSPORT_DATAGRAMS;
+    return plain ? "" : serving->service->prefix;
 }
 
 static void announce(const struct serving *serving)
 {
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
-        fprintf(stderr, "sonde: serving on %s (%s)%s\n", address->text,
-                engines[serving->options.engine]->name,
+        fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
+                address->text, engines[serving->options.engine]->name,
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
 }
@@ -234,12 +279,12 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
                  getpid());
         for (uint32_t i = 0; i < serving->address_count; i++) {
             size_t used = strlen(run->detail);
-            snprintf(run->detail + used, sizeof run->detail - used, "%s%s", i ? ", " : "",
-                     serving->addresses[i].text);
+            snprintf(run->detail + used, sizeof run->detail - used, "%s%s%s", i ? ", " : "",
+                     prefix_of(serving, &serving->addresses[i]), serving->addresses[i].text);
         }
         run->window_ns = run->wall_ns = tally.window_ns;
-        result =
-            fill_server(run, &echo_server, echo_metrics, ECHO_METRICS, &tally, getpid(), error);
+        result = fill_server(run, serving->service->role, serving->service->metrics,
+                             serving->service->metric_count, &tally, getpid(), error);
     }
     result = result ? result : output_options_to_record(sets, set_count, &record, error);
     result = result ? result : machine_describe(&record, error);
@@ -284,6 +329,22 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
     return result;
 }
 
+/* What is to be served at an address: its prefix says it; datagrams are answered one by one. */
+static int take_service(struct serving *serving, const char *url, bool has_format, uint32_t format,
+                        const struct address *address, struct err *error)
+{
+    bool datagrams = address->transport->caps & TRANSPORT_DATAGRAMS;
+    const struct service *service =
+        has_format || datagrams ? &ping_services[has_format ? format : PING_OWN] : &echo_service;
+    if (serving->service && serving->service != service) {
+        err_set(error, ERR_USAGE, url, "is served otherwise than the addresses before it");
+        return err_hint(error, "start another sonde serve for it");
+    }
+    serving->service = service;
+    serving->ping.format = service == &echo_service ? 0 : (uint32_t)(service - ping_services);
+    return 0;
+}
+
 static int take_addresses(struct serving *serving, const struct opt_arguments *arguments,
                           struct err *error)
 {
@@ -294,10 +355,11 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
     }
     for (size_t i = 0; i < arguments->count; i++) {
         struct address *address = &serving->addresses[i];
-        if (address_parse(arguments->items[i], true, address, error) < 0) {
-            return -1;
-        }
-        if (workload_check_transport(&workload_call, address, error) < 0) {
+        const char *url = arguments->items[i];
+        uint32_t format = PING_OWN;
+        bool has_format = ping_take_format(&url, &format);
+        if (address_parse(url, true, address, error) < 0 ||
+            take_service(serving, arguments->items[i], has_format, format, address, error) < 0) {
             return -1;
         }
         if (!address->transport->listen) {
@@ -333,11 +395,16 @@ static int run(int argc, char **argv, struct err *error)
 const struct command command_serve = {
     .name = "serve",
     .arguments = "LISTEN... [options]",
-    .summary = "the answering end: echoes every byte",
-    .details = "Listens on each address (tcp://HOST:PORT, tcp://:PORT for loopback only, "
-               "unix:PATH, unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or "
-               "--duration; then says what it did.",
-    .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n",
+    .summary = "the answering end: echoes every byte, or answers message by message",
+    .details =
+        "Listens on each address (tcp://HOST:PORT, tcp://:PORT for loopback only, unix:PATH, "
+        "unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or --duration; then says what it "
+        "did. At udp://HOST:PORT and unix-dgram:PATH it answers each message with itself, to whom "
+        "it came from. ping+tcp://HOST:PORT answers each message of --size bytes with one send; "
+        "sockperf+udp://HOST:PORT and sockperf+tcp://HOST:PORT serve sockperf's clients.",
+    .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
+                "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
+                "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n",
     .sets = sets_for_help,
     .run = run,
 };

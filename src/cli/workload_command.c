@@ -24,7 +24,7 @@ size_t workload_command_sets(const struct workload *workload, const struct opt *
     sets[count++] = (struct opt_set){
         .title = "Load", .rows = run_load_rows, .count = RUN_OPTIONS_LOAD, .target = run};
     sets[count++] = (struct opt_set){.title = "Connections and engines",
-                                     .rows = run_wire_rows,
+                                     .rows = workload->blocking ? run_blocking_rows : run_wire_rows,
                                      .count = RUN_OPTIONS_WIRE,
                                      .target = run};
     sets[count++] = (struct opt_set){.title = "Sockets",
@@ -201,12 +201,13 @@ static void add_idle_options(void *owner, struct record *record)
     }
 }
 
-/* Measures and prints, once everything is parsed. */
+/* Measures and prints, once everything is parsed. target: where it is, without what the workload
+ * has taken off it; NULL: none. */
 static int measure(const struct workload *workload, struct workload_command *command,
                    const struct opt_set *sets, size_t set_count,
-                   const struct opt_arguments *arguments, int argc, char **argv, struct err *error)
+                   const struct opt_arguments *arguments, const char *target, int argc, char **argv,
+                   struct err *error)
 {
-    const char *target = arguments->count ? arguments->items[0] : NULL;
     struct measurement measurement = {
         .workload = workload, .command = command, .sets = sets, .given_target = target != NULL};
     if (target && (address_parse(target, false, &measurement.address, error) < 0 ||
@@ -247,6 +248,10 @@ int workload_command_run(const struct workload *workload, const struct opt *extr
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0) {
         given_warmup = opt_given(&sets[1], offsetof(struct run_options, warmup_ns));
+        const char *target = arguments.count ? arguments.items[0] : NULL;
+        if (target && workload->take_target) {
+            target = workload->take_target(command.options, target);
+        }
         if (arguments.count > 1 || arguments.rest) {
             err_set(error, ERR_USAGE, arguments.rest ? "--" : arguments.items[1],
                     "more than one target");
@@ -255,7 +260,8 @@ int workload_command_run(const struct workload *workload, const struct opt *extr
         } else if (run_options_check(&command.run, given_warmup, error) == 0 &&
                    (!workload->check ||
                     workload->check(command.options, command.run.wire.receive_bytes, error) == 0)) {
-            result = measure(workload, &command, sets, count, &arguments, argc, argv, error);
+            result =
+                measure(workload, &command, sets, count, &arguments, target, argc, argv, error);
             if (result < 0 && error->code == ERR_USAGE && arguments.loose &&
                 strcmp(error->subject, arguments.loose_value) == 0) {
                 opt_hint_loose(&arguments, error);

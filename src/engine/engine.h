@@ -187,6 +187,8 @@ struct engine_config {
     size_t receive_bytes;  /* most that one receive takes: size of the lent buffers */
     uint32_t channels;     /* how many to expect (a hint; more may come) */
     uint32_t receive_mode; /* enum uring_receive */
+    bool spins;            /* reap will be called again and again without waiting: an engine that
+                              has but one file to look at may try its receive at once */
 };
 
 /* Of plain streams. Datagrams and CHANNEL_STAMPS are received by multishot in every mode. */

@@ -161,6 +161,11 @@ static int threads_reap(struct engine *engine, uint64_t until_ns, struct err *er
         ready_handle_send_blocking(&threads->ready, channel);
         return 0;
     }
+    if (engine->config.spins && wait_ns == 0 && !threads->blocking &&
+        channel->wants == CHANNEL_WANTS_RECEIVE) {
+        ready_handle(&threads->ready, channel, true, false);
+        return 0;
+    }
     if (channel->wants != CHANNEL_WANTS_RECEIVE || channel->kind == CHANNEL_PIPE ||
         wait_ns < BLOCKED_NS) {
         return wait_ready(threads, wait_ns, error);

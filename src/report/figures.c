@@ -6,8 +6,9 @@
 #include <string.h>
 
 const struct figures_percentile figures_percentiles[] = {
-    {50, "50", true}, {75, "75", true},     {90, "90", true},       {95, "95", true},
-    {99, "99", true}, {99.9, "99.9", true}, {99.99, "99.99", true}, {99.999, "99.999", false},
+    {25, "25", false},    {50, "50", true},       {75, "75", true},
+    {90, "90", true},     {95, "95", true},       {99, "99", true},
+    {99.9, "99.9", true}, {99.99, "99.99", true}, {99.999, "99.999", false},
 };
 const size_t figures_percentile_count = sizeof figures_percentiles / sizeof *figures_percentiles;
 

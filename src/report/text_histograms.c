@@ -19,14 +19,28 @@ static bool of_times(const struct record_histogram *entry)
     return strcmp(entry->metric->unit, "ns") == 0;
 }
 
+static bool of_client(const struct record_histogram *entry)
+{
+    return strcmp(entry->role, "client") == 0;
+}
+
+static bool is_part(const struct record_histogram *entry)
+{
+    return entry->metric->part != PART_NONE;
+}
+
+static void name_cell(struct table *table, const struct record_histogram *entry)
+{
+    table_cell(table, "%s%s", entry->metric->title, of_client(entry) ? "" : " (server)");
+}
+
 static void percentile_row(struct table *table, const struct record_histogram *entry)
 {
     const char *unit = entry->metric->unit;
     const struct histogram *histogram = entry->histogram;
     bool any = histogram_count(histogram) > 0;
     char number[64];
-    table_cell(table, "%s%s", entry->metric->title,
-               strcmp(entry->role, "client") == 0 ? "" : " (server)");
+    name_cell(table, entry);
     for (size_t i = 0; i < figures_percentile_count; i++) {
         uint64_t value;
         if (!figures_percentiles[i].in_text) {
@@ -58,7 +72,7 @@ static void percentile_table(struct text *text, const struct record_run *run, co
     table_cell(&table, "mean");
     for (size_t i = 0; i < run->histogram_count; i++) {
         const struct record_histogram *entry = &run->histograms[i];
-        if (!of_sizes(entry) && of_times(entry) == times) {
+        if (!of_sizes(entry) && !is_part(entry) && of_times(entry) == times) {
             percentile_row(&table, entry);
             any = true;
         }
@@ -71,11 +85,147 @@ static void percentile_table(struct text *text, const struct record_run *run, co
     table_print(&table, text);
 }
 
+/* What is in no table of percentiles: how many values there are, and how they spread. */
+static void spread_table(struct text *text, const struct record_run *run)
+{
+    struct table table;
+    char number[64];
+    bool any = false;
+    table_init(&table, "lrrrrr");
+    table_cell(&table, "spread");
+    table_cell(&table, "values");
+    table_cell(&table, "min");
+    for (size_t i = 0; i < figures_percentile_count; i++) {
+        if (!figures_percentiles[i].in_text) {
+            table_cell(&table, "p%s", figures_percentiles[i].text);
+        }
+    }
+    table_cell(&table, "deviation");
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        const struct record_histogram *entry = &run->histograms[i];
+        uint64_t count = histogram_count(entry->histogram), value;
+        if (!of_times(entry) || is_part(entry) || count == 0) {
+            continue;
+        }
+        name_cell(&table, entry);
+        table_cell(&table, "%s", units_count(number, (double)count));
+        table_cell(&table, "%s",
+                   text_value(number, sizeof number, (double)entry->histogram->minimum, "ns"));
+        for (size_t k = 0; k < figures_percentile_count; k++) {
+            const struct figures_percentile *row = &figures_percentiles[k];
+            if (!row->in_text) {
+                bool enough = histogram_percentile(entry->histogram, row->percentile, &value);
+                table_cell(&table, "%s",
+                           text_value(number, sizeof number, enough ? (double)value : NAN, "ns"));
+            }
+        }
+        table_cell(&table, "%s",
+                   text_value(number, sizeof number, histogram_deviation(entry->histogram), "ns"));
+        any = true;
+    }
+    if (!any) {
+        table_release(&table);
+        return;
+    }
+    fputc('\n', text->out);
+    table_print(&table, text);
+}
+
+/* ---- times that are parts of one whole ------------------------------------------------------- */
+
+/* A row of means; `histogram` NULL: only the mean is known. */
+static void part_row(struct table *table, const char *indent, const char *title, double mean_ns,
+                     double whole_ns, const struct histogram *histogram)
+{
+    static const double percentiles[] = {50, 99};
+    char number[64];
+    table_cell(table, "%s%s", indent, title);
+    table_cell(table, "%s", text_value(number, sizeof number, mean_ns, "ns"));
+    table_cell(table, "%s", text_share(number, sizeof number, figures_ratio(mean_ns, whole_ns)));
+    for (size_t i = 0; i < sizeof percentiles / sizeof *percentiles; i++) {
+        uint64_t value;
+        bool enough = histogram && histogram_percentile(histogram, percentiles[i], &value);
+        table_cell(table, "%s",
+                   histogram ? text_value(number, sizeof number, enough ? (double)value : NAN, "ns")
+                             : "");
+    }
+}
+
+/* Sum of the means of one end's parts, and of how many wholes. */
+static double parts_of(const struct record_run *run, bool client, uint64_t *count)
+{
+    double sum_ns = 0;
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        const struct record_histogram *entry = &run->histograms[i];
+        if (is_part(entry) && of_client(entry) == client) {
+            sum_ns += histogram_mean(entry->histogram);
+            *count = histogram_count(entry->histogram);
+        }
+    }
+    return sum_ns;
+}
+
+/* The peer's parts, and what lies neither there nor here. */
+static void peer_rows(struct table *table, const struct record_run *run, double holder_ns,
+                      double whole_ns)
+{
+    uint64_t count = 0;
+    double sum_ns = parts_of(run, false, &count);
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        const struct record_histogram *entry = &run->histograms[i];
+        if (is_part(entry) && !of_client(entry)) {
+            char title[96];
+            snprintf(title, sizeof title, "%s (server)", entry->metric->title);
+            part_row(table, "  ", title, histogram_mean(entry->histogram), whole_ns,
+                     entry->histogram);
+        }
+    }
+    if (count) {
+        part_row(table, "  ", "network, both ways", holder_ns - sum_ns, whole_ns, NULL);
+    }
+}
+
+/* One end's parts in the order in which they follow each other; their means add up to the last
+ * line. */
+static void part_table(struct text *text, const struct record_run *run)
+{
+    struct table table;
+    uint64_t count = 0;
+    double whole_ns = parts_of(run, true, &count);
+    if (count == 0) {
+        return;
+    }
+    table_init(&table, "lrrrr");
+    table_cell(&table, "by the kernel's time stamps");
+    table_cell(&table, "mean");
+    table_cell(&table, "share");
+    table_cell(&table, "p50");
+    table_cell(&table, "p99");
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        const struct record_histogram *entry = &run->histograms[i];
+        if (!is_part(entry) || !of_client(entry)) {
+            continue;
+        }
+        double mean_ns = histogram_mean(entry->histogram);
+        part_row(&table, "", entry->metric->title, mean_ns, whole_ns, entry->histogram);
+        if (entry->metric->part == PART_HOLDS_PEER) {
+            peer_rows(&table, run, mean_ns, whole_ns);
+        }
+    }
+    part_row(&table, "", "sum", whole_ns, whole_ns, NULL);
+    fputc('\n', text->out);
+    table_print(&table, text);
+}
+
 void text_histograms(struct text *text, const struct record_run *run)
 {
     char number[UNITS_TEXT_MAX], highest[64];
     percentile_table(text, run, "latency", true);
     percentile_table(text, run, "distribution", false);
+    if (!text->compact) {
+        spread_table(text, run);
+    }
+    part_table(text, run);
     for (size_t i = 0; i < run->histogram_count; i++) {
         const struct record_histogram *entry = &run->histograms[i];
         if (entry->histogram->out_of_range) {

@@ -182,19 +182,55 @@ static void check_window(struct conductor *conductor)
     }
 }
 
+/* Says why a run that was to be split by time stamps is not. */
+static void check_stamps(struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct role *role = plan->workload->client;
+    struct net_tuning asked = {0};
+    uint8_t channel_options = 0;
+    uint64_t parts = 0;
+    if (plan->workload->tune) {
+        plan->workload->tune(plan->workload_options, &asked, &channel_options);
+    }
+    for (size_t i = 0; i < role->histogram_count; i++) {
+        parts += role->histograms[i].part != PART_NONE
+                     ? histogram_count(&conductor->client.plain.bank->histograms[i])
+                     : 0;
+    }
+    if (!asked.stamps || parts) {
+        return;
+    }
+    const struct transport_ops *transport = conductor->address.transport;
+    if (!(transport->caps & TRANSPORT_PORTS) || plan->engine->flags & ENGINE_NO_KERNEL) {
+        record_add_warning(
+            conductor->record, "%s: no %s is split by time stamps: the kernel has none for %s",
+            plan->label, plan->workload->operation,
+            plan->engine->flags & ENGINE_NO_KERNEL ? "the null engine" : transport->scheme);
+    } else {
+        record_add_warning(conductor->record,
+                           "%s: no %s is split by time stamps: none came for both directions",
+                           plan->label, plan->workload->operation);
+    }
+}
+
 static int fill_extras(struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
     struct record_run *run = conductor->run;
     uint32_t worker = 0;
     if (plan->options->rate > 0 && plan->options->count == 0) {
-        double rate = run->values[0].value;
-        set_value(run, &run_extra_metrics[EXTRA_REACHED], rate / plan->options->rate);
-        check_rate(conductor, rate / plan->options->rate);
+        uint64_t each = plan->workload->operations_per_start
+                            ? plan->workload->operations_per_start(plan->workload_options)
+                            : 1;
+        double reached = run->values[0].value / ((double)each * plan->options->rate);
+        set_value(run, &run_extra_metrics[EXTRA_REACHED], reached);
+        check_rate(conductor, reached);
         set_value(run, &run_extra_metrics[EXTRA_BEHIND], (double)conductor->behind);
     }
     fill_host(conductor);
     check_window(conductor);
+    check_stamps(conductor);
     set_value(run, &run_extra_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
     double busiest = tally_busiest(&conductor->client.plain, &worker);
     if (busiest >= 0) {

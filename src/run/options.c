@@ -36,27 +36,36 @@ const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
                  .help = "wait at most so long for the answers in flight at the end"),
 };
 
-const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
-    OPT_LIST(RUN, engines, .name = "engine", .letter = 'e', .choices = engine_names,
-             .initial = "epoll", .argument = "LIST",
-             .help = "kernel interface of the client and of sonde's own server; several: a run "
-                     "with each"),
-    OPT_TEXT(RUN, server_engine, .name = "server-engine", .argument = "NAME",
-             .help = "engine of sonde's own server, where it is to differ"),
-    OPT_COUNT(RUN, server_threads, .name = "server-threads", .initial = "1", .least = 1,
-              .most = 1024, .argument = "N", .help = "threads of sonde's own server"),
-    OPT_SIZE(RUN, socket_buffer_bytes, .name = "socket-buffer", .initial = "0", .most = 1 << 30,
-             .argument = "SIZE",
-             .help = "SO_SNDBUF and SO_RCVBUF of the client's sockets (0: the kernel's default)"),
-    OPT_DURATION(RUN, connect_timeout_ns, .name = "connect-timeout", .initial = "5s",
-                 .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
-                 .help = "give up where connections are not established in this time"),
-    OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",
-             .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9"),
-    OPT_BOOL(RUN, pin, .name = "pin", .initial = "yes",
-             .help = "pin sonde's own server and the client's threads to different CPUs (only "
-                     "with sonde's own server)"),
-};
+/* Workloads differ in the engine that they use by default. */
+#define WIRE_ROWS(default_engine)                                                                  \
+    {                                                                                              \
+        OPT_LIST(RUN, engines, .name = "engine", .letter = 'e', .choices = engine_names,           \
+                 .initial = default_engine, .argument = "LIST",                                    \
+                 .help =                                                                           \
+                     "kernel interface of the client and of sonde's own server; several: a run "   \
+                     "with each"),                                                                 \
+            OPT_TEXT(RUN, server_engine, .name = "server-engine", .argument = "NAME",              \
+                     .help = "engine of sonde's own server, where it is to differ"),               \
+            OPT_COUNT(RUN, server_threads, .name = "server-threads", .initial = "1", .least = 1,   \
+                      .most = 1024, .argument = "N", .help = "threads of sonde's own server"),     \
+            OPT_SIZE(                                                                              \
+                RUN, socket_buffer_bytes, .name = "socket-buffer", .initial = "0",                 \
+                .most = 1 << 30, .argument = "SIZE",                                               \
+                .help =                                                                            \
+                    "SO_SNDBUF and SO_RCVBUF of the client's sockets (0: the kernel's default)"),  \
+            OPT_DURATION(RUN, connect_timeout_ns, .name = "connect-timeout", .initial = "5s",      \
+                         .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",     \
+                         .help = "give up where connections are not established in this time"),    \
+            OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",                           \
+                     .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9"),       \
+            OPT_BOOL(                                                                              \
+                RUN, pin, .name = "pin", .initial = "yes",                                         \
+                .help = "pin sonde's own server and the client's threads to different CPUs (only " \
+                        "with sonde's own server)")                                                \
+    }
+
+const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = WIRE_ROWS("epoll");
+const struct opt run_blocking_rows[RUN_OPTIONS_WIRE] = WIRE_ROWS("threads");
 
 const struct opt wire_rows[WIRE_OPTIONS] = {
     OPT_SIZE(struct wire_options, receive_bytes, .name = "receive-buffer", .initial = "64k",
@@ -70,6 +79,9 @@ const struct opt wire_rows[WIRE_OPTIONS] = {
     OPT_TEXT(struct wire_options, congestion, .name = "congestion", .argument = "NAME",
              .help = "TCP congestion control of the client and of sonde's own server, such as "
                      "cubic (default: the kernel's)"),
+    OPT_BOOL(struct wire_options, busy_poll, .name = "busy-poll",
+             .help = "never wait: look again and again, in the kernel too where the device can "
+                     "(SO_BUSY_POLL)"),
 };
 
 #define WATCH struct watch_options

@@ -14,6 +14,7 @@ struct wire_options {
     uint32_t uring_receive; /* enum uring_receive */
     bool nodelay;
     const char *congestion; /* NULL: the kernel's default */
+    bool busy_poll;         /* spin instead of waiting */
 };
 
 /* What is looked at, and how. */
@@ -43,11 +44,13 @@ struct run_options {
     uint64_t server_threads;
 };
 
-enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 7, WIRE_OPTIONS = 4, WATCH_OPTIONS = 4 };
+enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 7, WIRE_OPTIONS = 5, WATCH_OPTIONS = 4 };
 extern const struct opt run_load_rows[RUN_OPTIONS_LOAD]; /* how much, how long */
 extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE]; /* through what */
-extern const struct opt wire_rows[WIRE_OPTIONS];         /* over struct wire_options */
-extern const struct opt watch_rows[WATCH_OPTIONS];       /* over struct watch_options */
+extern const struct opt
+    run_blocking_rows[RUN_OPTIONS_WIRE];           /* the same, by default --engine threads */
+extern const struct opt wire_rows[WIRE_OPTIONS];   /* over struct wire_options */
+extern const struct opt watch_rows[WATCH_OPTIONS]; /* over struct watch_options */
 
 /* Checks options against each other; `given_warmup`: --warmup stood on the command line. */
 int run_options_check(struct run_options *options, bool given_warmup, struct err *error);

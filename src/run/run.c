@@ -45,6 +45,12 @@ static void drain(struct conductor *conductor)
     for (size_t i = 0; i < BANK_HISTOGRAMS && finished_operations(conductor); i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
     }
+    uint64_t kept = conductor->plan->workload->kept;
+    for (size_t i = 0; i < BANK_COUNTERS && i < 64; i++) {
+        if (kept >> i & 1) {
+            conductor->client.plain.bank->counters[i] += late->counters[i];
+        }
+    }
     bank_add_errors(conductor->client.plain.bank, late);
     for (uint32_t i = 0; i < conductor->worker_count; i++) {
         conductor->unfinished += atomic_load(&conductor->slots[i].outstanding);

@@ -118,6 +118,7 @@ static void fill_worker(struct server *server, struct member *member)
         .receive_bytes = config->receive_bytes,
         .receive_mode = config->receive_mode,
         .channel_options = config->channel_options,
+        .busy_poll = config->busy_poll,
         .cpu = config->cpu,
         .quota = UINT64_MAX,
         .connections_max = config->connections_max,

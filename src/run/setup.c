@@ -11,6 +11,9 @@
 
 #define STACK_BYTES ((size_t)256 * 1024)
 #define BACKLOG 4096
+/* As the kernel's documentation of SO_BUSY_POLL has it (Documentation/admin-guide/sysctl/net.rst).
+ */
+#define BUSY_POLL_US 50
 
 static bool thread_each(const struct engine_ops *engine)
 {
@@ -117,15 +120,36 @@ static void close_ends(struct net_end *ends, uint32_t count)
     }
 }
 
+/* Socket settings that both ends share. What only the network's sockets have is asked of no other:
+ * a workload's options hold for whatever transport it is run over. */
+static void fill_tuning(const struct run_plan *plan, struct net_tuning *tuning,
+                        uint8_t *channel_options)
+{
+    const struct wire_options *wire = &plan->options->wire;
+    bool network = !plan->target || plan->target->transport->caps & TRANSPORT_PORTS;
+    *tuning = (struct net_tuning){.nodelay = wire->nodelay, .congestion = wire->congestion};
+    *channel_options = 0;
+    if (plan->workload->tune) {
+        plan->workload->tune(plan->workload_options, tuning, channel_options);
+    }
+    if (network) {
+        tuning->busy_poll_us = wire->busy_poll ? BUSY_POLL_US : 0;
+    } else {
+        tuning->stamps = false;
+        *channel_options &= (uint8_t)~CHANNEL_STAMPS;
+    }
+}
+
 static int start_server(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
     const struct run_options *options = plan->options;
     bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
     uint32_t threads = server_threads(conductor);
-    struct net_tuning tuning = {.nodelay = options->wire.nodelay,
-                                .congestion = options->wire.congestion};
+    struct net_tuning tuning;
+    uint8_t channel_options;
     int *listeners = NULL;
+    fill_tuning(plan, &tuning, &channel_options);
     conductor->server_slots =
         shared_memory(conductor->server_slot_count * sizeof(struct worker_slot), error);
     if (!conductor->server_slots || (pairs && make_pairs(conductor, error) < 0) ||
@@ -151,6 +175,8 @@ static int start_server(struct conductor *conductor, struct err *error)
         .tuning = tuning,
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
+        .busy_poll = options->wire.busy_poll,
+        .channel_options = channel_options,
         .cpu = options->pin && conductor->cpus.pinned ? conductor->cpus.server : -1,
     };
     conductor->server_pid = server_spawn(&config, error);
@@ -192,10 +218,7 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .engine = plan->engine,
         .role = plan->workload->client,
         .options = plan->workload_options,
-        .tuning = {.nodelay = options->wire.nodelay,
-                   .congestion = options->wire.congestion,
-                   .send_buffer = options->socket_buffer_bytes,
-                   .receive_buffer = options->socket_buffer_bytes},
+        .busy_poll = options->wire.busy_poll,
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
         .cpu = -1,
@@ -207,6 +230,8 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
     };
+    fill_tuning(plan, &config->tuning, &config->channel_options);
+    config->tuning.send_buffer = config->tuning.receive_buffer = options->socket_buffer_bytes;
 }
 
 static void *client_thread(void *argument)

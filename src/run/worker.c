@@ -251,7 +251,8 @@ static void retry_busy(struct worker *worker)
 /* Until when the engine may wait; 0: not at all. */
 static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
 {
-    if (worker->resume || worker->flush || worker->busy_count) {
+    if (worker->resume || worker->flush || worker->busy_count ||
+        (worker->config->busy_poll && worker->started && worker->first)) { /* else nobody speaks */
         return 0;
     }
     bool waits_to_start = worker->config->dial_count && !worker->started;
@@ -400,7 +401,8 @@ static int open_worker(struct worker *worker)
                                    .deliver = worker_deliver,
                                    .receive_bytes = config->receive_bytes,
                                    .channels = expected,
-                                   .receive_mode = config->receive_mode};
+                                   .receive_mode = config->receive_mode,
+                                   .spins = config->busy_poll};
     if (config->engine->init(&worker->engine, &engine, &bank->calls, &worker->failure) < 0) {
         worker->engine = NULL;
         return -1;

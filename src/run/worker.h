@@ -67,6 +67,7 @@ struct worker_config {
     struct net_tuning tuning;
     uint32_t receive_bytes;
     uint32_t receive_mode;   /* enum uring_receive */
+    bool busy_poll;          /* never wait for a completion */
     uint8_t channel_options; /* CHANNEL_SEGMENTS and others, of every connection's channel */
     int cpu;                 /* to pin to; -1: not pinned */
     /* Client: */

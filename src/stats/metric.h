@@ -46,12 +46,21 @@ static inline bool metric_compute(const struct metric *metric, const uint64_t *c
     return false;
 }
 
+/* Times that make up one whole: its parts follow each other without a gap, at one end, and their
+ * means add up. */
+enum histogram_part {
+    PART_NONE,
+    PART_OF_WHOLE,
+    PART_HOLDS_PEER, /* the peer's parts lie within this one */
+};
+
 /* A histogram that a module fills, declared once like a metric. */
 struct histogram_metric {
     const char *key;   /* "response_time" */
     const char *unit;  /* "ns", "bytes" */
     const char *title; /* "response time" */
     const char *help;
+    enum histogram_part part;
 };
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-const struct workload *const workloads[] = {&workload_call, NULL};
+const struct workload *const workloads[] = {&workload_call, &workload_ping, NULL};
 
 int workload_check_transport(const struct workload *workload, const struct address *address,
                              struct err *error)

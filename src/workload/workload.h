@@ -11,6 +11,7 @@
 #include "base/opt.h"
 #include "engine/engine.h"
 #include "net/net.h"
+#include "net/net.h"
 #include "stats/metric.h"
 #include "workload/bank.h"
 
@@ -89,10 +90,20 @@ struct workload {
     size_t option_count, options_bytes;
     /* Checks options against each other once they are parsed. */
     int (*check)(void *options, uint64_t receive_bytes, struct err *error);
+    /* Takes its own part off the head of a target ("sockperf+") into the options, before they are
+     * checked, and returns the rest. NULL: there is no such part. */
+    const char *(*take_target)(void *options, const char *target);
+    /* Asks for socket settings and CHANNEL_* options by its own options, for both ends. Settings
+     * that a transport does not have are taken back by the run. NULL: it asks for none. */
+    void (*tune)(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
+    /* Operations that one arrival of an open loop begins. NULL: one. */
+    uint64_t (*operations_per_start)(const void *options);
+    bool blocking; /* its default engine is threads: a message at a time, nothing to gather */
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */
     size_t metric_count;
     uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
     uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint64_t kept;         /* bit i: counter i also counts what the drain after the window brings */
     uint32_t send_lag;     /* histogram of how late operations of an open loop were issued */
     uint32_t needs;        /* WORKLOAD_*; 0: it runs over any transport */
     const char *operation; /* "call" */
@@ -101,7 +112,7 @@ struct workload {
     const struct role *client, *server;
 };
 
-extern const struct workload workload_call;
+extern const struct workload workload_call, workload_ping;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];

@@ -7,10 +7,14 @@
 #include <string.h>
 
 #include "workload/call.h"
+#include "workload/ping.h"
 
 struct world {
     const struct role *role;
-    struct call_options options;
+    union {
+        struct call_options options;
+        struct ping_options ping;
+    };
     struct role_context context;
     struct bank *bank;
     struct connection *connection;

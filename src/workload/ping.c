@@ -1,0 +1,231 @@
+/* `sonde ping` as the workload table sees it: options, metrics, the messages' heads. */
+#include "workload/ping.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "codec/sockperf.h"
+
+#define OWN_HEAD_MOST 8
+/* Where --high is not given: at 16,000 messages a second a lost one may be waited for a second
+ * while others go on. */
+#define HIGH_AUTO 16384
+
+/* In the order of enum ping_format. */
+static const char *const formats[] = {"own", "sockperf", NULL};
+static const char *const schemes[] = {"ping+", "sockperf+"};
+
+static const struct opt option_rows[] = {
+    OPT_SIZE(struct ping_options, size_bytes, .name = "size", .letter = 'm', .initial = "64",
+             .least = 1, .most = 1 << 20, .argument = "SIZE",
+             .help = "bytes of a message and of its answer"),
+    OPT_COUNT(struct ping_options, burst, .name = "burst", .initial = "1", .least = 1,
+              .most = 1 << 16, .argument = "N",
+              .help = "messages that start together; without --rate the next ones start once all "
+                      "are answered, with --rate it counts starts"),
+    OPT_COUNT(struct ping_options, high, .name = "high", .initial = "0", .most = 1 << 22,
+              .argument = "N",
+              .help = "open loop: most messages from the oldest one in flight on a connection to "
+                      "the newest (0: 16,384, or what the sequence numbers allow)"),
+    OPT_DURATION(struct ping_options, timeout_ns, .name = "timeout", .initial = "1s",
+                 .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
+                 .help = "datagrams: a message without an answer is lost after this time"),
+    OPT_CHOICE(struct ping_options, format, .name = "format", .choices = formats, .initial = "own",
+               .argument = "NAME",
+               .help = "what the messages look like; sockperf+udp://HOST:PORT chooses it too"),
+    OPT_BOOL(struct ping_options, stamps, .name = "stamps",
+             .help = "split each round trip by the kernel's time stamps (udp and tcp)"),
+};
+
+const struct opt ping_server_rows[PING_SERVER_OPTIONS] = {
+    OPT_SIZE(struct ping_options, size_bytes, .name = "size", .letter = 'm', .initial = "0",
+             .most = 1 << 20, .argument = "SIZE",
+             .help = "ping+tcp and ping+unix: bytes of a message, answered with one send each (0: "
+                     "what one receive brings is one)"),
+};
+
+uint32_t ping_head_bytes(const struct ping_options *options)
+{
+    if (options->format == PING_SOCKPERF) {
+        return SOCKPERF_HEADER_BYTES;
+    }
+    return options->size_bytes < OWN_HEAD_MOST ? (uint32_t)options->size_bytes : OWN_HEAD_MOST;
+}
+
+/* How many different sequence numbers fit into a head, less one; all ones. */
+static uint64_t sequence_mask(const struct ping_options *options)
+{
+    uint32_t bytes = options->format == PING_SOCKPERF ? 8 : ping_head_bytes(options);
+    return bytes == 8 ? UINT64_MAX : (UINT64_C(1) << (8 * bytes)) - 1;
+}
+
+void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_t sequence)
+{
+    if (options->format == PING_SOCKPERF) {
+        const struct sockperf_header header = {.sequence = sequence,
+                                               .length = (uint32_t)options->size_bytes,
+                                               .flags = SOCKPERF_CLIENT | SOCKPERF_PONG};
+        sockperf_encode(message, &header);
+        return;
+    }
+    for (uint32_t i = ping_head_bytes(options); i-- > 0;) {
+        message[i] = (uint8_t)sequence;
+        sequence >>= 8;
+    }
+}
+
+const char *ping_take_head(const struct ping_options *options, const uint8_t *message,
+                           uint64_t *sequence)
+{
+    uint32_t bytes = ping_head_bytes(options);
+    *sequence = 0;
+    if (options->format == PING_SOCKPERF) {
+        struct sockperf_header header;
+        enum sockperf_result result = sockperf_decode(message, bytes, &header);
+        if (result != SOCKPERF_OK) {
+            return sockperf_text(result);
+        }
+        if (header.length != options->size_bytes) {
+            return "an answer of another length than its message";
+        }
+        if (header.flags != SOCKPERF_PONG) {
+            return "what came is no answer of a server";
+        }
+        *sequence = header.sequence;
+        return NULL;
+    }
+    for (uint32_t i = 0; i < bytes; i++) {
+        *sequence = *sequence << 8 | message[i];
+    }
+    return NULL;
+}
+
+bool ping_whole_sequence(const struct ping_options *options, uint64_t wire, uint64_t last,
+                         uint64_t *sequence)
+{
+    uint64_t back = (last - wire) & sequence_mask(options);
+    *sequence = last - back;
+    return back < last;
+}
+
+bool ping_take_format(const char **url, uint32_t *format)
+{
+    for (uint32_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        size_t length = strlen(schemes[i]);
+        if (strncmp(*url, schemes[i], length) == 0) {
+            *url += length;
+            *format = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *take_target(void *member, const char *target)
+{
+    struct ping_options *options = member;
+    ping_take_format(&target, &options->format);
+    return target;
+}
+
+static int check(void *member, uint64_t receive_bytes, struct err *error)
+{
+    struct ping_options *options = member;
+    if (options->format == PING_SOCKPERF && options->size_bytes < SOCKPERF_HEADER_BYTES) {
+        return err_set(error, ERR_USAGE, "--size", "a sockperf message has at least %d bytes",
+                       SOCKPERF_HEADER_BYTES);
+    }
+    if (options->format == PING_SOCKPERF && options->size_bytes > SOCKPERF_MESSAGE_MAX) {
+        return err_set(error, ERR_USAGE, "--size", "a sockperf message has at most %d bytes",
+                       SOCKPERF_MESSAGE_MAX);
+    }
+    if (options->size_bytes > receive_bytes) {
+        err_set(error, ERR_USAGE, "--size", "%lu bytes do not fit into one receive of %lu",
+                options->size_bytes, receive_bytes);
+        return err_hint(error, "raise --receive-buffer");
+    }
+    /* Half of the numbers tell an old message from a new one, the other half may be in flight. */
+    uint64_t most = sequence_mask(options) / 2 + 1;
+    if (options->high > most || options->burst > most) {
+        err_set(error, ERR_USAGE, options->high > most ? "--high" : "--burst",
+                "at most %lu messages of %lu bytes can be told apart in flight", most,
+                options->size_bytes);
+        return err_hint(error, "raise --size");
+    }
+    if (options->high == 0) {
+        options->high_is_bound = true;
+        options->high = HIGH_AUTO > options->burst ? HIGH_AUTO : options->burst;
+        options->high = options->high < most ? options->high : most;
+    }
+    if (options->burst > options->high) {
+        return err_set(error, ERR_USAGE, "--burst", "%lu is above --high %lu", options->burst,
+                       options->high);
+    }
+    return 0;
+}
+
+static void tune(const void *member, struct net_tuning *tuning, uint8_t *channel_options)
+{
+    const struct ping_options *options = member;
+    tuning->stamps = options->stamps;
+    *channel_options |= options->stamps ? CHANNEL_STAMPS : 0;
+}
+
+static uint64_t operations_per_start(const void *member)
+{
+    const struct ping_options *options = member;
+    return options->burst;
+}
+
+static const struct metric metrics[] = {
+    {"round_trips_per_second", "1/s", "round trips/s", "messages answered, per second",
+     METRIC_PER_SECOND, PING_COUNT_COMPLETED, 0, true},
+    {"round_trips", "1", "round trips", "messages answered", METRIC_COUNT, PING_COUNT_COMPLETED, 0,
+     true},
+    {"messages_sent", "1", "messages sent", "messages sent", METRIC_COUNT, PING_COUNT_SENT, 0,
+     false},
+    {"messages_lost", "1", "lost",
+     "messages without an answer after --timeout, and those in flight on a connection that failed",
+     METRIC_COUNT, PING_COUNT_LOST, 0, false},
+    {"messages_duplicated", "1", "duplicated", "answers to a message that had been answered before",
+     METRIC_COUNT, PING_COUNT_DUPLICATED, 0, false},
+    {"messages_out_of_order", "1", "out of order",
+     "messages answered after one that was sent later than they were", METRIC_COUNT,
+     PING_COUNT_OUT_OF_ORDER, 0, false},
+    {"messages_late", "1", "late",
+     "answers that came when their message had been counted as lost (it stays so)", METRIC_COUNT,
+     PING_COUNT_LATE, 0, false},
+    {"messages_invalid", "1", "invalid", "datagrams that are no answer to any message sent",
+     METRIC_COUNT, PING_COUNT_INVALID, 0, false},
+    {"bytes_per_second", "bytes/s", "bytes/s", "payload bytes, both directions, per second",
+     METRIC_PER_SECOND, PING_COUNT_BYTES, 0, false},
+    {"clock_regressions", "1", "clock regressions",
+     "answers or stamps that seemed to come before what they follow (counted with a time of 0)",
+     METRIC_COUNT, PING_COUNT_REGRESSIONS, 0, false},
+};
+
+const struct workload workload_ping = {
+    .name = "ping",
+    .summary = "small messages: latency of a round trip, what is lost, what the kernel's part is",
+    .options = option_rows,
+    .option_count = sizeof option_rows / sizeof *option_rows,
+    .options_bytes = sizeof(struct ping_options),
+    .check = check,
+    .take_target = take_target,
+    .tune = tune,
+    .operations_per_start = operations_per_start,
+    .blocking = true,
+    .metrics = metrics,
+    .metric_count = sizeof metrics / sizeof *metrics,
+    .operations = PING_COUNT_COMPLETED,
+    .bytes = PING_COUNT_BYTES,
+    /* A message that is lost at the end is known to be so after its timeout only. */
+    .kept = 1 << PING_COUNT_LOST | 1 << PING_COUNT_DUPLICATED | 1 << PING_COUNT_OUT_OF_ORDER |
+            1 << PING_COUNT_LATE | 1 << PING_COUNT_INVALID,
+    .send_lag = PING_SEND_LAG,
+    .operation = "ping",
+    .server_metrics = ping_server_metrics,
+    .server_metric_count = PING_SERVER_METRICS_OF_RUN,
+    .client = &ping_client,
+    .server = &ping_server,
+};

@@ -1,0 +1,98 @@
+/* Small messages, each answered by one of the same length. Every message carries a sequence number
+ * at its head, so that lost, duplicated and reordered ones are told apart; on a stream messages
+ * follow each other without anything between them. */
+#ifndef SONDE_WORKLOAD_PING_H
+#define SONDE_WORKLOAD_PING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "workload/workload.h"
+
+enum ping_format {
+    PING_OWN,      /* the sequence number in as many bytes as the size allows, up to 8 */
+    PING_SOCKPERF, /* codec/sockperf.h */
+};
+
+struct ping_options {
+    uint64_t size_bytes; /* servers of the own format on a stream: 0 answers whatever was read */
+    uint64_t burst;      /* messages that start together */
+    uint64_t high;       /* most messages from the oldest one in flight to the newest */
+    uint64_t timeout_ns; /* datagrams: when a message counts as lost */
+    uint32_t format;     /* enum ping_format */
+    bool high_is_bound;  /* by check: `high` was not asked for, it only bounds what loss may cost */
+    bool stamps;
+};
+
+/* Counters of the client role. */
+enum ping_counter {
+    PING_COUNT_COMPLETED, /* round trips */
+    PING_COUNT_SENT,      /* messages */
+    PING_COUNT_BYTES,     /* both ways */
+    PING_COUNT_LOST,
+    PING_COUNT_DUPLICATED,
+    PING_COUNT_OUT_OF_ORDER,
+    PING_COUNT_LATE,
+    PING_COUNT_INVALID,
+    PING_COUNT_REGRESSIONS,
+};
+
+enum ping_histogram {
+    PING_RESPONSE_TIME,
+    PING_SERVICE_TIME,
+    PING_SEND_LAG,
+    PING_SEND_CALL,
+    PING_NETWORK,
+    PING_WAKE_UP,
+};
+
+/* Counters of the server role. */
+enum ping_server_counter {
+    PING_SERVER_RECEIVED, /* messages */
+    PING_SERVER_ANSWERED,
+    PING_SERVER_SILENT, /* received, and by the format not to be answered */
+    PING_SERVER_DROPPED,
+    PING_SERVER_INVALID,
+    PING_SERVER_RECEIVED_BYTES,
+    PING_SERVER_SENT_BYTES,
+    PING_SERVER_ACCEPTED,
+    PING_SERVER_REFUSED,
+};
+
+enum ping_server_histogram { PING_SERVER_WAKE_UP, PING_SERVER_APPLICATION, PING_SERVER_SEND_CALL };
+
+extern const struct role ping_client, ping_server;
+
+enum { PING_SERVER_METRICS = 7, PING_SERVER_METRICS_OF_RUN = 5 };
+extern const struct metric ping_server_metrics[PING_SERVER_METRICS];
+
+/* Options of `sonde serve`, over struct ping_options. */
+enum { PING_SERVER_OPTIONS = 1 };
+extern const struct opt ping_server_rows[PING_SERVER_OPTIONS];
+
+/* Bytes at the head of a message that say which one it is. */
+uint32_t ping_head_bytes(const struct ping_options *options);
+
+/* Writes the head of a request. */
+void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_t sequence);
+
+/* Reads the head of an answer; NULL, or what is wrong with it. */
+const char *ping_take_head(const struct ping_options *options, const uint8_t *message,
+                           uint64_t *sequence);
+
+/* The sequence number whose low bits are `wire`, the latest one that is not above `last`; false
+ * where there has been none yet. Numbers begin with 1. */
+bool ping_whole_sequence(const struct ping_options *options, uint64_t wire, uint64_t last,
+                         uint64_t *sequence);
+
+/* Takes a format's name off a URL ("sockperf+udp://…", "ping+tcp://…") and says which it is; the
+ * URL itself and false where it names none. */
+bool ping_take_format(const char **url, uint32_t *format);
+
+/* True for channels that keep messages apart. */
+static inline bool ping_is_datagram(const struct channel *channel)
+{
+    return channel->kind == CHANNEL_DATAGRAM || channel->kind == CHANNEL_MANY;
+}
+
+#endif

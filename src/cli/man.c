@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "run/fill.h"
+#include "run/flows.h"
 #include "workload/workload.h"
 
 #define TEXT_MAX 1024
@@ -261,7 +262,10 @@ static void write_figures(FILE *out)
         write_histograms(workload->client, out);
         write_metrics(workload->metrics, workload->metric_count, out);
         write_metrics(workload->server_metrics, workload->server_metric_count, out);
+        write_metrics(workload->flow_metrics, workload->flow_metric_count, out);
     }
+    write_metrics(bulk_metrics, BULK_METRICS, out);
+    write_metrics(flow_tcp_metrics, FLOW_TCP_METRICS, out);
     write_metrics(run_extra_metrics, RUN_EXTRA_METRICS, out);
 }
 

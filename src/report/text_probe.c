@@ -294,6 +294,33 @@ static void print_probe(struct text *text, const struct record_probe *probe)
     }
 }
 
+/* Each interval's rows stand for themselves: their table is named after when it began. */
+static void print_interval_flows(struct text *text, const struct record_run *run)
+{
+    size_t rows = 0;
+    for (size_t i = 0; i < run->interval_count && run->interval_count > 1; i++) {
+        const struct record_interval *interval = &run->intervals[i];
+        struct record_probe view = figures_flows(&interval->flows);
+        rows += view.row_count;
+        if (rows > ROWS_MAX) {
+            text_paragraph(text, 2, 4, "(and the rows of %zu more intervals in --json)",
+                           run->interval_count - i);
+            return;
+        }
+        snprintf(view.name, sizeof view.name, "%.1f s on", (double)interval->start_ns / 1e9);
+        print_rows(text, &view);
+    }
+}
+
+void text_flows(struct text *text, const struct record_run *run)
+{
+    const struct record_probe view = figures_flows(&run->flows);
+    print_rows(text, &view);
+    if (!text->compact) {
+        print_interval_flows(text, run);
+    }
+}
+
 void text_probes(struct text *text, const struct record_run *run)
 {
     for (size_t i = 0; i < run->probe_count && run->observing; i++) {

@@ -62,6 +62,7 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
         connection->channel.fd = end.read_fd;
         connection->channel.write_fd = end.write_fd;
         connection->channel.kind = end.read_fd == end.write_fd ? CHANNEL_SOCKET : CHANNEL_PIPE;
+        connection->flow = (uint16_t)(worker->opened < UINT16_MAX ? worker->opened++ : UINT16_MAX);
         *failed = worker->engine->ops->add(worker->engine, &connection->channel);
     }
     if (*failed == 0) {
@@ -133,6 +134,9 @@ static void keep_busy(struct worker *worker, const struct op *op)
 static bool submit(struct worker *worker, struct op *op)
 {
     op->now_ns = 0; /* an operation that is done at once has no completion time of its own */
+    if (op->kind == OP_CLOSE) {
+        worker_read_flow(worker, connection_of(op->channel)); /* the last moment */
+    }
     enum submit_result result = worker->engine->ops->submit(worker->engine, op);
     if (result == SUBMIT_BUSY) {
         keep_busy(worker, op);

@@ -40,6 +40,7 @@ struct worker {
     uint32_t phase;
     uint32_t connecting, open;
     struct worker_usage usage; /* at the last cut */
+    uint32_t opened;           /* connections so far */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
 };
@@ -55,6 +56,10 @@ int worker_open_all(struct worker *worker);
 
 /* Frees connections that have been closed and stand on no list. */
 void worker_bury(struct worker *worker);
+
+/* Reads what the kernel knows of a TCP connection into its flow, where the role tells connections
+ * apart. */
+void worker_read_flow(struct worker *worker, const struct connection *connection);
 
 /* Closes everything that is open, as far as the engine completes it within a second. */
 void worker_close_all(struct worker *worker);

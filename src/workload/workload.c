@@ -1,3 +1,3 @@
 #include "workload/workload.h"
 
-const struct workload *const workloads[] = {&workload_call, NULL};
+const struct workload *const workloads[] = {&workload_call, &workload_stream, NULL};

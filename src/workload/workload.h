@@ -43,6 +43,8 @@ struct role_context {
     void *shared;           /* what `open_worker` returned: shared by the worker's connections */
     bool open_loop;         /* operations come as OP_ARRIVAL */
     bool draining;          /* nothing new may be issued */
+    bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
+    uint32_t first_number;  /* client: of its first connection, among all of the run */
     bool sends_at_once;     /* the engine honours OP_TRY */
     uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
     uint32_t receive_bytes; /* size of lent buffers */
@@ -91,9 +93,23 @@ struct workload {
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;
     const struct role *client, *server;
+    /* Completes the client's counters of a part by what sonde's own server counted in it (NULL:
+     * the server is not sonde's). scale: the client's measured time over the server's. May be NULL.
+     */
+    void (*join)(const void *options, uint64_t *client, const uint64_t *server, double scale);
+    /* Its headline is a rate of bytes: no operations to be compared with a ceiling, quotas are in
+     * bytes, CPU time is given for each GiB, and what is sent has to arrive. */
+    bool bulk;
+    double (*asked)(
+        const void *options);            /* bulk: bytes per second asked for; NULL or 0: no limit */
+    uint32_t sent_bytes, received_bytes; /* bulk: counters of both roles */
+    const char *flow;                    /* what a connection is called in tables: "stream" */
+    const struct metric *flow_metrics;   /* over a connection's own counters (flow_counters); the
+                                            first is of what this end sent */
+    size_t flow_metric_count;
 };
 
-extern const struct workload workload_call;
+extern const struct workload workload_call, workload_stream;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];
@@ -105,6 +121,22 @@ static inline struct op *step_submit(struct role_context *context, struct connec
     struct op *op = &context->out.ops[context->out.count++];
     *op = (struct op){.kind = kind, .channel = &connection->channel};
     return op;
+}
+
+/* Where a step counts for one connection alone; NULL where it has no flow. number: the
+ * connection's, among all of the run, at either end. */
+static inline struct bank_flow *step_flow(struct role_context *context,
+                                          const struct connection *connection, uint32_t number)
+{
+    if (connection->flow >= BANK_FLOWS) {
+        return NULL;
+    }
+    struct bank *bank = context->bank;
+    struct bank_flow *flow = &bank->flows[connection->flow];
+    flow->number_plus_1 = number + 1;
+    bank->flow_count =
+        bank->flow_count > connection->flow ? bank->flow_count : connection->flow + 1u;
+    return flow;
 }
 
 #endif

@@ -263,7 +263,8 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
             err_set(error, ERR_USAGE, arguments.rest ? "--" : arguments.items[1],
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
-        } else if (run_options_check(&command.run, given_warmup, error) == 0 &&
+        } else if (run_options_check(&command.run, given_warmup,
+                                     workload->bulk ? "--bytes" : "--count", error) == 0 &&
                    (!workload->check ||
                     workload->check(command.options, command.run.wire.receive_bytes, error) == 0)) {
             result = measure(form, &command, sets, count,

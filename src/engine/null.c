@@ -1,11 +1,16 @@
 /* null: completes everything without the kernel, so that what remains is sonde's own cost. What is
- * sent on a channel comes back on it at the next reap. */
+ * sent on a channel comes back on it at the next reap; where nothing has ever been received from
+ * it, it is gone (a stream in one direction). After a shutdown the channel's own end is received.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "engine/engine.h"
+
+/* In channel->held. */
+enum { CHANNEL_READ = 1, CHANNEL_SHUT = 2 };
 
 struct null_engine {
     struct engine engine;
@@ -54,6 +59,10 @@ static int null_add(struct engine *engine, struct channel *channel)
 static enum submit_result send_back(struct null_engine *null, struct op *op)
 {
     struct channel *channel = op->channel;
+    if (!(channel->held & CHANNEL_READ)) {
+        op->result = (int64_t)op->length;
+        return SUBMIT_DONE;
+    }
     bool full = !channel->armed && null->count == 2 * null->capacity;
     if (channel->send_length || full) {
         if (op->flags & OP_TRY) {
@@ -72,6 +81,19 @@ static enum submit_result send_back(struct null_engine *null, struct op *op)
     return SUBMIT_DONE;
 }
 
+/* Its end is to be received at the next reap. */
+static enum submit_result make_ready(struct null_engine *null, struct channel *channel)
+{
+    if (!channel->armed && null->count == 2 * null->capacity) {
+        return SUBMIT_BUSY;
+    }
+    if (!channel->armed) {
+        channel->armed = 1;
+        null->ready[null->count++] = channel;
+    }
+    return SUBMIT_QUEUED;
+}
+
 static enum submit_result null_submit(struct engine *engine, struct op *op)
 {
     struct null_engine *null = (struct null_engine *)(void *)engine;
@@ -82,7 +104,8 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
         return send_back(null, op);
     case OP_RECEIVE:
         channel->wants |= CHANNEL_WANTS_RECEIVE;
-        return SUBMIT_QUEUED;
+        channel->held |= CHANNEL_READ;
+        return channel->held & CHANNEL_SHUT ? make_ready(null, channel) : SUBMIT_QUEUED;
     case OP_PAUSE:
         channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
         return SUBMIT_DONE;
@@ -91,9 +114,14 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
         channel->wants = 0;
         null->added--;
         return SUBMIT_DONE;
+    case OP_SHUTDOWN:
+        channel->held |= CHANNEL_SHUT;
+        if (channel->wants & CHANNEL_WANTS_RECEIVE) {
+            make_ready(null, channel);
+        }
+        return SUBMIT_DONE;
     case OP_CONNECT:
     case OP_PUSH:
-    case OP_SHUTDOWN:
         return SUBMIT_DONE;
     default:
         op->result = -EINVAL;
@@ -123,6 +151,12 @@ static void give_back(struct null_engine *null, struct channel *channel)
         config->deliver(config->owner, &op);
         data += piece;
         rest -= piece;
+    }
+    if (channel->held & CHANNEL_SHUT && !channel->send_length && !channel->closing &&
+        channel->wants & CHANNEL_WANTS_RECEIVE) {
+        channel->wants = 0;
+        struct op op = {.kind = OP_RECEIVE, .channel = channel, .now_ns = clock_now_ns()};
+        config->deliver(config->owner, &op);
     }
 }
 

@@ -392,7 +392,8 @@ static void describe(struct conductor *conductor)
             fprintf(out, ", server on CPU %d, client on the other%s", conductor->cpus.server,
                     conductor->cpus.client_count == 1 ? "" : "s");
         }
-        fprintf(out, "%s%s", plan->note ? ", " : "", plan->note ? plan->note : "");
+        bool note = plan->note && plan->note[0];
+        fprintf(out, "%s%s", note ? ", " : "", note ? plan->note : "");
         fclose(out);
     }
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");

@@ -190,12 +190,13 @@ const struct opt watch_rows[WATCH_OPTIONS] = {
              .help = "observe the children of observed processes too"),
 };
 
-int run_options_check(struct run_options *options, bool given_warmup, struct err *error)
+int run_options_check(struct run_options *options, bool given_warmup, const char *counted,
+                      struct err *error)
 {
     if (options->count) {
         if (given_warmup && options->warmup_ns) {
-            err_set(error, ERR_USAGE, "--count", "cannot be combined with --warmup");
-            return err_hint(error, "a counted run measures its first operation too");
+            err_set(error, ERR_USAGE, counted, "cannot be combined with --warmup");
+            return err_hint(error, "a counted run measures from its beginning");
         }
         options->warmup_ns = 0;
     }

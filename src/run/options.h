@@ -70,7 +70,9 @@ extern const struct opt watch_rows[WATCH_OPTIONS];    /* over struct watch_optio
 /* What these options ask of every socket. */
 void wire_tuning(const struct wire_options *options, struct net_tuning *tuning);
 
-/* Checks options against each other; `given_warmup`: --warmup stood on the command line. */
-int run_options_check(struct run_options *options, bool given_warmup, struct err *error);
+/* Checks options against each other; `given_warmup`: --warmup stood on the command line; `counted`:
+ * the option that sets count, for errors. */
+int run_options_check(struct run_options *options, bool given_warmup, const char *counted,
+                      struct err *error);
 
 #endif

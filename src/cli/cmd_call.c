@@ -29,7 +29,9 @@ const struct command command_call = {
     .details =
         "Issues calls of --size bytes up to a high-water mark, and times and matches every one. "
         "TARGET is a server that answers every byte (tcp://HOST:PORT, unix:PATH); without one, or "
-        "with local: or pipe:, sonde starts its own in another process on another CPU.",
+        "with tcp:, unix:, local: or pipe: alone, sonde starts its own in another process on "
+        "another "
+        "CPU.",
     .examples =
         "  sonde call --write each --observe server   # one send a call, and what the server did\n"
         "  sonde call -e threads,poll,epoll,uring -c 64 --high 1   # the engines side by side\n"

@@ -194,8 +194,7 @@ static void add_idle_options(void *owner, struct record *record)
     const struct measurement *measurement = owner;
     const struct opt_set *sets = measurement->sets;
     const struct run_options *run = &measurement->command->run;
-    bool own_server =
-        !measurement->given_target || measurement->address.transport->caps & TRANSPORT_PAIRS;
+    bool own_server = !measurement->given_target || measurement->address.own;
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
         if (opt_given(&sets[SET_RUN], of_server[i].offset)) {
             record_add_warning(record, "%s has no effect: the server is not sonde's own",
@@ -223,7 +222,8 @@ static int measure(const struct workload_form *form, struct workload_command *co
                                       .command = command,
                                       .sets = sets,
                                       .given_target = target != NULL};
-    if (target && address_parse(target, false, &measurement.address, error) < 0) {
+    if (target && (address_parse(target, false, &measurement.address, error) < 0 ||
+                   workload_check_transport(workload, &measurement.address, error) < 0)) {
         return -1;
     }
     make_note(&sets[SET_WORKLOAD], measurement.note, sizeof measurement.note);

@@ -1,4 +1,4 @@
-#include "net/net.h"
+#include "net/tune.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,8 @@ static int pipe_tune(int fd, const struct net_tuning *tuning, struct err *error)
 {
     uint64_t wanted =
         tuning->send_buffer > tuning->receive_buffer ? tuning->send_buffer : tuning->receive_buffer;
-    if (tuning->congestion) {
-        return err_set(error, ERR_USAGE, "pipe:", "only tcp has a congestion control");
+    if (net_tune_check(&transport_pipe, tuning, error)) {
+        return -1;
     }
     if (wanted == 0) {
         return 0;

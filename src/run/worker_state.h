@@ -39,8 +39,8 @@ struct worker {
     bool started, blocked, given; /* given: served connections were handed to it */
     uint32_t phase;
     uint32_t connecting, open;
+    uint32_t opened;           /* connections so far: the next one's flow */
     struct worker_usage usage; /* at the last cut */
-    uint32_t opened;           /* connections so far */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
 };

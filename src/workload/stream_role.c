@@ -12,7 +12,10 @@
 /* What a connection may send before the loop is entered again, which would else never be where
  * sends always succeed. */
 #define SENDS_IN_A_ROW 64
-#define BYTES_IN_A_ROW ((uint64_t)1 << 20)
+#define BYTES_IN_A_ROW ((uint64_t)256 << 10)
+/* Nor may it keep the loop waiting for so long, where sends block: looked at every few sends. */
+#define ROW_NS (2 * NS_PER_MS)
+#define ROW_LOOK 8
 /* A paced sender that was held up makes up for so much and no more. */
 #define CATCH_UP_NS (100 * NS_PER_MS)
 
@@ -25,10 +28,10 @@ struct stream_worker {
 
 struct stream_connection {
     struct connection base;
-    uint64_t sent, received; /* payload since the beginning */
-    uint64_t left;           /* to send or to receive; UINT64_MAX: no end */
-    uint64_t due_ns;         /* paced: when the next block may go; 0: not begun */
-    uint64_t row_bytes;
+    uint64_t sent, received;    /* payload since the beginning */
+    uint64_t left;              /* to send or to receive; UINT64_MAX: no end */
+    uint64_t due_ns;            /* paced: when the next block may go; 0: not begun */
+    uint64_t row_bytes, row_ns; /* sent in a row, and since when */
     uint32_t row_sends;
     uint32_t number; /* among all connections of the run */
     uint8_t hello[HELLO_BYTES];
@@ -199,6 +202,26 @@ static bool may_send(struct role_context *context, struct stream_connection *str
     return false;
 }
 
+/* The loop has been entered. */
+static void new_row(struct stream_connection *stream)
+{
+    stream->row_sends = 0;
+    stream->row_bytes = 0;
+}
+
+static bool row_is_long(struct stream_connection *stream)
+{
+    if (stream->row_sends >= SENDS_IN_A_ROW || stream->row_bytes >= BYTES_IN_A_ROW) {
+        return true;
+    }
+    if (stream->row_sends % ROW_LOOK) {
+        return false;
+    }
+    uint64_t now_ns = clock_now_ns();
+    stream->row_ns = stream->row_sends ? stream->row_ns : now_ns;
+    return now_ns - stream->row_ns > ROW_NS;
+}
+
 static void send_more(struct role_context *context, struct stream_connection *stream)
 {
     struct stream_worker *worker = context->shared;
@@ -209,7 +232,7 @@ static void send_more(struct role_context *context, struct stream_connection *st
         stop(context, stream);
         return;
     }
-    if (stream->row_sends >= SENDS_IN_A_ROW || stream->row_bytes >= BYTES_IN_A_ROW) {
+    if (row_is_long(stream)) {
         context->out.resume = true;
         return;
     }
@@ -236,9 +259,8 @@ static void sent(struct role_context *context, struct stream_connection *stream,
                  const struct op *op)
 {
     stream->in_flight = false;
-    if (op->now_ns) { /* not done at once: the loop has been entered */
-        stream->row_sends = 0;
-        stream->row_bytes = 0;
+    if (op->now_ns) { /* not done at once */
+        new_row(stream);
     }
     if (op->result < 0) {
         fail(context, stream, PHASE_SEND, (int)-op->result, NULL);
@@ -416,8 +438,7 @@ static void step(struct role_context *context, struct connection *connection, co
         sent(context, stream, op);
         break;
     case OP_RESUME:
-        stream->row_sends = 0;
-        stream->row_bytes = 0;
+        new_row(stream);
         send_more(context, stream);
         break;
     case OP_TIMER:

@@ -3,16 +3,26 @@
 #include "cli/workload_command.h"
 #include "workload/stream.h"
 
-static void adapt(const void *options, struct run_options *run)
+static int adapt(void *options, struct run_options *run, bool datagrams, struct err *error)
 {
-    const struct stream_options *stream = options;
+    struct stream_options *stream = options;
+    if (stream_settle(stream, datagrams, run->wire.receive_bytes, error) < 0) {
+        return -1;
+    }
     run->connections = stream_connections(stream);
     run->count = stream->total_bytes;
     run->wire.pacing_bytes = stream->pacing == PACING_KERNEL ? stream->rate_bytes : 0;
+    if (datagrams) {
+        run->wire.channel_options =
+            (uint8_t)(CHANNEL_BATCHED | (stream->segments ? CHANNEL_SEGMENTS : 0));
+        run->wire.segments = stream->segments;
+    }
+    return 0;
 }
 
 static const struct workload_form form = {
     .workload = &workload_stream,
+    .datagrams = &workload_stream_datagrams,
     .run = {bulk_run_rows, BULK_OPTIONS_WIRE},
     .sockets = {bulk_wire_rows, BULK_OPTIONS},
     .adapt = adapt,
@@ -45,6 +55,7 @@ const struct command command_stream = {
         "  sonde stream -P 4 --bidir --congestion cubic   # four each way\n"
         "  sonde stream -e threads,epoll,uring -l 1m   # the engines side by side\n"
         "  sonde stream -n 10g -R   # 10 GiB from the server to the client\n"
+        "  sonde stream udp: --rate 1G --batch 16   # datagrams: loss, order, jitter\n"
         "  sonde stream --rate 1G --window 256k   # paced to 1 Gbit/s, with fixed buffers\n",
     .sets = sets,
     .run = run,

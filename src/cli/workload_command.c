@@ -211,24 +211,40 @@ static void add_idle_options(void *owner, struct record *record)
     }
 }
 
-/* Measures and prints, once everything is parsed. */
-static int measure(const struct workload_form *form, struct workload_command *command,
-                   const struct opt_set *sets, size_t set_count, const char *target, int argc,
-                   char **argv, struct err *error)
+/* The target, if any, and what follows from it: which workload it is. */
+static int find_target(struct measurement *measurement, const char *target, struct err *error)
 {
-    const struct workload *workload = form->workload;
-    struct measurement measurement = {.form = form,
-                                      .workload = workload,
-                                      .command = command,
-                                      .sets = sets,
-                                      .given_target = target != NULL};
-    if (target && (address_parse(target, false, &measurement.address, error) < 0 ||
-                   workload_check_transport(workload, &measurement.address, error) < 0)) {
+    const struct workload_form *form = measurement->form;
+    struct workload_command *command = measurement->command;
+    measurement->workload = form->workload;
+    measurement->given_target = target != NULL;
+    if (target) {
+        if (address_parse(target, false, &measurement->address, error) < 0) {
+            return -1;
+        }
+        bool datagrams = measurement->address.transport->caps & TRANSPORT_DATAGRAMS;
+        measurement->workload = datagrams && form->datagrams ? form->datagrams : form->workload;
+    }
+    const struct workload *workload = measurement->workload;
+    if ((target && workload_check_transport(workload, &measurement->address, error) < 0) ||
+        (workload->check &&
+         workload->check(command->options, command->run.wire.receive_bytes, error) < 0)) {
         return -1;
     }
-    make_note(&sets[SET_WORKLOAD], measurement.note, sizeof measurement.note);
+    return form->adapt
+               ? form->adapt(command->options, &command->run, workload == form->datagrams, error)
+               : 0;
+}
+
+/* Measures and prints, once everything is parsed. */
+static int measure(struct measurement *measurement, size_t set_count, int argc, char **argv,
+                   struct err *error)
+{
+    const struct opt_set *sets = measurement->sets;
+    struct workload_command *command = measurement->command;
+    make_note(&sets[SET_WORKLOAD], measurement->note, sizeof measurement->note);
     const struct experiment experiment = {
-        .operation = workload->operation,
+        .operation = measurement->workload->operation,
         .sets = sets,
         .set_count = set_count,
         .output = &command->output,
@@ -236,7 +252,7 @@ static int measure(const struct workload_form *form, struct workload_command *co
         .variants = command->run.engines.count,
         .execute = execute_engine,
         .warn = add_idle_options,
-        .owner = &measurement,
+        .owner = measurement,
     };
     return experiment_run(&experiment, argc, argv, error);
 }
@@ -247,28 +263,24 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
     struct workload_command command = {.options = calloc(1, workload->options_bytes)};
     struct opt_set sets[COMMAND_SETS_MAX];
     struct opt_arguments arguments = {0};
+    struct measurement measurement = {.form = form, .command = &command, .sets = sets};
     int result = -1;
     if (!command.options) {
         return err_system(error, ENOMEM, "memory", "cannot start");
     }
     size_t count = workload_command_sets(form, &command, sets);
-    bool given_warmup = false;
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0) {
-        given_warmup = opt_given(&sets[SET_COURSE], offsetof(struct run_options, warmup_ns));
-        if (form->adapt) {
-            form->adapt(command.options, &command.run);
-        }
+        bool warmup = opt_given(&sets[SET_COURSE], offsetof(struct run_options, warmup_ns));
+        const char *target = arguments.count ? arguments.items[0] : NULL;
         if (arguments.count > 1 || arguments.rest) {
             err_set(error, ERR_USAGE, arguments.rest ? "--" : arguments.items[1],
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
-        } else if (run_options_check(&command.run, given_warmup,
-                                     workload->bulk ? "--bytes" : "--count", error) == 0 &&
-                   (!workload->check ||
-                    workload->check(command.options, command.run.wire.receive_bytes, error) == 0)) {
-            result = measure(form, &command, sets, count,
-                             arguments.count ? arguments.items[0] : NULL, argc, argv, error);
+        } else if (find_target(&measurement, target, error) == 0 &&
+                   run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
+                                     error) == 0) {
+            result = measure(&measurement, count, argc, argv, error);
         }
     }
     opt_release(sets, count, &arguments);

@@ -24,13 +24,14 @@ struct row_set {
 /* How a workload's command is made. */
 struct workload_form {
     const struct workload *workload;
-    struct row_set load;    /* over struct run_options: how much; may be empty */
-    struct row_set run;     /* over struct run_options: through what */
-    struct row_set sockets; /* over struct wire_options */
-    struct row_set server;  /* of sonde's own server, over the workload's options; may be empty */
-    size_t server_offset;   /* where in these options */
+    const struct workload *datagrams; /* instead of it where the target is of datagrams; or NULL */
+    struct row_set load;              /* over struct run_options: how much; may be empty */
+    struct row_set run;               /* over struct run_options: through what */
+    struct row_set sockets;           /* over struct wire_options */
+    struct row_set server; /* of sonde's own server, over the workload's options; may be empty */
+    size_t server_offset;  /* where in these options */
     /* Carries over what the workload's own options mean for a run. May be NULL. */
-    void (*adapt)(const void *options, struct run_options *run);
+    int (*adapt)(void *options, struct run_options *run, bool datagrams, struct err *error);
 };
 
 /* Fills the option sets of a workload's command. `storage` may be NULL where only the rows are

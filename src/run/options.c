@@ -172,6 +172,7 @@ void wire_tuning(const struct wire_options *options, struct net_tuning *tuning)
         .mss = (uint32_t)options->mss,
         .dscp_plus_1 = (int)options->dscp_plus_1,
         .pacing_bytes_per_second = options->pacing_bytes,
+        .segments = options->segments,
     };
 }
 

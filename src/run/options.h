@@ -16,10 +16,12 @@ struct wire_options {
     bool nodelay;
     const char *congestion; /* NULL: the kernel's default */
     /* Of bulk workloads, at both ends: */
-    uint64_t window_bytes; /* SO_SNDBUF and SO_RCVBUF; 0: the kernel's default */
-    uint64_t mss;          /* TCP_MAXSEG; 0: the kernel's */
-    uint32_t dscp_plus_1;  /* 0: none */
-    uint64_t pacing_bytes; /* SO_MAX_PACING_RATE, per second; no row: of the workload's --rate */
+    uint64_t window_bytes;   /* SO_SNDBUF and SO_RCVBUF; 0: the kernel's default */
+    uint64_t mss;            /* TCP_MAXSEG; 0: the kernel's */
+    uint32_t dscp_plus_1;    /* 0: none */
+    uint8_t channel_options; /* CHANNEL_*; no row */
+    bool segments;           /* UDP_GRO; no row */
+    uint64_t pacing_bytes;   /* SO_MAX_PACING_RATE, per second; no row: of the workload's --rate */
 };
 
 /* What is looked at, and how. */

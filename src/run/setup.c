@@ -151,6 +151,7 @@ static int start_server(struct conductor *conductor, struct err *error)
         .tuning = tuning,
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
+        .channel_options = options->wire.channel_options,
         .cpu = conductor->pinned ? conductor->cpus.server : -1,
     };
     conductor->server_pid = server_spawn(&config, error);
@@ -194,6 +195,7 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .options = plan->workload_options,
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
+        .channel_options = options->wire.channel_options,
         .cpu = -1,
         .quota = UINT64_MAX,
         .rate = options->rate,

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -99,14 +101,32 @@ void worker_read_flow(struct worker *worker, const struct connection *connection
     }
 }
 
+/* What a datagram socket has dropped since it was last looked at: its buffer was full. */
+static void count_drops(struct worker *worker, struct connection *connection)
+{
+    uint32_t memory[SK_MEMINFO_VARS];
+    socklen_t size = sizeof memory;
+    bool datagrams =
+        connection->channel.kind == CHANNEL_DATAGRAM || connection->channel.kind == CHANNEL_MANY;
+    if (datagrams && connection->channel.fd >= 0 &&
+        getsockopt(connection->channel.fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 &&
+        size >= (SK_MEMINFO_DROPS + 1) * sizeof *memory) {
+        uint32_t dropped = memory[SK_MEMINFO_DROPS] - connection->drops;
+        worker->context.bank->counters[worker->role->drops_counter] += dropped;
+        connection->drops = memory[SK_MEMINFO_DROPS];
+    }
+}
+
 /* Closes the flows of the present bank; what they have come to is where those of the next begin. */
 static void cut_flows(struct worker *worker, struct bank *next)
 {
     if (worker->role->flow_counters == 0) {
         return;
     }
-    for (const struct connection *connection = worker->first; connection;
-         connection = connection->next) {
+    for (struct connection *connection = worker->first; connection; connection = connection->next) {
+        if (worker->role->drops_counter) {
+            count_drops(worker, connection);
+        }
         worker_read_flow(worker, connection);
         if (connection->flow < BANK_FLOWS) {
             const struct bank_flow *flow = &worker->context.bank->flows[connection->flow];

@@ -20,6 +20,7 @@ struct connection {
     struct channel channel;
     uint32_t timer;  /* index in the worker's timer heap, 0: none */
     uint8_t flagged; /* CONNECTION_* */
+    uint32_t drops;  /* datagrams that its socket had no room for, when it was last looked at */
     uint16_t flow;   /* its number among the worker's, from 0; beyond BANK_FLOWS: it has no flow */
     struct connection *next_flush, *next_resume;
     struct connection *next, *previous; /* all open connections of the worker */
@@ -60,6 +61,7 @@ struct role {
     uint32_t refused_counter; /* servers: counts connections refused because it is full */
     uint32_t
         flow_counters; /* of each connection, FLOW_COUNTERS at most; 0: they are not told apart */
+    uint32_t drops_counter; /* datagrams: counts what its sockets had no room for; 0: not counted */
     /* Most that one connection may come to need: for the plan's check of memory. */
     size_t (*connection_memory)(const void *options);
     /* Makes what the worker's connections share (send patterns, buffer pools), for at most
@@ -108,6 +110,7 @@ struct workload {
     /* Its headline is a rate of bytes: no operations to be compared with a ceiling, quotas are in
      * bytes, CPU time is given for each GiB, and what is sent has to arrive. */
     bool bulk;
+    bool lossy; /* bulk: what is lost is a figure and no error */
     double (*asked)(
         const void *options);            /* bulk: bytes per second asked for; NULL or 0: no limit */
     uint32_t sent_bytes, received_bytes; /* bulk: counters of both roles */
@@ -117,7 +120,7 @@ struct workload {
     size_t flow_metric_count;
 };
 
-extern const struct workload workload_call, workload_stream;
+extern const struct workload workload_call, workload_stream, workload_stream_datagrams;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];
@@ -137,19 +140,25 @@ static inline struct op *step_submit(struct role_context *context, struct connec
 }
 
 /* Where a step counts for one connection alone; NULL where it has no flow. number: the
- * connection's, among all of the run, at either end. */
-static inline struct bank_flow *step_flow(struct role_context *context,
-                                          const struct connection *connection, uint32_t number)
+ * connection's, among all of the run, at either end. A role whose one connection stands for all its
+ * peers gives each a place of its own. */
+static inline struct bank_flow *step_flow_at(struct role_context *context, uint32_t place,
+                                             uint32_t number)
 {
-    if (connection->flow >= BANK_FLOWS) {
+    if (place >= BANK_FLOWS) {
         return NULL;
     }
     struct bank *bank = context->bank;
-    struct bank_flow *flow = &bank->flows[connection->flow];
+    struct bank_flow *flow = &bank->flows[place];
     flow->number_plus_1 = number + 1;
-    bank->flow_count =
-        bank->flow_count > connection->flow ? bank->flow_count : connection->flow + 1u;
+    bank->flow_count = bank->flow_count > place ? bank->flow_count : place + 1;
     return flow;
+}
+
+static inline struct bank_flow *step_flow(struct role_context *context,
+                                          const struct connection *connection, uint32_t number)
+{
+    return step_flow_at(context, connection->flow, number);
 }
 
 #endif

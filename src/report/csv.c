@@ -58,19 +58,18 @@ static bool same_column(const struct probe_column *column, const char *probe,
     return strcmp(column->probe, probe) == 0 && strcmp(column->metric->key, metric->key) == 0;
 }
 
-static void add_probe(struct columns *columns, const struct record_probe *probe)
+/* `name` has to last. */
+static void add_probe(struct columns *columns, const char *name, const struct record_probe *probe)
 {
     for (size_t i = 0; i < probe->row_count; i++) {
         for (size_t k = 0; k < probe->rows[i].value_count; k++) {
             const struct metric *metric = probe->rows[i].values[k].metric;
             size_t at = 0;
-            while (at < columns->probe_count &&
-                   !same_column(&columns->probes[at], probe->name, metric)) {
+            while (at < columns->probe_count && !same_column(&columns->probes[at], name, metric)) {
                 at++;
             }
             if (at == columns->probe_count) {
-                columns->probes[columns->probe_count++] =
-                    (struct probe_column){probe->name, metric};
+                columns->probes[columns->probe_count++] = (struct probe_column){name, metric};
             }
         }
     }
@@ -124,10 +123,10 @@ static int collect_columns(struct columns *columns, const struct record *record)
             }
         }
         for (size_t k = 0; k < run->probe_count; k++) {
-            add_probe(columns, &run->probes[k]);
+            add_probe(columns, run->probes[k].name, &run->probes[k]);
         }
         const struct record_probe flows = figures_flows(&run->flows);
-        add_probe(columns, &flows); /* those of intervals have the same metrics */
+        add_probe(columns, "flow", &flows); /* those of intervals have the same metrics */
         for (size_t k = 0; k < run->interval_count; k++) {
             columns->intervals |= run->intervals[k].flows.row_count > 0;
         }

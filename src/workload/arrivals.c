@@ -34,7 +34,8 @@ static void advance(struct arrivals *arrivals, uint64_t sequence)
 static void take_transit(struct arrivals *arrivals, int64_t transit_ns)
 {
     if (arrivals->begun) {
-        double change = (double)transit_ns - (double)arrivals->transit_ns;
+        /* Whole numbers first: between two clocks they may be larger than a double holds. */
+        double change = (double)(transit_ns - arrivals->transit_ns);
         change = change < 0 ? -change : change;
         arrivals->jitter_ns += (change - arrivals->jitter_ns) / 16;
     }

@@ -318,6 +318,10 @@ static void take_payload(struct role_context *context, struct stream_connection 
     histogram_record(&context->bank->histograms[STREAM_RECEIVED_SIZE], length, 1);
     count(context, stream, false, length);
     stream->received += length;
+    if (stream->left == 0 && context->foreign_peer) {
+        stream->peer_done = true; /* it does not know that this was all */
+        step_submit(context, &stream->base, OP_PAUSE);
+    }
 }
 
 /* A server: takes the hello off the front; returns how many bytes of the data it was, -1 where it

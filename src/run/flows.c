@@ -15,10 +15,10 @@ const struct metric flow_tcp_metrics[FLOW_TCP_METRICS] = {
      false},
     {"rtt_ns", "ns", "RTT", "smoothed round-trip time at the end, as the kernel estimates it",
      METRIC_VALUE, 0, 0, false},
-    {"rtt_least_ns", "ns", "least RTT", "the least round-trip time that the kernel remembers",
-     METRIC_VALUE, 0, 0, false},
     {"congestion_window_bytes", "bytes", "cwnd", "congestion window at the end", METRIC_VALUE, 0, 0,
      false},
+    {"rtt_least_ns", "ns", "least RTT", "the least round-trip time that the kernel remembers",
+     METRIC_VALUE, 0, 0, false},
     {"delivery_bytes_per_second", "bytes/s", "delivery",
      "the kernel's most recent measurement of the rate of delivery", METRIC_VALUE, 0, 0, false},
     {"busy_share", "1", "busy", "share of the time in which it had something to send", METRIC_VALUE,
@@ -31,8 +31,8 @@ const struct metric flow_tcp_metrics[FLOW_TCP_METRICS] = {
 enum {
     TCP_RETRANSMITS,
     TCP_RTT,
-    TCP_RTT_LEAST,
     TCP_CONGESTION_WINDOW,
+    TCP_RTT_LEAST,
     TCP_DELIVERY,
     TCP_BUSY,
     TCP_RECEIVE_WINDOW,
@@ -122,7 +122,7 @@ static int add_value(struct record_probe_row *row, const struct metric *metric, 
     entry->available = !reason && isfinite(value);
     entry->value = entry->available ? value : 0;
     if (!entry->available) {
-        snprintf(entry->reason, sizeof entry->reason, "%s", reason ? reason : "no time passed");
+        snprintf(entry->reason, sizeof entry->reason, "%s", reason ? reason : "");
     }
     return 0;
 }

@@ -210,6 +210,12 @@ void message_stamp_sent(struct messages *messages, struct engine *engine,
     read_stamps(messages, engine, channel->fd);
 }
 
+void message_stamps_late(struct messages *messages, struct engine *engine,
+                         const struct channel *channel)
+{
+    read_stamps(messages, engine, channel->fd);
+}
+
 uint64_t message_sent_ns(struct messages *messages, struct engine *engine,
                          const struct channel *channel)
 {

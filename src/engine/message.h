@@ -21,7 +21,7 @@
  * else the owner's settings may bring. */
 union message_control {
     char bytes[256];
-    struct cmsghdr aligned;
+    size_t aligned; /* as a struct cmsghdr */
 };
 
 /* When the latest send of a file left the stack. */
@@ -83,6 +83,11 @@ ssize_t message_send(struct engine *engine, const struct channel *channel, const
  * because an error queue that is not empty would wake every wait for the channel. */
 void message_stamp_sent(struct messages *messages, struct engine *engine,
                         const struct channel *channel);
+
+/* CHANNEL_STAMPS: to be called where a wait ended and there was nothing to receive: reads stamps
+ * that came late, since they would end every wait to come. */
+void message_stamps_late(struct messages *messages, struct engine *engine,
+                         const struct channel *channel);
 
 /* CHANNEL_STAMPS: when the latest send left the stack. Looks again where that is not known yet. */
 uint64_t message_sent_ns(struct messages *messages, struct engine *engine,

@@ -52,6 +52,14 @@ static void describe(struct received *received, const struct channel *channel,
     }
 }
 
+/* The kernel had something to report, and it was no message. */
+static void found_nothing(struct ready_engine *ready, struct channel *channel)
+{
+    if (channel->options & CHANNEL_STAMPS) {
+        message_stamps_late(&ready->messages, &ready->engine, channel);
+    }
+}
+
 static void handle_batch(struct ready_engine *ready, struct channel *channel)
 {
     struct message_batch *batch = ready->messages.batch;
@@ -79,6 +87,8 @@ static void handle_batch(struct ready_engine *ready, struct channel *channel)
     if (count < 0 && errno != EAGAIN && errno != EINTR) {
         struct received failed = {.op.result = -errno};
         deliver(ready, channel, &failed);
+    } else if (count < 0) {
+        found_nothing(ready, channel);
     }
     for (int i = 0; i < count && !channel->closing; i++) {
         struct received received = {0};
@@ -131,6 +141,9 @@ void ready_handle_messages(struct ready_engine *ready, struct channel *channel)
         struct sockaddr_storage peer;
         struct received received = {0};
         if (!receive(ready, channel, i > 0 ? MSG_DONTWAIT : 0, &received, &peer)) {
+            if (i == 0) {
+                found_nothing(ready, channel);
+            }
             return;
         }
         bool stream = !channel_is_datagram(channel);

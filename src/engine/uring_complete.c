@@ -77,6 +77,15 @@ static void completed_receive(struct uring *uring, struct channel *channel, int3
 
 static void completed_send(struct uring *uring, struct channel *channel, int32_t result)
 {
+    if (channel_is_datagram(channel) && !channel->closing) {
+        bool waited = channel->send_flags & SEND_WAITS;
+        channel->send_flags &= ~SEND_WAITS;
+        if (result == -EAGAIN && channel->send_data) {
+            uring_wait_for_room(uring, channel);
+            return;
+        }
+        result = waited && result >= 0 ? -EAGAIN : result; /* the events that it waited for */
+    }
     if (result == -EAGAIN && channel->send_data && !channel->closing) {
         channel->wants |= CHANNEL_WANTS_SEND; /* found no room: again, and now it may wait */
         uring_rearm(uring, channel, false);
@@ -164,7 +173,7 @@ static void completed(struct uring *uring, uint64_t user_data, int32_t result, u
             channel->armed &= (uint8_t)~ARMED_QUIET;
             forget_quiet(uring, channel);
         }
-        uring_end_message(uring, channel);
+        uring_end_message(uring, channel, result);
         completed_send(uring, channel, result);
         break;
     case TAG_CONNECT:

@@ -9,10 +9,11 @@
 
 #define SENDS_MAX 1024
 
-/* Before a message in its buffer: io_uring_recvmsg_out, the sender, the control messages. */
-#define PREFIX_BYTES                                                                               \
-    (sizeof(struct io_uring_recvmsg_out) + sizeof(struct sockaddr_storage) +                       \
-     sizeof(union message_control))
+/* Before a message in its buffer: io_uring_recvmsg_out, the sender, the control messages. Always so
+ * many, so that what is left is the size of a receive exactly. */
+#define SENDER_BYTES sizeof(struct sockaddr_storage)
+#define CONTROL_BYTES sizeof(union message_control)
+#define PREFIX_BYTES (sizeof(struct io_uring_recvmsg_out) + SENDER_BYTES + CONTROL_BYTES)
 
 int uring_messages_open(struct uring_messages *messages, struct io_uring *ring, uint32_t first,
                         uint32_t most, size_t bytes)
@@ -40,14 +41,9 @@ int uring_messages_open(struct uring_messages *messages, struct io_uring *ring, 
         return -ENOMEM;
     }
     messages->sends = memory;
-    for (int many = 0; many < 2; many++) {
-        for (int control = 0; control < 2; control++) {
-            messages->receive[many][control] = (struct msghdr){
-                .msg_namelen = many ? sizeof(struct sockaddr_storage) : 0,
-                .msg_controllen = control ? sizeof(union message_control) : 0,
-            };
-        }
-    }
+    messages->receive[false] = (struct msghdr){.msg_controllen = CONTROL_BYTES + SENDER_BYTES};
+    messages->receive[true] =
+        (struct msghdr){.msg_namelen = SENDER_BYTES, .msg_controllen = CONTROL_BYTES};
     return 0;
 }
 
@@ -109,6 +105,7 @@ void uring_messages_describe(struct uring_message *message, const struct op *op,
                              bool segments)
 {
     message->channel = op->channel;
+    message->segment = op->segment;
     message->told = false;
     message->vector = (struct iovec){.iov_base = (void *)(uintptr_t)op->data, .iov_len = length};
     message->header = (struct msghdr){.msg_iov = &message->vector, .msg_iovlen = 1};

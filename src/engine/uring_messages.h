@@ -22,6 +22,7 @@ struct uring_message {
     union message_control control;
     struct sockaddr_storage peer;
     struct channel *channel;
+    uint32_t segment;
     bool told;     /* it failed: its completion comes, and ends it */
     uint32_t next; /* free message after this one, plus 1 */
     uint8_t data[URING_MESSAGE_BYTES];
@@ -30,7 +31,7 @@ struct uring_message {
 /* Empty until a channel is added that is not plain (message.h). */
 struct uring_messages {
     struct uring_buffers buffers;
-    struct msghdr receive[2][2]; /* what to ask for: [with the sender][with control messages] */
+    struct msghdr receive[2];    /* what to ask for: [with the sender] */
     struct messages calls;       /* stamps */
     struct uring_message *sends; /* address space for `count`; memory only once used */
     uint32_t count;
@@ -58,8 +59,7 @@ void uring_messages_close(struct uring_messages *messages);
 static inline struct msghdr *uring_receive_header(struct uring_messages *messages,
                                                   const struct channel *channel)
 {
-    bool control = channel->options & (CHANNEL_SEGMENTS | CHANNEL_STAMPS);
-    return &messages->receive[channel->kind == CHANNEL_MANY][control];
+    return &messages->receive[channel->kind == CHANNEL_MANY];
 }
 
 /* Reads what a completion of `length` bytes has left in a buffer. */

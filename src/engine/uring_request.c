@@ -186,17 +186,21 @@ bool uring_arm_send(struct uring *uring, struct channel *channel, const uint8_t 
     if (channel->kind == CHANNEL_PIPE) {
         io_uring_prep_write(entry, channel->write_fd, data, (unsigned)length, UINT64_MAX);
     } else {
-        int how = MSG_NOSIGNAL | MSG_WAITALL | (flags & OP_MORE ? MSG_MORE : 0);
+        bool datagram = channel_is_datagram(channel);
+        int how = MSG_NOSIGNAL | (datagram ? MSG_DONTWAIT : MSG_WAITALL) |
+                  (flags & OP_MORE ? MSG_MORE : 0);
         bool quiet =
             flags & OP_QUIET && length <= QUIET_BYTES_MAX && uring->quiet_count < uring->quiet_most;
         io_uring_prep_send(entry, channel->write_fd, data, length,
                            how | (quiet ? MSG_DONTWAIT : 0));
-        if (quiet) {
-            entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-            channel->armed |= ARMED_QUIET;
+        if (quiet || datagram) {
             channel->send_data = data ? data : (const uint8_t *)""; /* of an empty message */
             channel->send_length = (uint32_t)length;
             channel->send_flags = flags & ~(uint32_t)OP_QUIET;
+        }
+        if (quiet) {
+            entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+            channel->armed |= ARMED_QUIET;
             uring->quiet[uring->quiet_count++] = channel;
         }
     }

@@ -6,6 +6,10 @@
  * through once submitted, and posts no completion if all went; one that failed is told of as an
  * error of the receive.
  *
+ * No datagram waits for room inside the kernel's send: tried again, some sockets (unix; Linux 6.18)
+ * send an empty message, because the first try has consumed the data. It waits by a poll of the
+ * file and is then sent anew.
+ *
  * Two kinds of sends are plain calls, made and counted under their own names: several messages
  * without CHANNEL_SEGMENTS (sendmmsg: the ring has no such operation, and as many requests for one
  * channel would not keep their order where one of them waits), and those of CHANNEL_STAMPS (the
@@ -14,6 +18,7 @@
 #if SONDE_HAVE_URING
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -104,9 +109,11 @@ static enum submit_result send_segments(struct uring *uring, struct op *op, size
         return SUBMIT_BUSY;
     }
     uring_messages_describe(message, op, length, true);
-    io_uring_prep_sendmsg(entry, op->channel->write_fd, &message->header, MSG_NOSIGNAL);
+    io_uring_prep_sendmsg(entry, op->channel->write_fd, &message->header,
+                          MSG_NOSIGNAL | MSG_DONTWAIT);
     uring_tag_entry(entry, op->channel, TAG_SEND);
     op->channel->send_data = NULL;
+    op->channel->send_flags = 0;
     op->channel->send_length = uring_message_number(&uring->messages, message) + 1;
     return SUBMIT_QUEUED;
 }
@@ -134,12 +141,31 @@ enum submit_result uring_send_message(struct uring *uring, struct op *op)
     return uring_arm_send(uring, channel, op->data, length, flags) ? SUBMIT_QUEUED : SUBMIT_BUSY;
 }
 
-void uring_end_message(struct uring *uring, struct channel *channel)
+void uring_end_message(struct uring *uring, struct channel *channel, int32_t result)
 {
-    if (channel_is_datagram(channel) && !channel->send_data && channel->send_length) {
-        uring_messages_give(&uring->messages, &uring->messages.sends[channel->send_length - 1]);
-        channel->send_length = 0;
+    if (!channel_is_datagram(channel) || channel->send_data || !channel->send_length) {
+        return;
     }
+    struct uring_message *message = &uring->messages.sends[channel->send_length - 1];
+    channel->send_length = 0;
+    if (result == -EAGAIN) {
+        channel->send_data = message->vector.iov_base;
+        channel->send_length = message->segment;
+    }
+    uring_messages_give(&uring->messages, message);
+}
+
+void uring_wait_for_room(struct uring *uring, struct channel *channel)
+{
+    struct io_uring_sqe *entry = uring_take_entry(uring);
+    if (!entry) {
+        channel->wants |= CHANNEL_WANTS_SEND; /* tried again at the next reap */
+        uring_pend(uring, channel);
+        return;
+    }
+    io_uring_prep_poll_add(entry, channel->write_fd, POLLOUT);
+    uring_tag_entry(entry, channel, TAG_SEND);
+    channel->send_flags |= SEND_WAITS;
 }
 
 void uring_settle_messages(struct uring *uring)

@@ -33,6 +33,9 @@ enum {
     ARMED_QUIET = 128,   /* the send tells only of failure */
 };
 
+/* In channel->send_flags beside OP_*: a datagram waits for room before it is tried again. */
+#define SEND_WAITS (UINT32_C(1) << 31)
+
 /* channel->slot while a receive ended that nobody wanted to hear of: the errno, or this. */
 #define ENDED_BY_PEER UINT32_MAX
 
@@ -101,8 +104,12 @@ bool uring_arm_send(struct uring *uring, struct channel *channel, const uint8_t 
 struct io_uring_sqe *uring_take_entry(struct uring *uring);
 void uring_tag_entry(struct io_uring_sqe *entry, struct channel *channel, enum tag tag);
 
-/* The send that was queued with a message (uring_send_message) is through. */
-void uring_end_message(struct uring *uring, struct channel *channel);
+/* The send that was queued with a message (uring_send_message) is through. Where it found no room,
+ * its first segment is left to be sent. */
+void uring_end_message(struct uring *uring, struct channel *channel, int32_t result);
+
+/* A datagram found no room: waits until there is some. */
+void uring_wait_for_room(struct uring *uring, struct channel *channel);
 
 /* Frees the messages of CHANNEL_MANY that have been submitted, but for those that failed. Called
  * like uring_settle_quiet. */

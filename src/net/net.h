@@ -32,7 +32,8 @@ struct address {
  * stack. When a sent one left it is read from the error queue (recvmsg with MSG_ERRQUEUE): a
  * SCM_TIMESTAMPING with ts[0], beside an IP_RECVERR or IPV6_RECVERR of origin
  * SO_EE_ORIGIN_TIMESTAMPING, and no data (SOF_TIMESTAMPING_OPT_TSONLY). Until that queue has been
- * emptied, the socket is reported with EPOLLERR. */
+ * emptied, the socket is reported with EPOLLERR. The kernel begins to stamp what is received a
+ * moment after the first socket has asked for it: until then a receive brings none. */
 struct net_tuning {
     bool nodelay;                          /* TCP_NODELAY */
     uint64_t send_buffer, receive_buffer;  /* SO_SNDBUF, SO_RCVBUF bytes */

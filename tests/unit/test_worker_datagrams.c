@@ -7,9 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -19,133 +17,14 @@
 #include "run/collect.h"
 #include "run/server.h"
 #include "run/worker.h"
+#include "talk.h"
 
 /* Nothing here takes so long unless something hangs. */
 #define PATIENCE_NS (60 * NS_PER_SECOND)
-#define OPENED_MAX 8
-
-enum { COUNT_MESSAGES, COUNT_BYTES, COUNT_ANSWERED, COUNT_OTHERS };
-
-/* What the role was shown of its connections as they were opened; the test's own. */
-struct log {
-    _Atomic uint32_t opened;
-    uint8_t kinds[OPENED_MAX], options[OPENED_MAX];
-    uint16_t flows[OPENED_MAX];
-};
-
-/* Role of both ends. The client says one message and counts what comes; the server answers. */
-struct talk {
-    struct connection base;
-    uint8_t text[64];
-    uint32_t length;
-};
-
-struct talk_options {
-    struct log *log;
-    bool serves;
-    uint32_t messages; /* that a client's connection says, one after the other's answer */
-};
-
-static void *talk_open_worker(const void *options, uint32_t connections, struct err *error)
-{
-    (void)options;
-    (void)connections;
-    (void)error;
-    return malloc(1);
-}
-
-static int talk_open(struct role_context *context, struct connection *connection)
-{
-    const struct talk_options *options = context->options;
-    uint32_t at = atomic_fetch_add(&options->log->opened, 1);
-    if (at < OPENED_MAX) {
-        options->log->kinds[at] = connection->channel.kind;
-        options->log->options[at] = connection->channel.options;
-        options->log->flows[at] = connection->flow;
-    }
-    return 0;
-}
-
-static void say(struct role_context *context, struct talk *talk)
-{
-    struct op *op = step_submit(context, &talk->base, OP_SEND);
-    op->data = talk->text;
-    op->length = (size_t)snprintf((char *)talk->text, sizeof talk->text, "from %u, %u",
-                                  talk->base.flow, talk->length);
-}
-
-static void received(struct role_context *context, struct talk *talk, const struct op *op)
-{
-    const struct talk_options *options = context->options;
-    uint64_t *counters = context->bank->counters;
-    if (op->result < 0) {
-        bank_error(context->bank, PHASE_RECEIVE, (int)-op->result, NULL);
-        return;
-    }
-    counters[COUNT_MESSAGES]++;
-    counters[COUNT_BYTES] += (uint64_t)op->result;
-    if (options->serves) {
-        struct op *send = step_submit(context, &talk->base, OP_SEND);
-        memcpy(talk->text, op->data, (size_t)op->result);
-        send->data = talk->text;
-        send->length = (size_t)op->result;
-        send->peer = op->peer;
-        send->peer_length = op->peer_length;
-        return;
-    }
-    /* Of several clients of one server, each hears its own words. */
-    counters[COUNT_OTHERS] += (size_t)op->result != strlen((const char *)talk->text) ||
-                              memcmp(op->data, talk->text, (size_t)op->result) != 0;
-    if (++talk->length < options->messages) {
-        say(context, talk);
-    }
-}
-
-static void talk_step(struct role_context *context, struct connection *connection,
-                      const struct op *op)
-{
-    struct talk *talk = (struct talk *)(void *)connection;
-    const struct talk_options *options = context->options;
-    switch (op->kind) {
-    case OP_START:
-        step_submit(context, connection, OP_RECEIVE);
-        if (!options->serves) {
-            say(context, talk);
-        }
-        break;
-    case OP_RECEIVE:
-        received(context, talk, op);
-        break;
-    case OP_SEND:
-        if (op->result < 0) {
-            bank_error(context->bank, PHASE_SEND, (int)-op->result, NULL);
-        } else {
-            context->bank->counters[COUNT_ANSWERED]++;
-        }
-        break;
-    default:
-        break;
-    }
-}
-
-static void talk_close(struct role_context *context, struct connection *connection)
-{
-    (void)context;
-    (void)connection;
-}
-
-static const struct role talk_role = {
-    .connection_bytes = sizeof(struct talk),
-    .open_worker = talk_open_worker,
-    .close_worker = free,
-    .open = talk_open,
-    .step = talk_step,
-    .close = talk_close,
-};
 
 /* One end on a thread: a worker, or a server of several. */
 struct end {
-    struct log log;
+    struct talk_log log;
     struct talk_options options;
     struct run_control *control;
     struct worker_slot *slots;
@@ -157,7 +36,8 @@ struct end {
     pthread_t thread;
 };
 
-static void end_open(struct end *end, const struct engine_ops *engine, uint32_t slot_count)
+static void end_open(struct end *end, const struct engine_ops *engine, const struct role *role,
+                     uint32_t slot_count)
 {
     struct err error = {0};
     *end = (struct end){.slot_count = slot_count};
@@ -167,7 +47,7 @@ static void end_open(struct end *end, const struct engine_ops *engine, uint32_t 
     assert_true(end->control && end->slots);
     assert_int_equal(tally_init(&end->tally, slot_count, 0, &error), 0);
     end->worker = (struct worker_config){.engine = engine,
-                                         .role = &talk_role,
+                                         .role = role,
                                          .options = &end->options,
                                          .control = end->control,
                                          .slot = end->slots,
@@ -177,7 +57,7 @@ static void end_open(struct end *end, const struct engine_ops *engine, uint32_t 
                                          .workers = 1,
                                          .connect_timeout_ns = 5 * NS_PER_SECOND};
     end->server = (struct server_config){.engine = engine,
-                                         .role = &talk_role,
+                                         .role = role,
                                          .options = &end->options,
                                          .control = end->control,
                                          .slots = end->slots,
@@ -268,7 +148,7 @@ static void check_dialogue(const struct engine_ops *engine, const char *url, uin
 {
     static struct end client, server;
     struct address address = parsed(url, false);
-    struct dial dials[OPENED_MAX] = {{0}};
+    struct dial dials[TALK_OPENED_MAX] = {{0}};
     int *listeners = NULL;
     struct err error = {0};
     const struct net_tuning tuning = {.receive_buffer = 30000};
@@ -278,8 +158,7 @@ static void check_dialogue(const struct engine_ops *engine, const char *url, uin
         assert_int_equal(net_buffer_sizes(listeners[i], NULL, &bytes, &error), 0);
         assert_int_equal(bytes, 60000); /* tuned: a datagram listener is what is read from */
     }
-    end_open(&server, engine, server_slots(engine, threads, threads, 0));
-    server.options.serves = true;
+    end_open(&server, engine, &talk_server, server_slots(engine, threads, threads, 0));
     server.server.threads = threads;
     server.server.listeners = listeners;
     server.server.listener_count = threads;
@@ -287,7 +166,7 @@ static void check_dialogue(const struct engine_ops *engine, const char *url, uin
     end_start(&server, server_thread);
     await(&server.log.opened, threads);
 
-    end_open(&client, engine, 1);
+    end_open(&client, engine, &talk_client, 1);
     client.options.messages = 20;
     for (uint32_t i = 0; i < clients; i++) {
         dials[i] = (struct dial){.address = &address, .end = {-1, -1}};
@@ -299,11 +178,11 @@ static void check_dialogue(const struct engine_ops *engine, const char *url, uin
     await(&client.slots->state, SLOT_READY);
     end_go(&server);
     end_go(&client);
-    end_await(&client, COUNT_MESSAGES, 20 * clients);
-    end_await(&server, COUNT_ANSWERED, 20 * clients);
-    assert_int_equal(client.tally.bank->counters[COUNT_OTHERS], 0);
-    assert_int_equal(server.tally.bank->counters[COUNT_BYTES],
-                     client.tally.bank->counters[COUNT_BYTES]);
+    end_await(&client, TALK_MESSAGES, 20 * clients);
+    end_await(&server, TALK_SENT, 20 * clients);
+    assert_int_equal(client.tally.bank->counters[TALK_OTHERS], 0);
+    assert_int_equal(server.tally.bank->counters[TALK_BYTES],
+                     client.tally.bank->counters[TALK_BYTES]);
     assert_int_equal(client.log.opened, clients);
     for (uint32_t i = 0; i < clients; i++) {
         assert_int_equal(client.log.kinds[i], CHANNEL_DATAGRAM);
@@ -351,8 +230,7 @@ static void ready_ends_are_known_by_their_type(void **state)
     }
     assert_int_equal(transport_pipe.pair(&pipe_client, &pipe_server, &error), 0);
     ends[2] = pipe_server;
-    end_open(&server, &engine_epoll, 1);
-    server.options.serves = true;
+    end_open(&server, &engine_epoll, &talk_server, 1);
     server.worker.ends = ends;
     server.worker.end_count = 3;
     server.worker.channel_options = CHANNEL_STAMPS;
@@ -381,15 +259,15 @@ static void flows_saturate(void **state)
     for (uint32_t i = 0; i < MANY; i++) {
         dials[i].end = (struct net_end){-1, -1};
     }
-    end_open(&client, &engine_null, 1);
-    client.log.opened = (uint32_t)OPENED_MAX - MANY; /* keeps the last ones */
+    end_open(&client, &engine_null, &talk_client, 1);
+    client.log.opened = (uint32_t)TALK_OPENED_MAX - MANY; /* keeps the last ones */
     client.worker.dials = dials;
     client.worker.dial_count = MANY;
     end_start(&client, worker_thread);
     await(&client.slots->state, SLOT_READY);
-    assert_int_equal(client.log.opened, OPENED_MAX);
-    for (uint32_t i = 0; i < OPENED_MAX; i++) {
-        uint32_t number = (uint32_t)MANY - OPENED_MAX + i;
+    assert_int_equal(client.log.opened, TALK_OPENED_MAX);
+    for (uint32_t i = 0; i < TALK_OPENED_MAX; i++) {
+        uint32_t number = (uint32_t)MANY - TALK_OPENED_MAX + i;
         assert_int_equal(client.log.flows[i], number < UINT16_MAX ? number : UINT16_MAX);
     }
     end_close(&client);

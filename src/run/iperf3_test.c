@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "net/tune.h"
 
 uint32_t iperf3_flow_count(const struct iperf3_test *test)
 {
@@ -232,12 +233,13 @@ static int tune_failed(int32_t value, const char *what, int32_t *reason, struct 
 }
 
 /* Socket buffers that are smaller than asked for would be another test. */
-static int tune_window(int fd, uint32_t window, int32_t *reason, struct err *error)
+static int tune_window(int fd, bool datagrams, uint32_t window, int32_t *reason, struct err *error)
 {
     const struct net_tuning tuning = {.send_buffer = window, .receive_buffer = window};
+    const struct transport_ops *transport = datagrams ? &transport_udp : &transport_tcp;
     uint64_t send_bytes, receive_bytes;
 
-    if (net_tune_buffers(fd, &tuning, "iperf3", error) ||
+    if (net_tune(fd, transport, &tuning, error) ||
         net_buffer_sizes(fd, &send_bytes, &receive_bytes, error)) {
         if (reason) {
             *reason = 124;
@@ -271,7 +273,7 @@ static int tune_datagrams(int fd, const struct iperf3_test *test, int32_t *reaso
         (send_bytes >= length && receive_bytes >= length)) {
         return 0;
     }
-    return tune_window(fd, length + 1024, reason, error);
+    return tune_window(fd, true, length + 1024, reason, error);
 }
 
 static int tune_tcp(int fd, const struct iperf3_test *test, bool connecting, int32_t *reason,
@@ -315,7 +317,7 @@ int iperf3_tune(int fd, const struct iperf3_test *test, bool connecting, int32_t
     if (pacing && setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &pacing, sizeof pacing)) {
         return tune_failed(140, "the pacing rate", reason, error);
     }
-    if (test->window_bytes && tune_window(fd, test->window_bytes, reason, error)) {
+    if (test->window_bytes && tune_window(fd, test->udp, test->window_bytes, reason, error)) {
         return -1;
     }
     return test->udp ? tune_datagrams(fd, test, reason, error)

@@ -39,7 +39,7 @@ def run_sonde(streams, *more):
     return metrics["bytes_per_second"]["value"], cpu, metrics["server_received_bytes"]["value"]
 
 
-def run_iperf3(streams):
+def run_iperf3(streams, *more):
     server = subprocess.Popen(["iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", str(PORT)],
                               stdout=subprocess.DEVNULL)
     for _ in range(200):
@@ -50,7 +50,7 @@ def run_iperf3(streams):
         time.sleep(0.01)
     client = subprocess.Popen(
         ["iperf3", "-c", "127.0.0.1", "-p", str(PORT), "-t", str(SECONDS), "-P", str(streams),
-         "-C", "cubic", "-l", "128K", "-J"], stdout=subprocess.PIPE)
+         "-C", "cubic", "-l", "128K", "-J", *more], stdout=subprocess.PIPE)
     result = json.loads(client.stdout.read())
     cpu = finish(client) + finish(server)
     received = result["end"]["sum_received"]
@@ -63,6 +63,7 @@ VARIANTS = {
     "sonde epoll": lambda streams: run_sonde(streams, "-e", "epoll"),
     "sonde uring": lambda streams: run_sonde(streams, "-e", "uring"),
     "iperf3": run_iperf3,
+    "iperf3, pinned": lambda streams: run_iperf3(streams, "-A", "1,0"),
 }
 
 

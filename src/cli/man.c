@@ -281,19 +281,51 @@ static void write_figures_of_probes(FILE *out)
     }
 }
 
+/* True where one of these rows has this key. */
+static bool has_key(const struct metric *metrics, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(metrics[i].key, key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Those that no workload before has: two of one command share some. */
+static void write_new_metrics(size_t workload, const struct metric *metrics, size_t count,
+                              FILE *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *key = metrics[i].key;
+        bool said = false;
+        for (size_t k = 0; k < workload; k++) {
+            const struct workload *before = workloads[k];
+            said = said || (strcmp(before->name, workloads[workload]->name) == 0 &&
+                            (has_key(before->metrics, before->metric_count, key) ||
+                             has_key(before->server_metrics, before->server_metric_count, key)));
+        }
+        if (!said) {
+            write_metrics(&metrics[i], 1, out);
+        }
+    }
+}
+
 /* What every figure of the reports means, from the rows that they are made of. */
 static void write_figures(FILE *out)
 {
     fputs("# FIGURES\n\n", out);
     for (size_t i = 0; workloads[i] != NULL; i++) {
         const struct workload *workload = workloads[i];
-        fputs("## sonde ", out);
-        write_text(workload->name, out);
-        fputs("\n\n", out);
-        write_histograms(workload->client, out);
-        write_metrics(workload->metrics, workload->metric_count, out);
-        write_metrics(workload->server_metrics, workload->server_metric_count, out);
-        write_metrics(workload->flow_metrics, workload->flow_metric_count, out);
+        bool again = i && strcmp(workloads[i - 1]->name, workload->name) == 0;
+        if (!again) {
+            fputs("## sonde ", out);
+            write_text(workload->name, out);
+            fputs("\n\n", out);
+            write_histograms(workload->client, out);
+        }
+        write_new_metrics(i, workload->metrics, workload->metric_count, out);
+        write_new_metrics(i, workload->server_metrics, workload->server_metric_count, out);
     }
     fputs("## Of every workload\n\n", out);
     write_metrics(bulk_metrics, BULK_METRICS, out);

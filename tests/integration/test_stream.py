@@ -142,7 +142,10 @@ class AgainstStrace(unittest.TestCase):
     def traced(self, *arguments):
         with tempfile.TemporaryDirectory(prefix="sonde-") as folder:
             trace = os.path.join(folder, "trace")
-            one = stream_run(self, *arguments, prefix=[
+            # A sanitizer's search for leaks needs the ptrace that strace has.
+            quiet = {**os.environ,
+                     "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+            one = stream_run(self, *arguments, env=quiet, prefix=[
                 "strace", "-f", "-qq", "-o", trace,
                 "-e", "trace=sendto,recvfrom,fork,clone,clone3,vfork"])
             server = next(process["pid"] for process in one["processes"]
@@ -257,10 +260,11 @@ class Datagrams(unittest.TestCase):
         self.assertGreater(metric(one, "datagrams_per_send"), 1)
 
     def test_too_fast_for_a_small_buffer(self):
-        """Drops of the server's own buffer are said, and are what was lost on the loopback."""
+        """Drops of the server's own buffer are said: what was lost on the loopback, and what was
+        said at the end until it was heard."""
         one = stream_run(self, "udp:", "-n", "20m", "--window", "4096")
         self.assertGreater(metric(one, "lost_datagrams"), 0)
-        self.assertEqual(metric(one, "lost_datagrams"), metric(one, "receive_buffer_drops"))
+        self.assertLessEqual(metric(one, "lost_datagrams"), metric(one, "receive_buffer_drops"))
 
 
 class Verify(unittest.TestCase):

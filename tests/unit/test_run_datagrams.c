@@ -138,7 +138,11 @@ static void wrong_transports_are_refused(void **state)
         assert_int_equal(workload_check_transport(&stream, &address, &error), 0);
         assert_int_equal(workload_check_transport(&talk, &address, &error), -1);
         assert_int_equal(error.code, ERR_USAGE);
-        assert_string_equal(error.subject, streams[i]);
+        char subject[32]; /* a subject's own last colon is not said twice */
+        size_t length = strlen(streams[i]);
+        length -= streams[i][length - 1] == ':';
+        snprintf(subject, sizeof subject, "%.*s", (int)length, streams[i]);
+        assert_string_equal(error.subject, subject);
         assert_string_equal(error.hint, "take udp://HOST:PORT or unix-dgram:PATH");
     }
     for (size_t i = 0; i < 3; i++) {

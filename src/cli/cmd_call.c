@@ -34,4 +34,5 @@ const struct command command_call = {
         "  sonde call tcp://127.0.0.1:7 --json=result.json   # a server of yours\n",
     .sets = sets,
     .run = run,
+    .measures = true,
 };

@@ -203,8 +203,8 @@ static void add_idle_options(void *owner, struct record *record)
 
 /* Measures and prints, once everything is parsed. */
 static int measure(const struct workload *workload, struct workload_command *command,
-                   const struct opt_set *sets, size_t set_count, const char *target, int argc,
-                   char **argv, struct err *error)
+                   const struct opt_set *sets, size_t set_count, const char *target,
+                   const struct opt_arguments *arguments, int argc, char **argv, struct err *error)
 {
     struct measurement measurement = {
         .workload = workload, .command = command, .sets = sets, .given_target = target != NULL};
@@ -217,6 +217,8 @@ static int measure(const struct workload *workload, struct workload_command *com
         .operation = workload->operation,
         .sets = sets,
         .set_count = set_count,
+        .argument_name = "target",
+        .arguments = arguments,
         .output = &command->output,
         .repeat = &command->repeat,
         .variants = command->run.engines.count,
@@ -252,10 +254,16 @@ int workload_command_run(const struct workload *workload, const struct opt *extr
             err_set(error, ERR_USAGE, arguments.rest ? "--" : arguments.items[1],
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
+            opt_hint_loose(&arguments, error);
         } else if (run_options_check(&command.run, given_warmup, error) == 0 &&
                    (!workload->check ||
                     workload->check(command.options, command.run.wire.receive_bytes, error) == 0)) {
-            result = measure(workload, &command, sets, count, target, argc, argv, error);
+            result =
+                measure(workload, &command, sets, count, target, &arguments, argc, argv, error);
+            if (result < 0 && error->code == ERR_USAGE && arguments.loose &&
+                strcmp(error->subject, arguments.loose_value) == 0) {
+                opt_hint_loose(&arguments, error);
+            }
         }
     }
     opt_release(sets, count, &arguments);

@@ -33,12 +33,11 @@ static int pipe_tune(int fd, const struct net_tuning *tuning, struct err *error)
     }
     if (fcntl(fd, F_SETPIPE_SZ, wanted > INT_MAX ? INT_MAX : (int)wanted) < 0) {
         int number = errno;
-        err_system(error, number, "pipe:", "cannot set its capacity to %llu bytes",
+        err_system(error, number, "pipe", "cannot set its capacity to %llu bytes",
                    (unsigned long long)wanted);
-        if (number == EPERM) {
-            err_hint(error, "fs.pipe-max-size limits it for ordinary users");
-        }
-        return -1;
+        return number == EPERM ? err_hint(error, "more than fs.pipe-max-size needs "
+                                                 "CAP_SYS_RESOURCE")
+                               : -1;
     }
     return 0;
 }

@@ -3,18 +3,23 @@
 #include "cli/workload_command.h"
 #include "workload/call.h"
 
-#define SERVER_OFFSET offsetof(struct call_options, echo)
+static const struct workload_form form = {
+    .workload = &workload_call,
+    .load = {run_load_rows, RUN_OPTIONS_LOAD},
+    .run = {run_wire_rows, RUN_OPTIONS_WIRE},
+    .sockets = {wire_rows, WIRE_OPTIONS},
+    .server = {echo_option_rows, ECHO_OPTIONS},
+    .server_offset = offsetof(struct call_options, echo),
+};
 
 static size_t sets(struct opt_set *to)
 {
-    return workload_command_sets(&workload_call, echo_option_rows, ECHO_OPTIONS, SERVER_OFFSET,
-                                 NULL, to);
+    return workload_command_sets(&form, NULL, to);
 }
 
 static int run(int argc, char **argv, struct err *error)
 {
-    return workload_command_run(&workload_call, echo_option_rows, ECHO_OPTIONS, SERVER_OFFSET, argc,
-                                argv, error);
+    return workload_command_run(&form, argc, argv, error);
 }
 
 const struct command command_call = {

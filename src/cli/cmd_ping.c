@@ -3,14 +3,22 @@
 #include "cli/workload_command.h"
 #include "workload/ping.h"
 
+/* A message at a time, with nothing to gather: its default engine blocks. */
+static const struct workload_form form = {
+    .workload = &workload_ping,
+    .load = {run_load_rows, RUN_OPTIONS_LOAD},
+    .run = {run_blocking_rows, RUN_OPTIONS_WIRE},
+    .sockets = {wire_rows, WIRE_OPTIONS},
+};
+
 static size_t sets(struct opt_set *to)
 {
-    return workload_command_sets(&workload_ping, NULL, 0, 0, NULL, to);
+    return workload_command_sets(&form, NULL, to);
 }
 
 static int run(int argc, char **argv, struct err *error)
 {
-    return workload_command_run(&workload_ping, NULL, 0, 0, argc, argv, error);
+    return workload_command_run(&form, argc, argv, error);
 }
 
 const struct command command_ping = {
@@ -36,4 +44,5 @@ const struct command command_ping = {
         "  sonde ping sockperf+udp://127.0.0.1:11111   # against a sockperf server\n",
     .sets = sets,
     .run = run,
+    .measures = true,
 };

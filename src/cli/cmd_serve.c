@@ -266,7 +266,7 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
     if (record_init(&record, argc, argv, error) < 0) {
         return -1;
     }
-    int result = tally_init(&tally, serving->slot_count, error);
+    int result = tally_init(&tally, serving->slot_count, 0, error);
     struct record_run *run = result ? NULL : record_add_run(&record, "serve");
     if (run) {
         collect(serving->slots, serving->slot_count, &tally);

@@ -51,7 +51,9 @@ static size_t run_sets(struct tour_command *tour, struct opt_set *sets)
     sets[5] = (struct opt_set){.rows = wire_rows, .count = WIRE_OPTIONS, .target = &tour->run.wire};
     sets[6] = (struct opt_set){
         .rows = probe_option_rows, .count = PROBE_OPTIONS, .target = &tour->run.watch.probe};
-    return 7;
+    sets[7] = (struct opt_set){
+        .rows = run_course_rows, .count = RUN_OPTIONS_COURSE, .target = &tour->run};
+    return 8;
 }
 
 static int parse_stop(const struct stop *stop, struct opt_set *sets, size_t count,
@@ -82,7 +84,7 @@ static int run_stop(const struct stop *stop, struct record *record, int stop_fd,
     size_t count = run_sets(tour, sets);
     int result = parse_stop(stop, sets, count, &arguments, error);
     if (result == 0) {
-        result = run_options_check(&tour->run, false, error);
+        result = run_options_check(&tour->run, false, "--count", error);
     }
     if (result == 0) {
         result = workload_call.check(&tour->call, tour->run.wire.receive_bytes, error);

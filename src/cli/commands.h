@@ -6,6 +6,7 @@
 
 #define COMMANDS(X)                                                                                \
     X(call)                                                                                        \
+    X(stream)                                                                                      \
     X(ping)                                                                                        \
     X(ipc)                                                                                         \
     X(serve)                                                                                       \

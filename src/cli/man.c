@@ -5,6 +5,7 @@
 
 #include "probe/probe.h"
 #include "run/fill.h"
+#include "run/flows.h"
 #include "run/ipc.h"
 #include "workload/workload.h"
 
@@ -292,8 +293,11 @@ static void write_figures(FILE *out)
         write_histograms(workload->client, out);
         write_metrics(workload->metrics, workload->metric_count, out);
         write_metrics(workload->server_metrics, workload->server_metric_count, out);
+        write_metrics(workload->flow_metrics, workload->flow_metric_count, out);
     }
     fputs("## Of every workload\n\n", out);
+    write_metrics(bulk_metrics, BULK_METRICS, out);
+    write_metrics(flow_tcp_metrics, FLOW_TCP_METRICS, out);
     write_metrics(run_extra_metrics, RUN_EXTRA_METRICS, out);
     write_figures_of_ipc(out);
     write_figures_of_probes(out);

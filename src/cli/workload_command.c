@@ -10,50 +10,56 @@
 #include "engine/engine.h"
 #include "run/run.h"
 
-size_t workload_command_sets(const struct workload *workload, const struct opt *extra,
-                             size_t extra_count, size_t extra_offset,
-                             struct workload_command *storage, struct opt_set *sets)
+/* Places of the sets that are looked at again. */
+enum { SET_WORKLOAD, SET_COURSE, SET_RUN, SET_LOAD };
+
+/* Appends a set, unless it is empty. */
+static void add_set(struct opt_set *sets, size_t *count, const char *title, struct row_set rows,
+                    void *target)
 {
+    if (rows.count) {
+        sets[(*count)++] = (struct opt_set){
+            .title = title, .rows = rows.rows, .count = rows.count, .target = target};
+    }
+}
+
+size_t workload_command_sets(const struct workload_form *form, struct workload_command *storage,
+                             struct opt_set *sets)
+{
+    const struct workload *workload = form->workload;
     char *options = storage ? storage->options : NULL;
     struct run_options *run = storage ? &storage->run : NULL;
     size_t count = 0;
-    sets[count++] = (struct opt_set){.title = "Workload",
-                                     .rows = workload->options,
-                                     .count = workload->option_count,
-                                     .target = options};
-    sets[count++] = (struct opt_set){
-        .title = "Load", .rows = run_load_rows, .count = RUN_OPTIONS_LOAD, .target = run};
-    sets[count++] = (struct opt_set){.title = "Connections and engines",
-                                     .rows = workload->blocking ? run_blocking_rows : run_wire_rows,
-                                     .count = RUN_OPTIONS_WIRE,
-                                     .target = run};
-    sets[count++] = (struct opt_set){.title = "Sockets",
-                                     .rows = wire_rows,
-                                     .count = WIRE_OPTIONS,
-                                     .target = run ? &run->wire : NULL};
-    sets[count++] = (struct opt_set){.title = "Observation",
-                                     .rows = watch_rows,
-                                     .count = WATCH_OPTIONS,
-                                     .target = run ? &run->watch : NULL};
-    sets[count++] = (struct opt_set){.title = "Probes",
-                                     .rows = probe_option_rows,
-                                     .count = PROBE_OPTIONS,
-                                     .target = run ? &run->watch.probe : NULL};
-    if (extra_count) {
-        sets[count++] = (struct opt_set){.title = "Sonde's own server",
-                                         .rows = extra,
-                                         .count = extra_count,
-                                         .target = options ? options + extra_offset : NULL};
-    }
-    sets[count++] = (struct opt_set){.title = "Repetition",
-                                     .rows = repeat_rows,
-                                     .count = REPEAT_OPTIONS,
-                                     .target = storage ? &storage->repeat : NULL};
-    sets[count++] = (struct opt_set){.title = "Output",
-                                     .rows = output_rows,
-                                     .count = OUTPUT_OPTIONS,
-                                     .target = storage ? &storage->output : NULL};
+    add_set(sets, &count, "Workload", (struct row_set){workload->options, workload->option_count},
+            options);
+    add_set(sets, &count, "Course", (struct row_set){run_course_rows, RUN_OPTIONS_COURSE}, run);
+    add_set(sets, &count, "Connections and engines", form->run, run);
+    add_set(sets, &count, "Load", form->load, run);
+    add_set(sets, &count, "Sockets", form->sockets, run ? &run->wire : NULL);
+    add_set(sets, &count, "Observation", (struct row_set){watch_rows, WATCH_OPTIONS},
+            run ? &run->watch : NULL);
+    add_set(sets, &count, "Probes", (struct row_set){probe_option_rows, PROBE_OPTIONS},
+            run ? &run->watch.probe : NULL);
+    add_set(sets, &count, "Sonde's own server", form->server,
+            options ? options + form->server_offset : NULL);
+    add_set(sets, &count, "Repetition", (struct row_set){repeat_rows, REPEAT_OPTIONS},
+            storage ? &storage->repeat : NULL);
+    add_set(sets, &count, "Output", (struct row_set){output_rows, OUTPUT_OPTIONS},
+            storage ? &storage->output : NULL);
     return count;
+}
+
+/* A value of a live line with what it is: "118,032 calls/s", "28.1 Gbit/s", "3.27 GiB/s". */
+static void print_live(FILE *out, const struct metric *metric, bool known, double value)
+{
+    char text[UNITS_TEXT_MAX];
+    if (strcmp(metric->unit, "bytes/s") == 0) {
+        fprintf(out, "  %s/s", known ? units_bytes(text, value) : "-");
+    } else if (strcmp(metric->unit, "bit/s") == 0) {
+        fprintf(out, "  %s", known ? units_si(text, value, metric->unit) : "-");
+    } else {
+        fprintf(out, "  %s %s", known ? units_count(text, value) : "-", metric->title);
+    }
 }
 
 /* One line an interval, as it ends. */
@@ -71,14 +77,16 @@ static void print_progress(void *owner, const struct run_progress *progress)
             continue;
         }
         bool known = metric_compute(metric, progress->bank->counters, progress->window_ns, &value);
-        fprintf(out, "  %s %s", known ? units_count(text, value) : "-", metric->title);
+        print_live(out, metric, known, value);
     }
     const struct histogram *first = &progress->bank->histograms[0];
     uint64_t median, tail;
     bool has_median = histogram_percentile(first, 50, &median);
     bool has_tail = histogram_percentile(first, 99, &tail);
-    fprintf(out, "  p50 %s p99 %s", has_median ? units_duration(text, (double)median) : "-",
-            has_tail ? units_duration(text2, (double)tail) : "-");
+    if (strcmp(workload->client->histograms[0].unit, "ns") == 0) {
+        fprintf(out, "  p50 %s p99 %s", has_median ? units_duration(text, (double)median) : "-",
+                has_tail ? units_duration(text2, (double)tail) : "-");
+    }
     if (progress->observed) {
         fprintf(out, "  %s: %s syscalls/s", progress->kernel_role,
                 units_count(text, progress->kernel_calls_per_second));
@@ -133,6 +141,7 @@ static int engine_of(const char *name, const char *option, const struct engine_o
 
 /* What the callbacks of the experiment need. */
 struct measurement {
+    const struct workload_form *form;
     const struct workload *workload;
     struct workload_command *command;
     const struct opt_set *sets;
@@ -187,34 +196,55 @@ static void add_idle_options(void *owner, struct record *record)
     const struct run_options *run = &measurement->command->run;
     bool own_server = !measurement->given_target || measurement->address.own;
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
-        if (opt_given(&sets[2], of_server[i].offset)) {
+        if (opt_given(&sets[SET_RUN], of_server[i].offset)) {
             record_add_warning(record, "%s has no effect: the server is not sonde's own",
                                of_server[i].name);
         }
     }
-    if (run->rate == 0 && opt_given(&sets[1], offsetof(struct run_options, arrival))) {
+    if (run->rate == 0 && measurement->form->load.count &&
+        opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
     }
-    if (run->threads > run->connections) {
+    if (run->threads > run->connections && !measurement->form->workload->bulk) {
         record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
                            run->connections, run->connections);
     }
 }
 
-/* Measures and prints, once everything is parsed. */
-static int measure(const struct workload *workload, struct workload_command *command,
-                   const struct opt_set *sets, size_t set_count, const char *target,
-                   const struct opt_arguments *arguments, int argc, char **argv, struct err *error)
+/* The target, if any, and what follows from it: which workload it is. */
+static int find_target(struct measurement *measurement, const char *target, struct err *error)
 {
-    struct measurement measurement = {
-        .workload = workload, .command = command, .sets = sets, .given_target = target != NULL};
-    if (target && (address_parse(target, false, &measurement.address, error) < 0 ||
-                   workload_check_transport(workload, &measurement.address, error) < 0)) {
+    const struct workload_form *form = measurement->form;
+    struct workload_command *command = measurement->command;
+    measurement->workload = form->workload;
+    measurement->given_target = target != NULL;
+    if (target) {
+        if (address_parse(target, false, &measurement->address, error) < 0) {
+            return -1;
+        }
+        bool datagrams = measurement->address.transport->caps & TRANSPORT_DATAGRAMS;
+        measurement->workload = datagrams && form->datagrams ? form->datagrams : form->workload;
+    }
+    const struct workload *workload = measurement->workload;
+    if ((target && workload_check_transport(workload, &measurement->address, error) < 0) ||
+        (workload->check &&
+         workload->check(command->options, command->run.wire.receive_bytes, error) < 0)) {
         return -1;
     }
-    make_note(&sets[0], measurement.note, sizeof measurement.note);
+    return form->adapt
+               ? form->adapt(command->options, &command->run, workload == form->datagrams, error)
+               : 0;
+}
+
+/* Measures and prints, once everything is parsed. */
+static int measure(struct measurement *measurement, size_t set_count,
+                   const struct opt_arguments *arguments, int argc, char **argv, struct err *error)
+{
+    const struct opt_set *sets = measurement->sets;
+    struct workload_command *command = measurement->command;
+    make_note(&sets[SET_WORKLOAD], measurement->note, sizeof measurement->note);
     const struct experiment experiment = {
-        .operation = workload->operation,
+        .operation = measurement->workload->operation,
         .sets = sets,
         .set_count = set_count,
         .argument_name = "target",
@@ -224,28 +254,26 @@ static int measure(const struct workload *workload, struct workload_command *com
         .variants = command->run.engines.count,
         .execute = execute_engine,
         .warn = add_idle_options,
-        .owner = &measurement,
+        .owner = measurement,
     };
     return experiment_run(&experiment, argc, argv, error);
 }
 
-int workload_command_run(const struct workload *workload, const struct opt *extra,
-                         size_t extra_count, size_t extra_offset, int argc, char **argv,
-                         struct err *error)
+int workload_command_run(const struct workload_form *form, int argc, char **argv, struct err *error)
 {
+    const struct workload *workload = form->workload;
     struct workload_command command = {.options = calloc(1, workload->options_bytes)};
     struct opt_set sets[COMMAND_SETS_MAX];
     struct opt_arguments arguments = {0};
+    struct measurement measurement = {.form = form, .command = &command, .sets = sets};
     int result = -1;
     if (!command.options) {
         return err_system(error, ENOMEM, "memory", "cannot start");
     }
-    size_t count =
-        workload_command_sets(workload, extra, extra_count, extra_offset, &command, sets);
-    bool given_warmup = false;
+    size_t count = workload_command_sets(form, &command, sets);
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0) {
-        given_warmup = opt_given(&sets[1], offsetof(struct run_options, warmup_ns));
+        bool warmup = opt_given(&sets[SET_COURSE], offsetof(struct run_options, warmup_ns));
         const char *target = arguments.count ? arguments.items[0] : NULL;
         if (target && workload->take_target) {
             target = workload->take_target(command.options, target);
@@ -255,15 +283,14 @@ int workload_command_run(const struct workload *workload, const struct opt *extr
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
             opt_hint_loose(&arguments, error);
-        } else if (run_options_check(&command.run, given_warmup, error) == 0 &&
-                   (!workload->check ||
-                    workload->check(command.options, command.run.wire.receive_bytes, error) == 0)) {
-            result =
-                measure(workload, &command, sets, count, target, &arguments, argc, argv, error);
-            if (result < 0 && error->code == ERR_USAGE && arguments.loose &&
-                strcmp(error->subject, arguments.loose_value) == 0) {
-                opt_hint_loose(&arguments, error);
-            }
+        } else if (find_target(&measurement, target, error) == 0 &&
+                   run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
+                                     error) == 0) {
+            result = measure(&measurement, count, &arguments, argc, argv, error);
+        }
+        if (result < 0 && error->code == ERR_USAGE && arguments.loose &&
+            strcmp(error->subject, arguments.loose_value) == 0) {
+            opt_hint_loose(&arguments, error);
         }
     }
     opt_release(sets, count, &arguments);

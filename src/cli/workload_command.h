@@ -15,15 +15,32 @@ struct workload_command {
     void *options; /* the workload's own, options_bytes of it */
 };
 
+/* A set of rows. */
+struct row_set {
+    const struct opt *rows;
+    size_t count;
+};
+
+/* How a workload's command is made. */
+struct workload_form {
+    const struct workload *workload;
+    const struct workload *datagrams; /* instead of it where the target is of datagrams; or NULL */
+    struct row_set load;              /* over struct run_options: how much; may be empty */
+    struct row_set run;               /* over struct run_options: through what */
+    struct row_set sockets;           /* over struct wire_options */
+    struct row_set server; /* of sonde's own server, over the workload's options; may be empty */
+    size_t server_offset;  /* where in these options */
+    /* Carries over what the workload's own options mean for a run. May be NULL. */
+    int (*adapt)(void *options, struct run_options *run, bool datagrams, struct err *error);
+};
+
 /* Fills the option sets of a workload's command. `storage` may be NULL where only the rows are
- * wanted (help). extra: a further set of the workload's, over storage->options + extra_offset. */
-size_t workload_command_sets(const struct workload *workload, const struct opt *extra,
-                             size_t extra_count, size_t extra_offset,
-                             struct workload_command *storage, struct opt_set *sets);
+ * wanted (help). */
+size_t workload_command_sets(const struct workload_form *form, struct workload_command *storage,
+                             struct opt_set *sets);
 
 /* Runs the command: parses, measures with each engine, prints. */
-int workload_command_run(const struct workload *workload, const struct opt *extra,
-                         size_t extra_count, size_t extra_offset, int argc, char **argv,
+int workload_command_run(const struct workload_form *form, int argc, char **argv,
                          struct err *error);
 
 #endif

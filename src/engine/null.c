@@ -1,6 +1,7 @@
 /* null: completes everything without the kernel, so that what remains is sonde's own cost. What is
  * sent on a channel comes back on it at the next reap; datagrams message by message. What is sent
- * on a channel that has never been received from is dropped there, as by a peer that only takes. */
+ * on a channel that has never been received from is dropped there, as by a peer that only takes.
+ * Behind a shutdown the end of the stream comes back. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,9 @@
 #include "base/clock.h"
 #include "engine/message.h"
 
-/* channel->slot: it has been received from. channel->send_flags: op->segment. */
-enum { RECEIVED_FROM = 1 };
+/* channel->slot: it has been received from; it has been shut down. channel->send_flags:
+ * op->segment. */
+enum { RECEIVED_FROM = 1, SHUT_DOWN = 2 };
 
 struct copy {
     uint8_t *data;
@@ -116,6 +118,20 @@ static enum submit_result send_back(struct null_engine *null, struct op *op)
     return SUBMIT_DONE;
 }
 
+/* Of a stream that is shut down and received from, the end comes with the next reap. */
+static enum submit_result end_soon(struct null_engine *null, struct channel *channel)
+{
+    bool ends = channel->slot & SHUT_DOWN && channel->wants & CHANNEL_WANTS_RECEIVE;
+    if (ends && !channel->armed && null->count == 2 * null->capacity) {
+        return SUBMIT_BUSY;
+    }
+    if (ends && !channel->armed) {
+        channel->armed = 1;
+        null->ready[null->count++] = channel;
+    }
+    return SUBMIT_QUEUED;
+}
+
 static enum submit_result null_submit(struct engine *engine, struct op *op)
 {
     struct null_engine *null = (struct null_engine *)(void *)engine;
@@ -126,8 +142,8 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
         return send_back(null, op);
     case OP_RECEIVE:
         channel->wants |= CHANNEL_WANTS_RECEIVE;
-        channel->slot = RECEIVED_FROM;
-        return SUBMIT_QUEUED;
+        channel->slot |= RECEIVED_FROM;
+        return end_soon(null, channel);
     case OP_PAUSE:
         channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
         return SUBMIT_DONE;
@@ -137,9 +153,12 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
         null->copied = null->copied == channel ? NULL : null->copied;
         null->added--;
         return SUBMIT_DONE;
+    case OP_SHUTDOWN:
+        channel->slot |= SHUT_DOWN;
+        end_soon(null, channel);
+        return SUBMIT_DONE;
     case OP_CONNECT:
     case OP_PUSH:
-    case OP_SHUTDOWN:
         return SUBMIT_DONE;
     default:
         op->result = -EINVAL;
@@ -169,6 +188,12 @@ static void give_back(struct null_engine *null, struct channel *channel)
         config->deliver(config->owner, &op);
         data += piece;
         rest -= piece;
+    }
+    if (channel->slot & SHUT_DOWN && !channel->closing && !channel->send_length &&
+        channel->wants & CHANNEL_WANTS_RECEIVE) {
+        channel->wants = 0;
+        struct op op = {.kind = OP_RECEIVE, .channel = channel, .now_ns = clock_now_ns()};
+        config->deliver(config->owner, &op);
     }
 }
 
@@ -226,7 +251,7 @@ static int null_reap(struct engine *engine, uint64_t until_ns, struct err *error
     for (uint32_t i = 0; i < count; i++) {
         struct channel *channel = null->ready[i];
         channel->armed = 0;
-        if (channel->closing || channel->slot != RECEIVED_FROM) {
+        if (channel->closing || !(channel->slot & RECEIVED_FROM)) {
             channel->send_length = 0;
             null->copied = null->copied == channel ? NULL : null->copied;
         } else if (channel->wants & CHANNEL_WANTS_RECEIVE) {

@@ -43,3 +43,48 @@ int tcp_figures_read(int fd, struct tcp_figures *figures)
     };
     return 0;
 }
+
+/* Members that are totals, as offsets. */
+static const size_t totals[] = {
+    offsetof(struct tcp_figures, retransmits),
+    offsetof(struct tcp_figures, bytes_sent),
+    offsetof(struct tcp_figures, bytes_acked),
+    offsetof(struct tcp_figures, bytes_received),
+    offsetof(struct tcp_figures, bytes_retransmitted),
+    offsetof(struct tcp_figures, segments_sent),
+    offsetof(struct tcp_figures, segments_received),
+    offsetof(struct tcp_figures, reordered),
+    offsetof(struct tcp_figures, busy_ns),
+    offsetof(struct tcp_figures, receive_window_ns),
+    offsetof(struct tcp_figures, send_buffer_ns),
+};
+
+static uint64_t *total(struct tcp_figures *figures, size_t i)
+{
+    return (uint64_t *)(void *)((char *)figures + totals[i]);
+}
+
+static uint64_t total_of(const struct tcp_figures *figures, size_t i)
+{
+    return *(const uint64_t *)(const void *)((const char *)figures + totals[i]);
+}
+
+void tcp_figures_since(struct tcp_figures *figures, const struct tcp_figures *before)
+{
+    for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
+        uint64_t earlier = total_of(before, i);
+        uint64_t *member = total(figures, i);
+        *member = *member > earlier ? *member - earlier : 0;
+    }
+}
+
+void tcp_figures_add(struct tcp_figures *to, const struct tcp_figures *from)
+{
+    struct tcp_figures sum = from->at_ns > to->at_ns ? *from : *to;
+    for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
+        *total(&sum, i) = total_of(to, i) + total_of(from, i);
+    }
+    uint64_t least = to->rtt_least_ns, other = from->rtt_least_ns;
+    sum.rtt_least_ns = least && (least < other || !other) ? least : other;
+    *to = sum;
+}

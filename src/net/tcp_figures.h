@@ -27,4 +27,12 @@ struct tcp_figures {
  * that an older kernel does not know stay 0. */
 int tcp_figures_read(int fd, struct tcp_figures *figures);
 
+/* Takes the totals of an earlier reading of the same connection off (zero: nothing). Where there
+ * was none later (at_ns 0), nothing remains. */
+void tcp_figures_since(struct tcp_figures *figures, const struct tcp_figures *before);
+
+/* Adds the totals of another part; what says "now" becomes that of the later reading, the least RTT
+ * the lesser one. */
+void tcp_figures_add(struct tcp_figures *to, const struct tcp_figures *from);
+
 #endif

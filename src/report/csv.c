@@ -1,7 +1,8 @@
 /* The record as CSV: a header line, one row a run (kind "run"), and behind it one row for each row
  * of its probes' tables (kind "probe"), which fills the columns that say whose and what it is, and
- * its figures. The columns of probes are there only where a run has such rows. Quoting as RFC 4180,
- * lines end in LF, as tools on Linux expect. What is not known is an empty field. */
+ * its figures; then one for each of its flows (kind "flow"), of the window and, with start_s, of
+ * each interval. The columns of probes are there only where a run has such rows. Quoting as RFC
+ * 4180, lines end in LF, as tools on Linux expect. What is not known is an empty field. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct columns {
         const struct metric *metric;
     } * probes;
     size_t probe_count;
+    bool intervals; /* some have rows of flows */
     struct figures_ends ends;
 };
 
@@ -56,19 +58,18 @@ static bool same_column(const struct probe_column *column, const char *probe,
     return strcmp(column->probe, probe) == 0 && strcmp(column->metric->key, metric->key) == 0;
 }
 
-static void add_probe(struct columns *columns, const struct record_probe *probe)
+/* `name` has to last. */
+static void add_probe(struct columns *columns, const char *name, const struct record_probe *probe)
 {
     for (size_t i = 0; i < probe->row_count; i++) {
         for (size_t k = 0; k < probe->rows[i].value_count; k++) {
             const struct metric *metric = probe->rows[i].values[k].metric;
             size_t at = 0;
-            while (at < columns->probe_count &&
-                   !same_column(&columns->probes[at], probe->name, metric)) {
+            while (at < columns->probe_count && !same_column(&columns->probes[at], name, metric)) {
                 at++;
             }
             if (at == columns->probe_count) {
-                columns->probes[columns->probe_count++] =
-                    (struct probe_column){probe->name, metric};
+                columns->probes[columns->probe_count++] = (struct probe_column){name, metric};
             }
         }
     }
@@ -83,7 +84,7 @@ static size_t probe_values(const struct record_run *run)
             count += run->probes[i].rows[k].value_count;
         }
     }
-    return count;
+    return count + (run->flows.row_count ? run->flows.rows[0].value_count : 0);
 }
 
 static void release_columns(struct columns *columns)
@@ -122,7 +123,12 @@ static int collect_columns(struct columns *columns, const struct record *record)
             }
         }
         for (size_t k = 0; k < run->probe_count; k++) {
-            add_probe(columns, &run->probes[k]);
+            add_probe(columns, run->probes[k].name, &run->probes[k]);
+        }
+        const struct record_probe flows = figures_flows(&run->flows);
+        add_probe(columns, "flow", &flows); /* those of intervals have the same metrics */
+        for (size_t k = 0; k < run->interval_count; k++) {
+            columns->intervals |= run->intervals[k].flows.row_count > 0;
         }
     }
     return 0;
@@ -192,6 +198,7 @@ static void print_header(FILE *out, const struct columns *columns)
     fprintf(out, ",%s_cpu_user_ns_per_operation,%s_cpu_system_ns_per_operation", second, second);
     fprintf(out, ",%s_calls_per_operation,%s_calls_per_operation,limited_by,detail", first, second);
     fputs(columns->probe_count ? ",kind,probe,role,pid,tid,name,what" : "", out);
+    fputs(columns->intervals ? ",start_s" : "", out);
     for (size_t i = 0; i < columns->probe_count; i++) {
         fprintf(out, ",%s_%s", columns->probes[i].probe, columns->probes[i].metric->key);
     }
@@ -258,7 +265,7 @@ static int print_row(FILE *out, const struct columns *columns, const struct reco
     result |= put_field(out, run->detail);
     if (columns->probe_count) {
         fputs(",run", out);
-        put_empty(out, 6 + columns->probe_count);
+        put_empty(out, 6 + columns->intervals + columns->probe_count);
     }
     fputc('\n', out);
     return result;
@@ -270,19 +277,24 @@ static size_t run_columns(const struct columns *columns)
     return columns->metric_count + columns->histogram_count * (figures_percentile_count + 3) + 8;
 }
 
+/* A row of kind `kind`. start_ns: of the interval that it is of; NaN: the window's. */
 static int print_probe_row(FILE *out, const struct columns *columns, const struct record_run *run,
-                           const struct record_probe *probe, const struct record_probe_row *row)
+                           const char *kind, double start_ns, const struct record_probe *probe,
+                           const struct record_probe_row *row)
 {
     const struct record_scope *scope = &row->scope;
     int result = print_identity(out, run);
     csv_put_number(out, (double)probe->window_ns / 1e9);
     fprintf(out, ",%s", figures_run_complete(run) ? "true" : "false");
     put_empty(out, run_columns(columns));
-    fputs(",probe", out);
+    fprintf(out, ",%s", kind);
     result |= put_field(out, probe->name) | put_field(out, scope->role);
     csv_put_number(out, scope->pid ? (double)scope->pid : NAN);
     csv_put_number(out, scope->tid ? (double)scope->tid : NAN);
     result |= put_field(out, scope->name) | put_field(out, scope->what);
+    if (columns->intervals) {
+        csv_put_number(out, start_ns / 1e9);
+    }
     for (size_t i = 0; i < columns->probe_count; i++) {
         double shown = NAN;
         for (size_t k = 0; k < row->value_count; k++) {
@@ -303,8 +315,33 @@ static int print_probes(FILE *out, const struct columns *columns, const struct r
     int result = 0;
     for (size_t i = 0; i < run->probe_count; i++) {
         for (size_t k = 0; k < run->probes[i].row_count; k++) {
-            result |= print_probe_row(out, columns, run, &run->probes[i], &run->probes[i].rows[k]);
+            result |= print_probe_row(out, columns, run, "probe", NAN, &run->probes[i],
+                                      &run->probes[i].rows[k]);
         }
+    }
+    return result;
+}
+
+/* Flows over `window_ns`: of the window, and of each interval. */
+static int print_flows(FILE *out, const struct columns *columns, const struct record_run *run,
+                       const struct record_flows *flows, uint64_t window_ns, double start_ns)
+{
+    struct record_probe view = figures_flows(flows);
+    int result = 0;
+    view.window_ns = window_ns;
+    for (size_t i = 0; i < view.row_count; i++) {
+        result |= print_probe_row(out, columns, run, "flow", start_ns, &view, &view.rows[i]);
+    }
+    return result;
+}
+
+static int print_all_flows(FILE *out, const struct columns *columns, const struct record_run *run)
+{
+    int result = print_flows(out, columns, run, &run->flows, run->window_ns, NAN);
+    for (size_t i = 0; i < run->interval_count; i++) {
+        const struct record_interval *interval = &run->intervals[i];
+        result |= print_flows(out, columns, run, &interval->flows, interval->duration_ns,
+                              (double)interval->start_ns);
     }
     return result;
 }
@@ -318,6 +355,7 @@ static int print_csv(const struct record *record, FILE *out, struct err *error)
         for (size_t i = 0; i < record->run_count; i++) {
             result |= print_row(out, &columns, &record->runs[i]);
             result |= print_probes(out, &columns, &record->runs[i]);
+            result |= print_all_flows(out, &columns, &record->runs[i]);
         }
         release_columns(&columns);
     }

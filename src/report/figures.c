@@ -32,6 +32,12 @@ bool figures_complete(const struct record *record)
     return record->complete && record->failure.code == ERR_NONE;
 }
 
+struct record_probe figures_flows(const struct record_flows *flows)
+{
+    return (struct record_probe){
+        .name = "flow", .available = true, .rows = flows->rows, .row_count = flows->row_count};
+}
+
 double figures_ratio(double numerator, double denominator)
 {
     return denominator == 0 ? NAN : numerator / denominator;

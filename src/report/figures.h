@@ -43,6 +43,10 @@ struct figures_ends figures_ends(const struct record *record);
 /* "1234", or "1234/1235" for one thread of it, into `to`. */
 const char *figures_id(char *to, size_t size, pid_t pid, pid_t tid);
 
+/* Flows as printers see them: the table of something that was looked at, called "flow". It points
+ * at the rows, which stay where they are. */
+struct record_probe figures_flows(const struct record_flows *flows);
+
 /* A quotient; NaN where the divisor is 0. */
 double figures_ratio(double numerator, double denominator);
 

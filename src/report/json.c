@@ -95,6 +95,10 @@ static json_t *build_interval(struct builder *builder, const struct record_inter
     build_set(builder, object, "observed", json_false()); /* its metrics are of unobserved time */
     build_set(builder, object, "metrics",
               build_values(builder, interval->values, interval->value_count));
+    if (interval->flows.row_count) {
+        build_set(builder, object, "flows",
+                  build_rows(builder, interval->flows.rows, interval->flows.row_count));
+    }
     if (interval->kernel_count) {
         build_set(builder, object, "kernel",
                   build_values(builder, interval->kernel, interval->kernel_count));
@@ -148,6 +152,10 @@ static json_t *build_run(struct builder *builder, const struct record_run *run)
     build_set(builder, object, "detail", build_text(builder, run->detail));
     build_set(builder, object, "metrics", build_values(builder, run->values, run->value_count));
     build_set(builder, object, "histograms", build_histograms(builder, run));
+    if (run->flows.row_count) {
+        build_set(builder, object, "flows",
+                  build_rows(builder, run->flows.rows, run->flows.row_count));
+    }
     build_set(builder, object, "intervals", intervals);
     build_set(builder, object, "processes", processes);
     build_set(builder, object, "errors", errors);

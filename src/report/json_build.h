@@ -33,10 +33,12 @@ json_t *build_id(struct builder *builder, pid_t id);
 
 struct record_effect;
 struct record_probe;
+struct record_probe_row;
 struct record_process;
 struct record_value;
 json_t *build_process(struct builder *builder, const struct record_process *process);
 json_t *build_probe(struct builder *builder, const struct record_probe *probe);
+json_t *build_rows(struct builder *builder, const struct record_probe_row *rows, size_t count);
 json_t *build_effect(struct builder *builder, const struct record_effect *effect);
 /* {key: quantity} */
 json_t *build_values(struct builder *builder, const struct record_value *values, size_t count);

@@ -78,17 +78,22 @@ static json_t *build_distribution(struct builder *builder,
     return object;
 }
 
+json_t *build_rows(struct builder *builder, const struct record_probe_row *rows, size_t count)
+{
+    json_t *array = build_array(builder);
+    for (size_t i = 0; i < count; i++) {
+        const struct record_probe_row *row = &rows[i];
+        json_t *entry = build_scope(builder, &row->scope);
+        build_set(builder, entry, "metrics", build_values(builder, row->values, row->value_count));
+        build_append(builder, array, entry);
+    }
+    return array;
+}
+
 json_t *build_probe(struct builder *builder, const struct record_probe *probe)
 {
     json_t *object = build_object(builder);
-    json_t *rows = build_array(builder);
     json_t *distributions = build_array(builder);
-    for (size_t i = 0; i < probe->row_count; i++) {
-        const struct record_probe_row *row = &probe->rows[i];
-        json_t *entry = build_scope(builder, &row->scope);
-        build_set(builder, entry, "metrics", build_values(builder, row->values, row->value_count));
-        build_append(builder, rows, entry);
-    }
     for (size_t i = 0; i < probe->distribution_count; i++) {
         build_append(builder, distributions, build_distribution(builder, &probe->distributions[i]));
     }
@@ -104,7 +109,7 @@ json_t *build_probe(struct builder *builder, const struct record_probe *probe)
               probe->bytes ? build_count(builder, probe->bytes) : json_null());
     build_set(builder, object, "lost", build_count(builder, probe->lost));
     build_set(builder, object, "effect", build_effect(builder, &probe->effect));
-    build_set(builder, object, "rows", rows);
+    build_set(builder, object, "rows", build_rows(builder, probe->rows, probe->row_count));
     build_set(builder, object, "distributions", distributions);
     return object;
 }

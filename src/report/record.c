@@ -65,6 +65,7 @@ static void release_run(struct record_run *run)
     for (size_t i = 0; i < run->interval_count; i++) {
         free(run->intervals[i].values);
         free(run->intervals[i].kernel);
+        record_release_flows(&run->intervals[i].flows);
     }
     for (size_t i = 0; i < run->process_count; i++) {
         release_calls(&run->processes[i].engine_calls);
@@ -73,6 +74,7 @@ static void release_run(struct record_run *run)
     for (size_t i = 0; i < run->probe_count; i++) {
         record_release_probe(&run->probes[i]);
     }
+    record_release_flows(&run->flows);
     free(run->probes);
     free(run->values);
     free(run->histograms);

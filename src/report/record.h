@@ -81,14 +81,6 @@ struct record_process {
     struct record_calls kernel_calls; /* seen by the observer */
 };
 
-struct record_interval {
-    uint64_t start_ns, duration_ns; /* from the start of the window; time measured unobserved */
-    struct record_value *values;    /* owned: the metrics with per_interval */
-    size_t value_count;
-    struct record_value *kernel; /* reserved for observed processes: calls per second */
-    size_t kernel_count;
-};
-
 /* What looking cost: the headline metric observed / unobserved. */
 struct record_effect {
     bool available;
@@ -111,6 +103,21 @@ struct record_probe_row {
     struct record_scope scope;
     struct record_value *values; /* owned; in the order of the probe's metrics */
     size_t value_count;
+};
+
+/* Rows for each connection at each end, and their sums. */
+struct record_flows {
+    struct record_probe_row *rows; /* owned; all with the same metrics */
+    size_t row_count;
+};
+
+struct record_interval {
+    uint64_t start_ns, duration_ns; /* from the start of the window; time measured unobserved */
+    struct record_value *values;    /* owned: the metrics with per_interval */
+    size_t value_count;
+    struct record_value *kernel; /* reserved for observed processes: calls per second */
+    size_t kernel_count;
+    struct record_flows flows; /* in it */
 };
 
 #define DISTRIBUTION_CLASSES 66
@@ -163,6 +170,7 @@ struct record_run {
     size_t error_count;
     struct record_probe *probes;
     size_t probe_count;
+    struct record_flows flows; /* of the window */
     struct record_effect effect;
     bool observing;        /* somebody was observed: what is missing of that is worth a line */
     char observation[224]; /* "server (pid 12), alternating"; "none (reason; what would fix it)" */
@@ -249,6 +257,8 @@ struct record_uring *record_add_uring(struct record_calls *calls, const char *na
 struct record_probe *record_add_probe(struct record_run *run, const char *name);
 struct record_probe_row *record_add_probe_row(struct record_probe *probe,
                                               const struct record_scope *scope);
+struct record_probe_row *record_add_flow(struct record_flows *flows,
+                                         const struct record_scope *scope);
 struct record_value *record_row_add_value(struct record_probe_row *row,
                                           const struct metric *metric);
 struct record_distribution *record_add_distribution(struct record_probe *probe,

@@ -38,6 +38,7 @@ static inline void *record_append(void **array, size_t *count, size_t element_by
 
 /* Frees what a probe's part of a run, and a summary, own. */
 void record_release_probe(struct record_probe *probe);
+void record_release_flows(struct record_flows *flows);
 void record_release_summary(struct record_summary *summary);
 
 #endif

@@ -19,6 +19,15 @@ void record_release_probe(struct record_probe *probe)
     probe->row_count = probe->distribution_count = 0;
 }
 
+void record_release_flows(struct record_flows *flows)
+{
+    for (size_t i = 0; i < flows->row_count; i++) {
+        free(flows->rows[i].values);
+    }
+    free(flows->rows);
+    *flows = (struct record_flows){0};
+}
+
 void record_release_summary(struct record_summary *summary)
 {
     for (size_t i = 0; i < summary->own_count; i++) {
@@ -46,6 +55,17 @@ struct record_probe_row *record_add_probe_row(struct record_probe *probe,
 {
     struct record_probe_row *row;
     APPEND(probe, rows, row_count, row);
+    if (row) {
+        row->scope = *scope;
+    }
+    return row;
+}
+
+struct record_probe_row *record_add_flow(struct record_flows *flows,
+                                         const struct record_scope *scope)
+{
+    struct record_probe_row *row;
+    APPEND(flows, rows, row_count, row);
     if (row) {
         row->scope = *scope;
     }

@@ -290,6 +290,7 @@ void text_run(struct text *text, const struct record_run *run)
         print_intervals(text, run);
         text_sizes(text, run);
     }
+    text_flows(text, run);
     text_costs(text, run);
     text_calls(text, run);
     text_probes(text, run);

@@ -63,6 +63,7 @@ void text_histograms(struct text *text, const struct record_run *run);
 void text_sizes(struct text *text, const struct record_run *run);
 void text_costs(struct text *text, const struct record_run *run);
 void text_calls(struct text *text, const struct record_run *run);
+void text_flows(struct text *text, const struct record_run *run);
 void text_probes(struct text *text, const struct record_run *run);
 void text_effects(struct text *text, const struct record_run *run);
 

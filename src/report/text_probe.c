@@ -298,6 +298,80 @@ static void print_probe(struct text *text, const struct record_probe *probe)
     }
 }
 
+/* Columns of the intervals' table: rates, and what TCP says; the counts follow from the rates. */
+#define INTERVAL_COLUMNS 5
+
+static void fill_interval_flows(struct table *table, const struct record_run *run, size_t columns)
+{
+    size_t rows = 0;
+    for (size_t i = 0; i < run->interval_count; i++) {
+        const struct record_interval *interval = &run->intervals[i];
+        for (size_t k = 0; k < interval->flows.row_count && rows < ROWS_MAX; k++, rows++) {
+            const struct record_probe_row *row = &interval->flows.rows[k];
+            size_t cells = 0;
+            if (rows == 0) {
+                table_cell(table, "from");
+                table_cell(table, "flow");
+                table_cell(table, "%s", "");
+            }
+            for (size_t m = 0; m < row->value_count && cells < columns && rows == 0; m++) {
+                if (row->values[m].metric->kind != METRIC_COUNT) {
+                    table_cell(table, "%s", text_title(row->values[m].metric));
+                    cells++;
+                }
+            }
+            table_cell(table, "%.1f s", (double)interval->start_ns / 1e9);
+            table_cell(table, "%s", row->scope.role);
+            table_cell(table, "%s", row->scope.what);
+            cells = 0;
+            for (size_t m = 0; m < row->value_count && cells < columns; m++) {
+                const struct record_value *value = &row->values[m];
+                char to[64];
+                if (value->metric->kind != METRIC_COUNT) {
+                    table_cell(table, "%s",
+                               text_value(to, sizeof to, figures_shown(value) ? value->value : NAN,
+                                          value->metric->unit));
+                    cells++;
+                }
+            }
+        }
+    }
+}
+
+static void print_interval_flows(struct text *text, const struct record_run *run)
+{
+    char alignment[4 + INTERVAL_COLUMNS] = "rll";
+    struct table table;
+    size_t rows = 0, columns = 0;
+    for (size_t i = 0; i < run->interval_count; i++) {
+        rows += run->intervals[i].flows.row_count;
+    }
+    if (rows == 0 || run->interval_count < 2) {
+        return;
+    }
+    for (size_t m = 0; m < run->flows.rows[0].value_count && columns < INTERVAL_COLUMNS; m++) {
+        columns += run->flows.rows[0].values[m].metric->kind != METRIC_COUNT;
+    }
+    memset(alignment + 3, 'r', columns);
+    alignment[3 + columns] = '\0';
+    table_init(&table, alignment);
+    fill_interval_flows(&table, run, columns);
+    fputc('\n', text->out);
+    table_print(&table, text);
+    if (rows > ROWS_MAX) {
+        text_paragraph(text, 2, 4, "(and %zu more rows in --json)", rows - ROWS_MAX);
+    }
+}
+
+void text_flows(struct text *text, const struct record_run *run)
+{
+    const struct record_probe view = figures_flows(&run->flows);
+    print_rows(text, &view);
+    if (!text->compact && run->flows.row_count) {
+        print_interval_flows(text, run);
+    }
+}
+
 void text_probes(struct text *text, const struct record_run *run)
 {
     for (size_t i = 0; i < run->probe_count && run->observing; i++) {

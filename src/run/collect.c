@@ -29,13 +29,15 @@ void shared_release(void *memory, size_t bytes)
     }
 }
 
-int tally_init(struct tally *tally, uint32_t slot_count, struct err *error)
+int tally_init(struct tally *tally, uint32_t slot_count, uint32_t flow_count, struct err *error)
 {
-    *tally = (struct tally){.slot_count = slot_count};
+    flow_count = flow_count < TALLY_FLOWS ? flow_count : TALLY_FLOWS;
+    *tally = (struct tally){.slot_count = slot_count, .flow_count = flow_count};
     tally->bank = calloc(1, sizeof *tally->bank);
     tally->worker_cpu_ns = calloc(slot_count + 1, sizeof *tally->worker_cpu_ns);
     tally->worker_window_ns = calloc(slot_count + 1, sizeof *tally->worker_window_ns);
-    if (!tally->bank || !tally->worker_cpu_ns || !tally->worker_window_ns) {
+    tally->flows = calloc(flow_count + 1, sizeof *tally->flows);
+    if (!tally->bank || !tally->flows || !tally->worker_cpu_ns || !tally->worker_window_ns) {
         tally_release(tally);
         return err_system(error, ENOMEM, "memory", "cannot keep the results");
     }
@@ -48,6 +50,7 @@ void tally_release(struct tally *tally)
     free(tally->bank);
     free(tally->worker_cpu_ns);
     free(tally->worker_window_ns);
+    free(tally->flows);
     *tally = (struct tally){0};
 }
 
@@ -57,6 +60,16 @@ void tally_clear(struct tally *tally)
     tally->window_ns = 0;
     memset(tally->worker_cpu_ns, 0, tally->slot_count * sizeof *tally->worker_cpu_ns);
     memset(tally->worker_window_ns, 0, tally->slot_count * sizeof *tally->worker_window_ns);
+    memset(tally->flows, 0, tally->flow_count * sizeof *tally->flows);
+}
+
+void tally_flow_add(struct tally_flow *to, const struct tally_flow *from)
+{
+    to->seen = to->seen || from->seen;
+    for (size_t i = 0; i < FLOW_COUNTERS; i++) {
+        to->counters[i] += from->counters[i];
+    }
+    tcp_figures_add(&to->tcp, &from->tcp);
 }
 
 void tally_add(struct tally *to, const struct tally *from)
@@ -66,6 +79,26 @@ void tally_add(struct tally *to, const struct tally *from)
     for (uint32_t i = 0; i < to->slot_count && i < from->slot_count; i++) {
         to->worker_cpu_ns[i] += from->worker_cpu_ns[i];
         to->worker_window_ns[i] += from->worker_window_ns[i];
+    }
+    for (uint32_t i = 0; i < to->flow_count && i < from->flow_count; i++) {
+        if (from->flows[i].seen) {
+            tally_flow_add(&to->flows[i], &from->flows[i]);
+        }
+    }
+}
+
+static void add_flows(struct tally *tally, const struct bank *bank)
+{
+    uint32_t used = bank->flow_count < BANK_FLOWS ? bank->flow_count : BANK_FLOWS;
+    for (uint32_t i = 0; i < used; i++) {
+        const struct bank_flow *flow = &bank->flows[i];
+        if (flow->number_plus_1 == 0 || flow->number_plus_1 > tally->flow_count) {
+            continue;
+        }
+        struct tally_flow part = {.seen = true, .tcp = flow->tcp};
+        memcpy(part.counters, flow->counters, sizeof part.counters);
+        tcp_figures_since(&part.tcp, &flow->tcp_before);
+        tally_flow_add(&tally->flows[flow->number_plus_1 - 1], &part);
     }
 }
 
@@ -85,6 +118,7 @@ static void add_bank(struct tally *tally, uint32_t index, struct bank *bank, uin
     }
     tally->worker_cpu_ns[index] += bank->cpu_user_ns + bank->cpu_system_ns;
     bank_add(tally->bank, bank);
+    add_flows(tally, bank);
     bank_clear(bank);
 }
 

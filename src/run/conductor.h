@@ -6,6 +6,7 @@
 
 #include "probe/process.h"
 #include "run/collect.h"
+#include "run/flows.h"
 #include "run/machine.h"
 #include "run/run.h"
 #include "run/server.h"
@@ -41,6 +42,7 @@ struct conductor {
     /* sonde's own server */
     struct address address; /* of the target, own or not */
     bool own_server;
+    bool pinned; /* the ends have CPUs of their own */
     struct worker_slot *server_slots;
     uint32_t server_slot_count;
     pid_t server_pid;
@@ -50,6 +52,10 @@ struct conductor {
     struct tallies client, server;
     struct tally discarded, interval;
     struct tally block_plain, block_seen;
+    struct tally server_interval;
+    uint64_t client_whole[BANK_COUNTERS], server_whole[BANK_COUNTERS]; /* since the beginning */
+    struct bank_error server_error;                                    /* its first, if any */
+    struct interval_flows interval_flows;
     struct series series;
     struct watch *watch; /* NULL until setup has come to it */
     uint64_t window_start_ns, window_end_ns;
@@ -59,6 +65,7 @@ struct conductor {
     uint64_t interval_kernel_calls, interval_kernel_ns;
     uint64_t calls_before; /* watch_calls when counting began */
     uint64_t unfinished, behind;
+    uint64_t lost; /* connections that were gone at the end */
     uint32_t late; /* cuts that a client's thread did not make in time */
     bool interrupted;
 };
@@ -77,6 +84,8 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config);
 /* window.c: measures from now on until the end; what was measured stays in *conductor even where it
  * fails. */
 int window_run(struct conductor *conductor, struct err *error);
+/* Cuts both ends into their parts: what both measured since the last cut. */
+void window_collect(struct conductor *conductor);
 /* What happened at both ends since the last cut belongs to no part. */
 void window_discard(struct conductor *conductor);
 /* Waits until an instant; false where the run is to end before (user, or nothing left to do). */

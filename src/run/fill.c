@@ -426,11 +426,12 @@ static void describe(struct conductor *conductor)
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
         describe_tcp(conductor, out);
-        if (options->pin && conductor->own_server && conductor->cpus.pinned) {
+        if (conductor->pinned) {
             fprintf(out, ", server on CPU %d, client on the other%s", conductor->cpus.server,
                     conductor->cpus.client_count == 1 ? "" : "s");
         }
-        fprintf(out, "%s%s", plan->note ? ", " : "", plan->note ? plan->note : "");
+        bool note = plan->note && plan->note[0];
+        fprintf(out, "%s%s", note ? ", " : "", note ? plan->note : "");
         fclose(out);
     }
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
@@ -478,6 +479,9 @@ int fill_run(struct conductor *conductor, struct err *error)
                            : 0;
         server->cpu_operations = server->engine_calls.operations =
             (uint64_t)((double)operations * scale + 0.5);
+    }
+    if (flows_fill(conductor) < 0) {
+        return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     return watch_fill(conductor->watch, workload->metrics[0].key, conductor->record, run, error);
 }

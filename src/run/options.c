@@ -1,6 +1,11 @@
 #include "run/options.h"
 
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
 #include "base/clock.h"
+#include "base/units.h"
 #include "engine/engine.h"
 
 static const char *const uring_receive_names[] = {"auto", "multishot", "single", NULL};
@@ -11,12 +16,6 @@ static const char *const arrivals[] = {"fixed", "poisson", NULL};
 const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
     OPT_COUNT(RUN, connections, .name = "connections", .letter = 'c', .initial = "1", .least = 1,
               .most = 1000000, .argument = "N", .help = "connections in all"),
-    OPT_COUNT(RUN, threads, .name = "threads", .letter = 't', .initial = "1", .least = 1,
-              .most = 1024, .argument = "N",
-              .help = "client threads (the threads engine has one for each connection)"),
-    OPT_DURATION(RUN, duration_ns, .name = "duration", .letter = 'd', .initial = "5s",
-                 .least = 10 * NS_PER_MS, .most = 366 * 24 * 3600 * NS_PER_SECOND,
-                 .argument = "TIME", .help = "length of the measured window"),
     OPT_COUNT(RUN, count, .name = "count", .letter = 'n', .initial = "0", .argument = "N",
               .help = "stop after so many operations instead (0: by --duration)"),
     OPT_RATE(RUN, rate, .name = "rate", .letter = 'r', .initial = "0", .most = 1000000000,
@@ -25,6 +24,15 @@ const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
                      "(0: closed loop)"),
     OPT_CHOICE(RUN, arrival, .name = "arrival", .choices = arrivals, .initial = "fixed",
                .argument = "KIND", .help = "open loop: evenly spaced or random (Poisson) starts"),
+};
+
+const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
+    OPT_COUNT(RUN, threads, .name = "threads", .letter = 't', .initial = "1", .least = 1,
+              .most = 1024, .argument = "N",
+              .help = "client threads (the threads engine has one for each connection)"),
+    OPT_DURATION(RUN, duration_ns, .name = "duration", .letter = 'd', .initial = "5s",
+                 .least = 10 * NS_PER_MS, .most = 366 * 24 * 3600 * NS_PER_SECOND,
+                 .argument = "TIME", .help = "length of the measured window"),
     OPT_DURATION(RUN, warmup_ns, .name = "warmup", .letter = 'w', .initial = "500ms",
                  .most = 3600 * NS_PER_SECOND, .argument = "TIME",
                  .help = "run so long first and discard what is measured"),
@@ -33,56 +41,153 @@ const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
                  .help = "report a line for each such stretch"),
     OPT_DURATION(RUN, drain_ns, .name = "drain", .initial = "2s", .most = 60 * NS_PER_SECOND,
                  .argument = "TIME",
-                 .help = "wait at most so long for the answers in flight at the end"),
+                 .help = "wait at most so long for what is in flight at the end"),
 };
 
-/* Workloads differ in the engine that they use by default. */
-#define WIRE_ROWS(default_engine)                                                                  \
-    {                                                                                              \
-        OPT_LIST(RUN, engines, .name = "engine", .letter = 'e', .choices = engine_names,           \
-                 .initial = default_engine, .argument = "LIST",                                    \
-                 .help =                                                                           \
-                     "kernel interface of the client and of sonde's own server; several: a run "   \
-                     "with each"),                                                                 \
-            OPT_TEXT(RUN, server_engine, .name = "server-engine", .argument = "NAME",              \
-                     .help = "engine of sonde's own server, where it is to differ"),               \
-            OPT_COUNT(RUN, server_threads, .name = "server-threads", .initial = "1", .least = 1,   \
-                      .most = 1024, .argument = "N", .help = "threads of sonde's own server"),     \
-            OPT_SIZE(                                                                              \
-                RUN, socket_buffer_bytes, .name = "socket-buffer", .initial = "0",                 \
-                .most = 1 << 30, .argument = "SIZE",                                               \
-                .help =                                                                            \
-                    "SO_SNDBUF and SO_RCVBUF of the client's sockets (0: the kernel's default)"),  \
-            OPT_DURATION(RUN, connect_timeout_ns, .name = "connect-timeout", .initial = "5s",      \
-                         .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",     \
-                         .help = "give up where connections are not established in this time"),    \
-            OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",                           \
-                     .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9"),       \
-            OPT_BOOL(                                                                              \
-                RUN, pin, .name = "pin", .initial = "yes",                                         \
-                .help = "pin sonde's own server and the client's threads to different CPUs (only " \
-                        "with sonde's own server)")                                                \
-    }
+/* Rows that workloads share, but for their defaults. */
+#define ROW_ENGINE(default_engine)                                                                 \
+    OPT_LIST(RUN, engines, .name = "engine", .letter = 'e', .choices = engine_names,               \
+             .initial = default_engine, .argument = "LIST",                                        \
+             .help = "kernel interface of the client and of sonde's own server; several: a run "   \
+                     "with each")
+#define ROW_SERVER_ENGINE                                                                          \
+    OPT_TEXT(RUN, server_engine, .name = "server-engine", .argument = "NAME",                      \
+             .help = "engine of sonde's own server, where it is to differ")
+#define ROW_SERVER_THREADS                                                                         \
+    OPT_COUNT(RUN, server_threads, .name = "server-threads", .initial = "1", .least = 1,           \
+              .most = 1024, .argument = "N", .help = "threads of sonde's own server")
+#define ROW_SOCKET_BUFFER                                                                          \
+    OPT_SIZE(RUN, socket_buffer_bytes, .name = "socket-buffer", .initial = "0", .most = 1 << 30,   \
+             .argument = "SIZE",                                                                   \
+             .help = "SO_SNDBUF and SO_RCVBUF of the client's sockets (0: the kernel's default)")
+#define ROW_CONNECT_TIMEOUT                                                                        \
+    OPT_DURATION(RUN, connect_timeout_ns, .name = "connect-timeout", .initial = "5s",              \
+                 .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",             \
+                 .help = "give up where connections are not established in this time")
+#define ROW_SOURCE                                                                                 \
+    OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",                                   \
+             .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9")
+#define ROW_PIN                                                                                    \
+    OPT_BOOL(RUN, pin, .name = "pin", .initial = "yes",                                            \
+             .help = "pin sonde's own server and the client's threads to different CPUs (only "    \
+                     "with sonde's own server)")
 
-const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = WIRE_ROWS("epoll");
-const struct opt run_blocking_rows[RUN_OPTIONS_WIRE] = WIRE_ROWS("threads");
+const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
+    ROW_ENGINE("epoll"),
+    ROW_SERVER_ENGINE,
+    ROW_SERVER_THREADS,
+    ROW_SOCKET_BUFFER,
+    ROW_CONNECT_TIMEOUT,
+    ROW_SOURCE,
+    ROW_PIN,
+};
+
+const struct opt run_blocking_rows[RUN_OPTIONS_WIRE] = {
+    ROW_ENGINE("threads"),
+    ROW_SERVER_ENGINE,
+    ROW_SERVER_THREADS,
+    ROW_SOCKET_BUFFER,
+    ROW_CONNECT_TIMEOUT,
+    ROW_SOURCE,
+    ROW_PIN,
+};
+
+const struct opt bulk_run_rows[BULK_OPTIONS_WIRE] = {
+    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS,
+    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_PIN,
+};
+
+#define WIRE struct wire_options
+
+#define ROW_RECEIVE_BUFFER(bytes)                                                                  \
+    OPT_SIZE(WIRE, receive_bytes, .name = "receive-buffer", .initial = bytes, .least = 1,          \
+             .most = 16 << 20, .argument = "SIZE", .help = "most that one receive takes")
+#define ROW_URING_RECEIVE                                                                          \
+    OPT_CHOICE(WIRE, uring_receive, .name = "uring-receive", .choices = uring_receive_names,       \
+               .initial = "auto", .argument = "HOW",                                               \
+               .help = "uring: receive with one lasting request or one for each")
+#define ROW_NODELAY(default_value)                                                                 \
+    OPT_BOOL(WIRE, nodelay, .name = "nodelay", .initial = default_value,                           \
+             .help = "TCP_NODELAY on sonde's sockets")
+#define ROW_CONGESTION                                                                             \
+    OPT_TEXT(WIRE, congestion, .name = "congestion", .argument = "NAME",                           \
+             .help = "TCP congestion control of the client and of sonde's own server, such as "    \
+                     "cubic (default: the kernel's)")
+
+#define ROW_BUSY_POLL                                                                              \
+    OPT_BOOL(WIRE, busy_poll, .name = "busy-poll",                                                 \
+             .help = "never wait: look again and again, in the kernel too where the device can "   \
+                     "(SO_BUSY_POLL)")
 
 const struct opt wire_rows[WIRE_OPTIONS] = {
-    OPT_SIZE(struct wire_options, receive_bytes, .name = "receive-buffer", .initial = "64k",
-             .least = 1, .most = 16 << 20, .argument = "SIZE",
-             .help = "most that one receive takes"),
-    OPT_CHOICE(struct wire_options, uring_receive, .name = "uring-receive",
-               .choices = uring_receive_names, .initial = "auto", .argument = "HOW",
-               .help = "uring: receive with one lasting request or one for each"),
-    OPT_BOOL(struct wire_options, nodelay, .name = "nodelay", .initial = "yes",
-             .help = "TCP_NODELAY on sonde's sockets"),
-    OPT_TEXT(struct wire_options, congestion, .name = "congestion", .argument = "NAME",
-             .help = "TCP congestion control of the client and of sonde's own server, such as "
-                     "cubic (default: the kernel's)"),
-    OPT_BOOL(struct wire_options, busy_poll, .name = "busy-poll",
-             .help = "never wait: look again and again, in the kernel too where the device can "
-                     "(SO_BUSY_POLL)"),
+    ROW_RECEIVE_BUFFER("64k"), ROW_URING_RECEIVE, ROW_NODELAY("yes"), ROW_CONGESTION, ROW_BUSY_POLL,
 };
+
+/* The names of RFC 2474 (cs), 2597 (af), 3246 (ef) and 8622 (le), or a number. */
+static int parse_dscp(const char *text, void *member, struct err *error)
+{
+    uint32_t *plus_1 = member;
+    uint64_t value;
+    char rest;
+    unsigned class, drop;
+    if (strcmp(text, "") == 0) {
+        *plus_1 = 0;
+        return 0;
+    }
+    if (strcasecmp(text, "ef") == 0) {
+        value = 46;
+    } else if (strcasecmp(text, "le") == 0) {
+        value = 1;
+    } else if (sscanf(text, "%*[cC]%*[sS]%1u%c", &class, &rest) == 1 && class <= 7) {
+        value = class * 8;
+    } else if (sscanf(text, "%*[aA]%*[fF]%1u%1u%c", &class, &drop, &rest) == 2 && class >= 1 &&
+               class <= 4 && drop >= 1 && drop <= 3) {
+        value = class * 8 + drop * 2;
+    } else if (units_parse_count(text, &value) != 0 || value > 63) {
+        err_set(error, ERR_USAGE, text, "is no DSCP");
+        return err_hint(error, "accepts 0 to 63, ef, le, cs0 to cs7, af11 to af43");
+    }
+    *plus_1 = (uint32_t)value + 1;
+    return 0;
+}
+
+static void print_dscp(const void *member, FILE *out)
+{
+    uint32_t plus_1 = *(const uint32_t *)member;
+    if (plus_1) {
+        fprintf(out, "%u", plus_1 - 1);
+    }
+}
+
+const struct opt bulk_wire_rows[BULK_OPTIONS] = {
+    ROW_RECEIVE_BUFFER("128k"),
+    ROW_URING_RECEIVE,
+    ROW_NODELAY(NULL),
+    ROW_CONGESTION,
+    OPT_SIZE(WIRE, window_bytes, .name = "window", .initial = "0", .most = 1 << 30,
+             .argument = "SIZE",
+             .help = "SO_SNDBUF and SO_RCVBUF of both ends (0: the kernel's own sizing)"),
+    OPT_COUNT(WIRE, mss, .name = "mss", .letter = 'M', .initial = "0", .most = 65535,
+              .argument = "BYTES", .help = "TCP_MAXSEG of both ends (0: the path's)"),
+    OPT_CUSTOM(WIRE, dscp_plus_1, uint32_t, .name = "dscp", .initial = "", .argument = "NAME",
+               .parse = parse_dscp, .print = print_dscp,
+               .help = "mark packets: 0 to 63, ef, le, cs0 to cs7, af11 to af43"),
+    ROW_BUSY_POLL,
+};
+
+void wire_tuning(const struct wire_options *options, struct net_tuning *tuning)
+{
+    *tuning = (struct net_tuning){
+        .nodelay = options->nodelay,
+        .congestion = options->congestion,
+        .send_buffer = options->window_bytes,
+        .receive_buffer = options->window_bytes,
+        .mss = (uint32_t)options->mss,
+        .dscp_plus_1 = (int)options->dscp_plus_1,
+        .pacing_bytes_per_second = options->pacing_bytes,
+        .segments = options->segments,
+    };
+}
 
 #define WATCH struct watch_options
 
@@ -100,12 +205,13 @@ const struct opt watch_rows[WATCH_OPTIONS] = {
              .help = "observe the children of observed processes too"),
 };
 
-int run_options_check(struct run_options *options, bool given_warmup, struct err *error)
+int run_options_check(struct run_options *options, bool given_warmup, const char *counted,
+                      struct err *error)
 {
     if (options->count) {
         if (given_warmup && options->warmup_ns) {
-            err_set(error, ERR_USAGE, "--count", "cannot be combined with --warmup");
-            return err_hint(error, "a counted run measures its first operation too");
+            err_set(error, ERR_USAGE, counted, "cannot be combined with --warmup");
+            return err_hint(error, "a counted run measures from its beginning");
         }
         options->warmup_ns = 0;
     }

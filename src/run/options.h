@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/opt.h"
+#include "net/net.h"
 #include "probe/probe.h"
 
 /* What the sockets of clients and servers have in common. */
@@ -15,6 +16,13 @@ struct wire_options {
     bool nodelay;
     const char *congestion; /* NULL: the kernel's default */
     bool busy_poll;         /* spin instead of waiting */
+    /* Of bulk workloads, at both ends: */
+    uint64_t window_bytes;   /* SO_SNDBUF and SO_RCVBUF; 0: the kernel's default */
+    uint64_t mss;            /* TCP_MAXSEG; 0: the kernel's */
+    uint32_t dscp_plus_1;    /* 0: none */
+    uint8_t channel_options; /* CHANNEL_*; no row */
+    bool segments;           /* UDP_GRO; no row */
+    uint64_t pacing_bytes;   /* SO_MAX_PACING_RATE, per second; no row: of the workload's --rate */
 };
 
 /* What is looked at, and how. */
@@ -28,7 +36,7 @@ struct watch_options {
 struct run_options {
     uint64_t connections, threads;
     uint64_t duration_ns, warmup_ns, interval_ns, drain_ns;
-    uint64_t count; /* operations in all; 0: by duration */
+    uint64_t count; /* operations (bulk: bytes) in all; 0: by duration */
     double rate;    /* open loop; 0: closed */
     uint32_t arrival;
     uint64_t seed;
@@ -44,15 +52,32 @@ struct run_options {
     uint64_t server_threads;
 };
 
-enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 7, WIRE_OPTIONS = 5, WATCH_OPTIONS = 4 };
-extern const struct opt run_load_rows[RUN_OPTIONS_LOAD]; /* how much, how long */
-extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE]; /* through what */
+enum {
+    RUN_OPTIONS_LOAD = 4,
+    RUN_OPTIONS_COURSE = 5,
+    RUN_OPTIONS_WIRE = 7,
+    BULK_OPTIONS_WIRE = 6,
+    WIRE_OPTIONS = 5,
+    BULK_OPTIONS = 8,
+    WATCH_OPTIONS = 4
+};
+extern const struct opt run_load_rows[RUN_OPTIONS_LOAD];     /* how much */
+extern const struct opt run_course_rows[RUN_OPTIONS_COURSE]; /* how long */
+extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE];     /* through what */
 extern const struct opt
-    run_blocking_rows[RUN_OPTIONS_WIRE];           /* the same, by default --engine threads */
-extern const struct opt wire_rows[WIRE_OPTIONS];   /* over struct wire_options */
-extern const struct opt watch_rows[WATCH_OPTIONS]; /* over struct watch_options */
+    run_blocking_rows[RUN_OPTIONS_WIRE];         /* the same, by default --engine threads */
+extern const struct opt wire_rows[WIRE_OPTIONS]; /* over struct wire_options */
+/* The same with other defaults, for workloads that move bulk: */
+extern const struct opt bulk_run_rows[BULK_OPTIONS_WIRE];
+extern const struct opt bulk_wire_rows[BULK_OPTIONS]; /* over struct wire_options */
+extern const struct opt watch_rows[WATCH_OPTIONS];    /* over struct watch_options */
 
-/* Checks options against each other; `given_warmup`: --warmup stood on the command line. */
-int run_options_check(struct run_options *options, bool given_warmup, struct err *error);
+/* What these options ask of every socket. */
+void wire_tuning(const struct wire_options *options, struct net_tuning *tuning);
+
+/* Checks options against each other; `given_warmup`: --warmup stood on the command line; `counted`:
+ * the option that sets count, for errors. */
+int run_options_check(struct run_options *options, bool given_warmup, const char *counted,
+                      struct err *error);
 
 #endif

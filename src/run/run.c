@@ -38,7 +38,7 @@ static void drain(struct conductor *conductor)
             break;
         }
     }
-    collect(conductor->slots, conductor->worker_count, &conductor->client.part);
+    window_collect(conductor);
     /* Late answers belong into the latencies, not into the rate; where there was no window, they
      * belong nowhere. */
     const struct bank *late = conductor->client.part.bank;
@@ -52,6 +52,9 @@ static void drain(struct conductor *conductor)
         }
     }
     bank_add_errors(conductor->client.plain.bank, late);
+    if (conductor->own_server) {
+        bank_add_errors(conductor->server.plain.bank, conductor->server.part.bank);
+    }
     for (uint32_t i = 0; i < conductor->worker_count; i++) {
         conductor->unfinished += atomic_load(&conductor->slots[i].outstanding);
         conductor->behind += atomic_load(&conductor->slots[i].behind);
@@ -71,6 +74,9 @@ static uint64_t open_connections(const struct conductor *conductor)
 static void first_error(const struct conductor *conductor, struct err *error, const char *what)
 {
     const struct bank_error *row = &conductor->client.plain.bank->errors[0];
+    if (conductor->server_error.count && conductor->server_error.number == 0) {
+        row = &conductor->server_error; /* why it closed them says more than that it did */
+    }
     if (row->count == 0) {
         row = &conductor->client.seen.bank->errors[0];
     }
@@ -96,6 +102,7 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     }
     bool null = conductor->plan->engine->flags & ENGINE_NO_KERNEL;
     uint64_t lost = options->connections > open_at_end ? options->connections - open_at_end : 0;
+    conductor->lost = lost;
     if (lost && !null) {
         char what[96];
         snprintf(what, sizeof what, "%lu of %lu connections were lost", lost, options->connections);
@@ -109,12 +116,17 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
         err_hint(error, "the machine is overloaded, or sonde was stopped");
     } else if (conductor->unfinished) {
         err_set(error, ERR_PROTOCOL, conductor->address.text,
-                "%lu %ss were not answered within the drain", conductor->unfinished, operation);
+                conductor->plan->workload->bulk ? "%lu streams did not end within the drain"
+                                                : "%lu %ss were not answered within the drain",
+                conductor->unfinished, operation);
         err_hint(error, "is the server stuck? a slow one may need a longer --drain");
     } else if (finished_operations(conductor) == 0) {
         err_set(error, ERR_PROTOCOL, conductor->address.text, "no %s finished in the window",
                 operation);
         err_hint(error, "a longer --duration, or look at the server");
+    } else if (flows_lost(conductor) && !conductor->plan->workload->lossy) {
+        err_set(error, ERR_PROTOCOL, conductor->address.text,
+                "%ld bytes of payload were sent and never received", flows_lost(conductor));
     }
 }
 
@@ -148,7 +160,8 @@ static void finish(struct conductor *conductor, struct err *failure)
     struct record_run *run = conductor->run;
     struct err fill_error = {0}, end_error;
     const struct run_options *options = conductor->plan->options;
-    if (!conductor->plan->skip_ceiling && options->rate == 0 && failure->code == ERR_NONE) {
+    if (!conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
+        failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
         uint64_t cpus = conductor->cpus.client_count ? conductor->cpus.client_count : 1;
         run->null_ceiling =
@@ -232,7 +245,7 @@ double run_null_ceiling(const struct run_plan *plan)
     struct dial *dials = slot ? calloc(share, sizeof *dials) : NULL;
     pthread_t thread;
     double rate = 0;
-    if (dials && tally_init(&tally, 1, &ignored) == 0) {
+    if (dials && tally_init(&tally, 1, 0, &ignored) == 0) {
         struct worker_config config;
         setup_worker(plan, &config);
         config.engine = &engine_null;

@@ -62,7 +62,7 @@ struct session_ops {
 };
 
 /* All sessions: one line each. */
-#define SESSIONS(X)
+#define SESSIONS(X) X(iperf3)
 
 #define X(name) extern const struct session_ops session_##name;
 SESSIONS(X)

@@ -127,8 +127,8 @@ static void fill_tuning(const struct run_plan *plan, struct net_tuning *tuning,
 {
     const struct wire_options *wire = &plan->options->wire;
     bool network = !plan->target || plan->target->transport->caps & TRANSPORT_PORTS;
-    *tuning = (struct net_tuning){.nodelay = wire->nodelay, .congestion = wire->congestion};
-    *channel_options = 0;
+    wire_tuning(wire, tuning);
+    *channel_options = wire->channel_options;
     if (plan->workload->tune) {
         plan->workload->tune(plan->workload_options, tuning, channel_options);
     }
@@ -177,7 +177,7 @@ static int start_server(struct conductor *conductor, struct err *error)
         .receive_mode = options->wire.uring_receive,
         .busy_poll = options->wire.busy_poll,
         .channel_options = channel_options,
-        .cpu = options->pin && conductor->cpus.pinned ? conductor->cpus.server : -1,
+        .cpu = conductor->pinned ? conductor->cpus.server : -1,
     };
     conductor->server_pid = server_spawn(&config, error);
     close_ends(conductor->server_ends, conductor->pair_count);
@@ -229,9 +229,12 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .workers = 1,
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
+        .foreign_peer = plan->session || (plan->target && !plan->target->own),
     };
     fill_tuning(plan, &config->tuning, &config->channel_options);
-    config->tuning.send_buffer = config->tuning.receive_buffer = options->socket_buffer_bytes;
+    if (options->socket_buffer_bytes) {
+        config->tuning.send_buffer = config->tuning.receive_buffer = options->socket_buffer_bytes;
+    }
 }
 
 static void *client_thread(void *argument)
@@ -239,6 +242,8 @@ static void *client_thread(void *argument)
     worker_run(argument);
     return NULL;
 }
+
+__extension__ typedef unsigned __int128 wide;
 
 static int start_client(struct conductor *conductor, struct err *error)
 {
@@ -264,16 +269,17 @@ static int start_client(struct conductor *conductor, struct err *error)
         config->index = i;
         config->workers = workers;
         config->dials = conductor->dials + dialed;
+        config->first_number = dialed;
         config->dial_count = (connections - dialed) / (workers - i);
         dialed += config->dial_count;
         if (options->count) {
             /* By connections, so that all end together. */
-            uint64_t upto = options->count * dialed / connections;
+            uint64_t upto = (uint64_t)((wide)options->count * dialed / connections);
             config->quota = upto - issued;
             issued = upto;
         }
         const struct machine_cpus *cpus = &conductor->cpus;
-        if (options->pin && conductor->own_server && cpus->pinned && cpus->client_count) {
+        if (conductor->pinned && cpus->client_count) {
             config->cpu = cpus->clients[i % cpus->client_count];
         }
         atomic_store(&config->slot->state, SLOT_STARTING);
@@ -312,18 +318,22 @@ static int make_tallies(struct conductor *conductor, struct err *error)
 {
     struct tallies *ends[] = {&conductor->client, &conductor->server};
     uint32_t slots[] = {conductor->worker_count, conductor->server_slot_count};
+    uint32_t flows = conductor->plan->workload->client->flow_counters
+                         ? (uint32_t)conductor->plan->options->connections
+                         : 0;
     for (size_t i = 0; i < 2; i++) {
-        if (tally_init(&ends[i]->part, slots[i], error) < 0 ||
-            tally_init(&ends[i]->plain, slots[i], error) < 0 ||
-            tally_init(&ends[i]->seen, slots[i], error) < 0) {
+        if (tally_init(&ends[i]->part, slots[i], flows, error) < 0 ||
+            tally_init(&ends[i]->plain, slots[i], flows, error) < 0 ||
+            tally_init(&ends[i]->seen, slots[i], flows, error) < 0) {
             return -1;
         }
     }
     uint32_t workers = conductor->worker_count;
-    if (tally_init(&conductor->discarded, workers, error) < 0 ||
-        tally_init(&conductor->interval, workers, error) < 0 ||
-        tally_init(&conductor->block_plain, workers, error) < 0 ||
-        tally_init(&conductor->block_seen, workers, error) < 0) {
+    if (tally_init(&conductor->discarded, workers, 0, error) < 0 ||
+        tally_init(&conductor->interval, workers, flows, error) < 0 ||
+        tally_init(&conductor->server_interval, slots[1], flows, error) < 0 ||
+        tally_init(&conductor->block_plain, workers, 0, error) < 0 ||
+        tally_init(&conductor->block_seen, workers, 0, error) < 0) {
         return -1;
     }
     return series_init(&conductor->series, 3600, BANK_COUNTERS, error);
@@ -345,6 +355,17 @@ static int start_watch(struct conductor *conductor, struct err *error)
     return watch_open(&conductor->watch, &config, error);
 }
 
+/* Whether the ends have CPUs of their own. The server has one: where several streams could use more
+ * of them, or are more than there are, the scheduler's choice is the better one. */
+static bool pins(const struct conductor *conductor)
+{
+    const struct run_options *options = conductor->plan->options;
+    const struct machine_cpus *cpus = &conductor->cpus;
+    bool fits = !conductor->plan->workload->bulk || options->connections == 1 ||
+                (cpus->client_count == 1 && options->connections == 2);
+    return options->pin && conductor->own_server && cpus->pinned && fits;
+}
+
 int setup_run(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
@@ -356,6 +377,7 @@ int setup_run(struct conductor *conductor, struct err *error)
     if (find_target(conductor, error) < 0 || machine_pick_cpus(&conductor->cpus, error) < 0) {
         return -1;
     }
+    conductor->pinned = pins(conductor);
     if (options->sources && address_parse_sources(options->sources, &conductor->sources,
                                                   &conductor->source_count, error) < 0) {
         return -1;
@@ -386,6 +408,8 @@ static void release_memory(struct conductor *conductor)
     }
     tally_release(&conductor->discarded);
     tally_release(&conductor->interval);
+    tally_release(&conductor->server_interval);
+    flows_release(&conductor->interval_flows);
     tally_release(&conductor->block_plain);
     tally_release(&conductor->block_seen);
     series_release(&conductor->series);

@@ -102,20 +102,23 @@ void fill_verdict(struct conductor *conductor)
     const struct run_options *options = conductor->plan->options;
     char *text = run->limited_by;
     size_t size = sizeof run->limited_by;
-    bool pinned = options->pin && conductor->own_server && conductor->cpus.pinned;
+    bool pinned = conductor->pinned;
     size_t cpus = conductor->cpus.client_count + (pinned ? 0 : 1);
     struct load client = load_of(&conductor->client.plain, cpus);
     struct load server = conductor->own_server
                              ? load_of(&conductor->server.plain, pinned ? 1 : cpus)
                              : load_of_observed(run);
     double rate = run->value_count ? run->values[0].value : 0;
+    const struct workload *workload = conductor->plan->workload;
+    double asked = workload->asked ? workload->asked(conductor->plan->workload_options) : 0;
     if (!client.known) {
         snprintf(text, size, "unknown (nothing was measured)");
         return;
     }
     if (conductor->plan->engine->flags & ENGINE_NO_KERNEL) {
         snprintf(text, size, "sonde itself (null engine: there is no kernel and no server)");
-    } else if (options->rate > 0 && rate >= 0.99 * options->rate) {
+    } else if ((options->rate > 0 && rate >= 0.99 * options->rate) ||
+               (asked > 0 && rate >= 0.97 * asked)) {
         snprintf(text, size, "the rate asked for (client at %.0f%% of its CPU%s)",
                  client.busy * 100, server.known ? "" : "; the server is not observed");
     } else {

@@ -45,12 +45,47 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
     }
 }
 
+static void add_whole(uint64_t *whole, const struct tally *part)
+{
+    for (size_t i = 0; i < BANK_COUNTERS; i++) {
+        whole[i] += part->bank->counters[i];
+    }
+}
+
+/* What concerns both ends of a part together. */
+static void join_ends(struct conductor *conductor, struct tally *client, struct tally *server)
+{
+    const struct run_plan *plan = conductor->plan;
+    double scale = 1;
+    add_whole(conductor->client_whole, client);
+    if (server) {
+        add_whole(conductor->server_whole, server);
+        if (conductor->server_error.count == 0) {
+            conductor->server_error = server->bank->errors[0];
+        }
+        /* The server of a counted run is cut some time after everything has ended. */
+        if (plan->options->count == 0 && client->window_ns && server->window_ns) {
+            scale = (double)client->window_ns / (double)server->window_ns;
+        }
+    }
+    if (plan->workload->join) {
+        plan->workload->join(plan->workload_options, client->bank->counters,
+                             server ? server->bank->counters : NULL, scale);
+    }
+}
+
 static void collect_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
     conductor->late += collect(conductor->slots, conductor->worker_count, client);
     if (conductor->own_server) {
         collect(conductor->server_slots, conductor->server_slot_count, server);
     }
+    join_ends(conductor, client, conductor->own_server ? server : NULL);
+}
+
+void window_collect(struct conductor *conductor)
+{
+    collect_ends(conductor, &conductor->client.part, &conductor->server.part);
 }
 
 void window_discard(struct conductor *conductor)
@@ -93,7 +128,11 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
         }
         plan->progress(plan->owner, &progress);
     }
+    flows_keep(&conductor->interval_flows, point.start_ns, FLOW_CLIENT, &conductor->interval);
+    flows_keep(&conductor->interval_flows, point.start_ns, FLOW_SERVER,
+               &conductor->server_interval);
     tally_clear(&conductor->interval);
+    tally_clear(&conductor->server_interval);
     conductor->interval_kernel_calls = conductor->interval_kernel_ns = 0;
     conductor->interval_start_ns = now_ns;
 }
@@ -104,7 +143,7 @@ static void take_part(struct conductor *conductor, int probe)
     const struct workload *workload = conductor->plan->workload;
     const struct tally *part = &conductor->client.part;
     bool seen = probe != WATCH_OFF;
-    collect_ends(conductor, &conductor->client.part, &conductor->server.part);
+    window_collect(conductor);
     watch_part_ends(conductor->watch, seen, part->bank->counters[workload->operations]);
     if (seen) {
         struct probe_scope scope = {.window_ns = part->window_ns,
@@ -122,6 +161,9 @@ static void take_part(struct conductor *conductor, int probe)
         tally_add(&conductor->server.plain, &conductor->server.part);
         tally_add(&conductor->block_plain, part);
         tally_add(&conductor->interval, part);
+        if (conductor->own_server) {
+            tally_add(&conductor->server_interval, &conductor->server.part);
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 #include "run/worker.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "run/worker_state.h"
@@ -47,10 +49,63 @@ static void use_bank(struct worker *worker, struct bank *bank, uint64_t now_ns)
     worker->engine->calls = &bank->calls;
 }
 
+void worker_read_flow(struct worker *worker, const struct connection *connection)
+{
+    struct bank *bank = worker->context.bank;
+    if (worker->role->flow_counters == 0 || connection->flow >= BANK_FLOWS ||
+        connection->flagged & CONNECTION_LISTENER || connection->channel.kind != CHANNEL_SOCKET ||
+        connection->channel.fd < 0) {
+        return;
+    }
+    struct bank_flow *flow = &bank->flows[connection->flow];
+    if (tcp_figures_read(connection->channel.fd, &flow->tcp) == 0 &&
+        bank->flow_count <= connection->flow) {
+        bank->flow_count = connection->flow + 1u;
+    }
+}
+
+/* What a datagram socket has dropped since it was last looked at: its buffer was full. */
+static void count_drops(struct worker *worker, struct connection *connection)
+{
+    uint32_t memory[SK_MEMINFO_VARS];
+    socklen_t size = sizeof memory;
+    bool datagrams =
+        connection->channel.kind == CHANNEL_DATAGRAM || connection->channel.kind == CHANNEL_MANY;
+    if (datagrams && connection->channel.fd >= 0 &&
+        getsockopt(connection->channel.fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 &&
+        size >= (SK_MEMINFO_DROPS + 1) * sizeof *memory) {
+        uint32_t dropped = memory[SK_MEMINFO_DROPS] - connection->drops;
+        worker->context.bank->counters[worker->role->drops_counter] += dropped;
+        connection->drops = memory[SK_MEMINFO_DROPS];
+    }
+}
+
+/* Closes the flows of the present bank; what they have come to is where those of the next begin. */
+static void cut_flows(struct worker *worker, struct bank *next)
+{
+    if (worker->role->flow_counters == 0) {
+        return;
+    }
+    for (struct connection *connection = worker->first; connection; connection = connection->next) {
+        if (worker->role->drops_counter) {
+            count_drops(worker, connection);
+        }
+        worker_read_flow(worker, connection);
+        if (connection->flow < BANK_FLOWS) {
+            const struct bank_flow *flow = &worker->context.bank->flows[connection->flow];
+            next->flows[connection->flow].number_plus_1 = flow->number_plus_1; /* also if idle */
+            next->flows[connection->flow].tcp_before = flow->tcp;
+            next->flow_count =
+                next->flow_count > connection->flow ? next->flow_count : connection->flow + 1u;
+        }
+    }
+}
+
 static void cut(struct worker *worker, uint64_t now_ns)
 {
     struct worker_slot *slot = worker->config->slot;
     uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_relaxed);
+    cut_flows(worker, &slot->banks[(done + 1) & 1]);
     account(worker, &slot->banks[done & 1], now_ns);
     use_bank(worker, &slot->banks[(done + 1) & 1], now_ns);
     atomic_store_explicit(&slot->cut_done, done + 1, memory_order_release);
@@ -434,6 +489,8 @@ void worker_run(const struct worker_config *config)
         .sends_at_once = (config->engine->flags & ENGINE_SENDS_AT_ONCE) != 0,
         .quota = config->quota,
         .receive_bytes = config->receive_bytes,
+        .foreign_peer = config->foreign_peer,
+        .first_number = config->first_number,
     };
     worker.started = config->dial_count == 0;
     set_state(&worker, SLOT_STARTING);

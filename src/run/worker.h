@@ -73,8 +73,10 @@ struct worker_config {
     /* Client: */
     const struct dial *dials;
     uint32_t dial_count;
-    uint64_t quota; /* operations to issue; UINT64_MAX: no end */
-    double rate;    /* open loop: operations/s of all workers; 0: closed loop */
+    uint32_t first_number; /* of the first dial, among all of the run */
+    bool foreign_peer;     /* the server is not sonde's */
+    uint64_t quota;        /* operations to issue (bulk: bytes to move); UINT64_MAX: no end */
+    double rate;           /* open loop: operations/s of all workers; 0: closed loop */
     enum arrival_kind arrival;
     uint32_t send_lag;       /* histogram of how late arrivals were issued */
     uint32_t index, workers; /* this worker among all */

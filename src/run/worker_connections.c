@@ -153,6 +153,9 @@ static void keep_busy(struct worker *worker, const struct op *op)
 static bool submit(struct worker *worker, struct op *op)
 {
     op->now_ns = 0; /* an operation that is done at once has no completion time of its own */
+    if (op->kind == OP_CLOSE) {
+        worker_read_flow(worker, connection_of(op->channel)); /* the last moment */
+    }
     enum submit_result result = worker->engine->ops->submit(worker->engine, op);
     if (result == SUBMIT_BUSY) {
         keep_busy(worker, op);

@@ -52,6 +52,10 @@ int worker_open_all(struct worker *worker);
 /* Frees connections that have been closed and stand on no list. */
 void worker_bury(struct worker *worker);
 
+/* Reads what the kernel knows of a TCP connection into its flow, where the role tells connections
+ * apart. */
+void worker_read_flow(struct worker *worker, const struct connection *connection);
+
 /* Closes everything that is open, as far as the engine completes it within a second. */
 void worker_close_all(struct worker *worker);
 

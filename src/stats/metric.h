@@ -8,10 +8,12 @@
 
 /* How a metric comes out of a module's array of counters. */
 enum metric_kind {
-    METRIC_COUNT,      /* counters[numerator] */
-    METRIC_PER_SECOND, /* counters[numerator] / window in seconds */
-    METRIC_RATIO,      /* counters[numerator] / counters[denominator]; n/a where that is 0 */
-    METRIC_VALUE,      /* set directly by who measures it */
+    METRIC_COUNT,         /* counters[numerator] */
+    METRIC_PER_SECOND,    /* counters[numerator] / window in seconds */
+    METRIC_RATIO,         /* counters[numerator] / counters[denominator]; n/a where that is 0 */
+    METRIC_MISSING,       /* counters[denominator] - counters[numerator], at least 0 */
+    METRIC_MISSING_SHARE, /* that, of counters[denominator]; n/a where that is 0 */
+    METRIC_VALUE,         /* set directly by who measures it */
 };
 
 struct metric {
@@ -29,6 +31,8 @@ static inline bool metric_compute(const struct metric *metric, const uint64_t *c
                                   uint64_t window_ns, double *value)
 {
     double numerator = (double)counters[metric->numerator];
+    double all = (double)counters[metric->denominator];
+    double missing = all > numerator ? all - numerator : 0;
     switch (metric->kind) {
     case METRIC_COUNT:
         *value = numerator;
@@ -40,6 +44,12 @@ static inline bool metric_compute(const struct metric *metric, const uint64_t *c
         *value =
             counters[metric->denominator] ? numerator / (double)counters[metric->denominator] : 0;
         return counters[metric->denominator] != 0;
+    case METRIC_MISSING:
+        *value = missing;
+        return true;
+    case METRIC_MISSING_SHARE:
+        *value = all > 0 ? missing / all : 0;
+        return all > 0;
     case METRIC_VALUE:
         break;
     }

@@ -42,10 +42,12 @@ struct bank_error {
 };
 
 /* What one connection counted, for workloads that tell connections apart (struct role's
- * flow_counters). Which connection it is: its number among those of its worker. */
+ * flow_counters). It stands at its number among those of its worker. */
 struct bank_flow {
     uint64_t counters[FLOW_COUNTERS];
-    struct tcp_figures tcp; /* at the end of the part; zero where it is no TCP connection */
+    uint32_t number_plus_1; /* among all of the run, as its role says; 0: nothing was counted */
+    struct tcp_figures tcp_before, tcp; /* at the start (zero: it began later) and at the end of the
+                                           part; zero where it is no TCP connection */
 };
 
 struct bank {

@@ -214,7 +214,6 @@ const struct workload workload_ping = {
     .take_target = take_target,
     .tune = tune,
     .operations_per_start = operations_per_start,
-    .blocking = true,
     .metrics = metrics,
     .metric_count = sizeof metrics / sizeof *metrics,
     .operations = PING_COUNT_COMPLETED,

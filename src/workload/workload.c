@@ -2,7 +2,8 @@
 
 #include <stdio.h>
 
-const struct workload *const workloads[] = {&workload_call, &workload_ping, NULL};
+const struct workload *const workloads[] = {&workload_call, &workload_ping, &workload_stream,
+                                            &workload_stream_datagrams, NULL};
 
 int workload_check_transport(const struct workload *workload, const struct address *address,
                              struct err *error)

@@ -21,6 +21,7 @@ struct connection {
     struct channel channel;
     uint32_t timer;  /* index in the worker's timer heap, 0: none */
     uint8_t flagged; /* CONNECTION_* */
+    uint32_t drops;  /* datagrams that its socket had no room for, when it was last looked at */
     uint16_t flow;   /* its number among the worker's, from 0; beyond BANK_FLOWS: it has no flow */
     struct connection *next_flush, *next_resume;
     struct connection *next, *previous; /* all open connections of the worker */
@@ -45,6 +46,8 @@ struct role_context {
     void *shared;           /* what `open_worker` returned: shared by the worker's connections */
     bool open_loop;         /* operations come as OP_ARRIVAL */
     bool draining;          /* nothing new may be issued */
+    bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
+    uint32_t first_number;  /* client: of its first connection, among all of the run */
     bool sends_at_once;     /* the engine honours OP_TRY */
     uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
     uint32_t receive_bytes; /* size of lent buffers */
@@ -59,6 +62,7 @@ struct role {
     uint32_t refused_counter; /* servers: counts connections refused because it is full */
     uint32_t
         flow_counters; /* of each connection, FLOW_COUNTERS at most; 0: they are not told apart */
+    uint32_t drops_counter; /* datagrams: counts what its sockets had no room for; 0: not counted */
     /* Most that one connection may come to need: for the plan's check of memory. */
     size_t (*connection_memory)(const void *options);
     /* Makes what the worker's connections share (send patterns, buffer pools), for at most
@@ -98,7 +102,6 @@ struct workload {
     void (*tune)(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
     /* Operations that one arrival of an open loop begins. NULL: one. */
     uint64_t (*operations_per_start)(const void *options);
-    bool blocking; /* its default engine is threads: a message at a time, nothing to gather */
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */
     size_t metric_count;
     uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
@@ -110,9 +113,25 @@ struct workload {
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;
     const struct role *client, *server;
+    /* Completes the client's counters of a part by what sonde's own server counted in it (NULL:
+     * the server is not sonde's). scale: the client's measured time over the server's. May be NULL.
+     */
+    void (*join)(const void *options, uint64_t *client, const uint64_t *server, double scale);
+    /* Its headline is a rate of bytes: no operations to be compared with a ceiling, quotas are in
+     * bytes, CPU time is given for each GiB, and what is sent has to arrive. */
+    bool bulk;
+    bool lossy; /* bulk: what is lost is a figure and no error */
+    double (*asked)(
+        const void *options);            /* bulk: bytes per second asked for; NULL or 0: no limit */
+    uint32_t sent_bytes, received_bytes; /* bulk: counters of both roles */
+    const char *flow;                    /* what a connection is called in tables: "stream" */
+    const struct metric *flow_metrics;   /* over a connection's own counters (flow_counters); the
+                                            first is of what this end sent */
+    size_t flow_metric_count;
 };
 
-extern const struct workload workload_call, workload_ping;
+extern const struct workload workload_call, workload_ping, workload_stream,
+    workload_stream_datagrams;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];
@@ -129,6 +148,28 @@ static inline struct op *step_submit(struct role_context *context, struct connec
     struct op *op = &context->out.ops[context->out.count++];
     *op = (struct op){.kind = kind, .channel = &connection->channel};
     return op;
+}
+
+/* Where a step counts for one connection alone; NULL where it has no flow. number: the
+ * connection's, among all of the run, at either end. A role whose one connection stands for all its
+ * peers gives each a place of its own. */
+static inline struct bank_flow *step_flow_at(struct role_context *context, uint32_t place,
+                                             uint32_t number)
+{
+    if (place >= BANK_FLOWS) {
+        return NULL;
+    }
+    struct bank *bank = context->bank;
+    struct bank_flow *flow = &bank->flows[place];
+    flow->number_plus_1 = number + 1;
+    bank->flow_count = bank->flow_count > place ? bank->flow_count : place + 1;
+    return flow;
+}
+
+static inline struct bank_flow *step_flow(struct role_context *context,
+                                          const struct connection *connection, uint32_t number)
+{
+    return step_flow_at(context, connection->flow, number);
 }
 
 #endif

@@ -248,6 +248,26 @@ def _transfer_problems(where, run):
         yield f"{where}.histograms.transfer_time: of {time['count']} transfers"
 
 
+def _flow_problems(where, flows):
+    """Each connection once at each end, and their sum where there are several."""
+    for role in sorted({row["role"] for row in flows}):
+        rows = [row for row in flows if row["role"] == role]
+        names = [row["what"] for row in rows]
+        if len(names) != len(set(names)):
+            yield f"{where}: a flow of the {role} stands twice"
+        single = [row for row in rows if not row["what"].startswith("all ")]
+        sums = [row for row in rows if row["what"].startswith("all ")]
+        if len(sums) != (len(single) > 1) or sums and sums[0]["what"] != f"all {len(single)}":
+            yield f"{where}: {len(single)} flows of the {role}, but {[row['what'] for row in sums]}"
+            continue
+        for row in sums:
+            for key in ("sent_bytes", "received_bytes", "retransmits"):
+                parts = [one["metrics"].get(key, {"value": None})["value"] for one in single]
+                total = row["metrics"].get(key, {"value": None})["value"]
+                if total is not None and total != sum(part or 0 for part in parts):
+                    yield f"{where}: {key} of all of the {role} is not the sum"
+
+
 def _run_problems(where, run):
     if run["window_ns"] > run["wall_ns"] * 1.001 + 1e6:
         yield f"{where}.window_ns: longer than wall_ns"
@@ -260,6 +280,9 @@ def _run_problems(where, run):
     yield from _effect_problems(f"{where}.probe_effect", run["probe_effect"])
     yield from _probe_problems(where, run)
     yield from _transfer_problems(where, run)
+    yield from _flow_problems(f"{where}.flows", run.get("flows", []))
+    for i, interval in enumerate(run["intervals"]):
+        yield from _flow_problems(f"{where}.intervals[{i}].flows", interval.get("flows", []))
     starts = [interval["start_ns"] for interval in run["intervals"]]
     if starts != sorted(starts):
         yield f"{where}.intervals: not in order"

@@ -53,8 +53,8 @@ static void end_open(struct end *end, const struct engine_ops *engine, const str
     end->control = shared_memory(sizeof *end->control, &error);
     end->slot = shared_memory(sizeof *end->slot, &error);
     assert_true(end->control && end->slot);
-    assert_int_equal(tally_init(&end->part, 1, &error), 0);
-    assert_int_equal(tally_init(&end->sum, 1, &error), 0);
+    assert_int_equal(tally_init(&end->part, 1, 0, &error), 0);
+    assert_int_equal(tally_init(&end->sum, 1, 0, &error), 0);
     end->config = (struct worker_config){.engine = engine,
                                          .role = role,
                                          .send_lag = CALL_SEND_LAG,

@@ -45,7 +45,7 @@ static void end_open(struct end *end, const struct engine_ops *engine, const str
     end->control = shared_memory(sizeof *end->control, &error);
     end->slots = shared_memory(slot_count * sizeof *end->slots, &error);
     assert_true(end->control && end->slots);
-    assert_int_equal(tally_init(&end->tally, slot_count, &error), 0);
+    assert_int_equal(tally_init(&end->tally, slot_count, 0, &error), 0);
     end->worker = (struct worker_config){.engine = engine,
                                          .role = role,
                                          .options = &end->options,
@@ -111,7 +111,7 @@ static void end_await(struct end *end, uint32_t counter, uint64_t number)
     struct tally part;
     struct err error = {0};
     uint64_t until_ns = clock_now_ns() + PATIENCE_NS;
-    assert_int_equal(tally_init(&part, end->slot_count, &error), 0);
+    assert_int_equal(tally_init(&part, end->slot_count, 0, &error), 0);
     while (end->tally.bank->counters[counter] < number) {
         struct timespec pause = clock_timespec(NS_PER_MS);
         assert_true(clock_now_ns() < until_ns);

@@ -1,0 +1,63 @@
+/* sonde stream */
+#include "cli/commands.h"
+#include "cli/workload_command.h"
+#include "workload/stream.h"
+
+static int adapt(void *options, struct run_options *run, bool datagrams, struct err *error)
+{
+    struct stream_options *stream = options;
+    if (stream_settle(stream, datagrams, run->wire.receive_bytes, error) < 0) {
+        return -1;
+    }
+    run->connections = stream_connections(stream);
+    run->count = stream->total_bytes;
+    run->wire.pacing_bytes = stream->pacing == PACING_KERNEL ? stream->rate_bytes : 0;
+    if (datagrams) {
+        run->wire.channel_options =
+            (uint8_t)(CHANNEL_BATCHED | (stream->segments ? CHANNEL_SEGMENTS : 0));
+        run->wire.segments = stream->segments;
+    }
+    return 0;
+}
+
+static const struct workload_form form = {
+    .workload = &workload_stream,
+    .datagrams = &workload_stream_datagrams,
+    .run = {bulk_run_rows, BULK_OPTIONS_WIRE},
+    .sockets = {bulk_wire_rows, BULK_OPTIONS},
+    .adapt = adapt,
+};
+
+static size_t sets(struct opt_set *to)
+{
+    return workload_command_sets(&form, NULL, to);
+}
+
+static int run(int argc, char **argv, struct err *error)
+{
+    return workload_command_run(&form, argc, argv, error);
+}
+
+const struct command command_stream = {
+    .name = "stream",
+    .arguments = "[TARGET] [options]",
+    .summary = "bulk throughput of one or several streams, at both ends",
+    .details =
+        "Moves payload in one direction or both and reports what arrived, for each stream and each "
+        "interval, with what TCP says of it (retransmits, RTT, congestion window, what held it up) "
+        "and the CPU time of both ends for each GiB. Every byte is accounted for: what one end "
+        "sent "
+        "and the other did not receive is an error. "
+        "TARGET is a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
+        "with local: or pipe:, sonde starts its own in another process.",
+    .examples =
+        "  sonde stream   # one stream over TCP on the loopback, for 5 s\n"
+        "  sonde stream -P 4 --bidir --congestion cubic   # four each way\n"
+        "  sonde stream -e threads,epoll,uring -l 1m   # the engines side by side\n"
+        "  sonde stream -n 10g -R   # 10 GiB from the server to the client\n"
+        "  sonde stream udp: --rate 1G --batch 16   # datagrams: loss, order, jitter\n"
+        "  sonde stream --rate 1G --window 256k   # paced to 1 Gbit/s, with fixed buffers\n",
+    .sets = sets,
+    .run = run,
+    .measures = true,
+};

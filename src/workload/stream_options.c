@@ -1,0 +1,145 @@
+/* Options of `sonde stream`, and what both of its workloads make of both ends. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "workload/stream.h"
+
+/* "1G": bits per second, as the field has it; "125MB": bytes. */
+static int parse_rate(const char *text, void *member, struct err *error)
+{
+    uint64_t *bytes = member;
+    char number[64];
+    size_t length = strlen(text);
+    double value;
+    bool of_bytes = length && text[length - 1] == 'B';
+    length -= length && (of_bytes || text[length - 1] == 'b');
+    if (length && length < sizeof number) {
+        memcpy(number, text, length);
+        number[length] = '\0';
+        if (units_parse_rate(number, &value) == 0 && (value == 0 || value >= 8) && value <= 1e15) {
+            *bytes = (uint64_t)(of_bytes ? value : value / 8);
+            return 0;
+        }
+    }
+    err_set(error, ERR_USAGE, text, "is no rate");
+    return err_hint(error, "accepts bits per second (100M, 2.5G) or bytes (125MB), 0: no limit");
+}
+
+static void print_rate(const void *member, FILE *out)
+{
+    char text[UNITS_TEXT_MAX];
+    uint64_t bytes = *(const uint64_t *)member;
+    fputs(units_exact_rate(text, (double)bytes * 8), out);
+}
+
+static const char *const pacings[] = {"kernel", "timer", NULL};
+
+const struct opt stream_option_rows[STREAM_OPTIONS] = {
+    OPT_SIZE(struct stream_options, length_bytes, .name = "length", .letter = 'l', .initial = "0",
+             .most = 64 << 20, .argument = "SIZE",
+             .help = "bytes that one send offers, or of a datagram (0: 128k, of a datagram 1,400)"),
+    OPT_COUNT(struct stream_options, streams, .name = "streams", .letter = 'P', .initial = "1",
+              .least = 1, .most = 100000, .argument = "N",
+              .help = "streams, a connection each (with --bidir so many in each direction)"),
+    OPT_BOOL(struct stream_options, reverse, .name = "reverse", .letter = 'R',
+             .help = "the server sends and the client receives"),
+    OPT_BOOL(struct stream_options, bidir, .name = "bidir",
+             .help = "both directions at once, each stream in one"),
+    OPT_SIZE(struct stream_options, total_bytes, .name = "bytes", .letter = 'n', .initial = "0",
+             .argument = "SIZE",
+             .help = "move so many in all, over all streams (0: by --duration)"),
+    OPT_CUSTOM(struct stream_options, rate_bytes, uint64_t, .name = "rate", .letter = 'b',
+               .initial = "0", .argument = "RATE", .parse = parse_rate, .print = print_rate,
+               .help = "pace each stream: bits per second (1G), or bytes (125MB); 0: as fast as it "
+                       "goes"),
+    OPT_CHOICE(struct stream_options, pacing, .name = "pacing", .choices = pacings,
+               .initial = "kernel", .argument = "BY",
+               .help = "--rate by the kernel (SO_MAX_PACING_RATE, TCP only) or by sonde's own "
+                       "timers"),
+    OPT_COUNT(struct stream_options, batch, .name = "batch", .initial = "1", .least = 1,
+              .most = 1024, .argument = "N", .help = "datagrams: so many with one send"),
+    OPT_BOOL(struct stream_options, segments, .name = "gso",
+             .help = "udp: the kernel cuts a batch and joins what arrives (UDP_SEGMENT, UDP_GRO)"),
+    OPT_BOOL(struct stream_options, verify, .name = "verify",
+             .help = "check every byte where it is received"),
+};
+
+int stream_check(void *member, uint64_t receive_bytes, struct err *error)
+{
+    struct stream_options *options = member;
+    (void)receive_bytes;
+    if (options->reverse && options->bidir) {
+        err_set(error, ERR_USAGE, "--bidir", "cannot be combined with --reverse");
+        return err_hint(error, "it has streams of both directions already");
+    }
+    if (options->total_bytes && options->total_bytes < stream_connections(options)) {
+        return err_set(error, ERR_USAGE, "--bytes", "%lu bytes are not one for each of %lu streams",
+                       options->total_bytes, stream_connections(options));
+    }
+    return 0;
+}
+
+static int settle_datagrams(struct stream_options *options, uint64_t receive_bytes,
+                            struct err *error)
+{
+    uint64_t length = options->length_bytes;
+    if (options->reverse || options->bidir) {
+        err_set(error, ERR_USAGE, options->bidir ? "--bidir" : "--reverse",
+                "datagrams go from the client to the server alone");
+        return err_hint(error, "leave it out, or take a transport of streams");
+    }
+    if (length < STREAM_DATAGRAM_LEAST || length > receive_bytes || length > 65507) {
+        err_set(error, ERR_USAGE, "--length", "%lu bytes are no datagram", length);
+        return err_hint(error, "accepts %d to 65507 and no more than --receive-buffer (%lu)",
+                        STREAM_DATAGRAM_LEAST, receive_bytes);
+    }
+    if (options->segments && length * options->batch > 65507) {
+        err_set(error, ERR_USAGE, "--gso", "%lu datagrams of %lu bytes are more than 65507 bytes",
+                options->batch, length);
+        return err_hint(error, "lower --batch to %lu", 65507 / length);
+    }
+    if (options->total_bytes && options->total_bytes / options->streams < STREAM_DATAGRAM_LEAST) {
+        return err_set(error, ERR_USAGE, "--bytes", "%lu bytes are no datagram for each stream",
+                       options->total_bytes);
+    }
+    options->pacing = PACING_TIMER; /* the kernel paces datagrams only where the device has fq */
+    return 0;
+}
+
+int stream_settle(struct stream_options *options, bool datagrams, uint64_t receive_bytes,
+                  struct err *error)
+{
+    options->datagrams = datagrams;
+    if (options->length_bytes == 0) {
+        options->length_bytes = datagrams ? STREAM_DATAGRAM_LENGTH : STREAM_LENGTH;
+    }
+    if (!datagrams && (options->batch > 1 || options->segments)) {
+        err_set(error, ERR_USAGE, options->segments ? "--gso" : "--batch", "is for datagrams");
+        return err_hint(error, "sonde stream udp:");
+    }
+    return datagrams ? settle_datagrams(options, receive_bytes, error) : 0;
+}
+
+/* What was delivered: at the receiving ends. The server's share is scaled to the client's time,
+ * whose cuts lie a little apart, so that its rate is the one that the server saw. */
+void stream_join(const void *options, uint64_t *client, const uint64_t *server, double scale)
+{
+    const struct stream_options *stream = options;
+    uint64_t delivered = client[STREAM_COUNT_RECEIVED_BYTES];
+    if (server) {
+        double received = (double)server[STREAM_COUNT_RECEIVED_BYTES] * scale;
+        delivered += scale == 1 ? server[STREAM_COUNT_RECEIVED_BYTES] : (uint64_t)(received + 0.5);
+    } else {
+        delivered += client[STREAM_COUNT_SENT_BYTES];
+    }
+    client[STREAM_COUNT_DELIVERED] += delivered;
+    client[STREAM_COUNT_DELIVERED_BITS] += 8 * delivered;
+    client[STREAM_COUNT_BLOCKS] += (delivered + stream->length_bytes - 1) / stream->length_bytes;
+}
+
+double stream_asked(const void *options)
+{
+    const struct stream_options *stream = options;
+    return (double)stream->rate_bytes * (double)stream_connections(stream);
+}

@@ -1,0 +1,295 @@
+"""sonde stream: every byte is accounted for, at both ends and as strace sees it, whatever happens."""
+
+import csv
+import io
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+import unittest
+
+from sonde_program import (
+    Folder, Misbehaving, check_failed_record, check_one_line, checked_record, end, engines, hear,
+    metric, read_record, run, start)
+
+TRANSPORTS = ("tcp:", "unix:", "local:", "pipe:")
+DATAGRAMS = ("udp:", "unix-dgram:")
+SHORT = ("-d", "200ms", "-w", "50ms", "-i", "100ms")
+
+
+def stream_run(case, *arguments, **options):
+    """The one run of `sonde stream --json` that has to succeed."""
+    done = run("stream", "--json", *arguments, **options)
+    case.assertEqual(done.returncode, 0, done.stderr)
+    record = checked_record(case, done.stdout)
+    case.assertTrue(record["complete"])
+    return record["runs"][0]
+
+
+def flow_sum(one, role, key):
+    rows = [row for row in one["flows"] if row["role"] == role]
+    single = [row for row in rows if not row["what"].startswith("all")]
+    return sum(row["metrics"][key]["value"] for row in single)
+
+
+class BadOptions(unittest.TestCase):
+    def test_each(self):
+        for arguments, words in (
+            (["--reverse", "--bidir"], ["--bidir", "--reverse"]),
+            (["-n", "3", "-P", "4"], ["--bytes", "3", "4"]),
+            (["-n", "1m", "-w", "1s"], ["--bytes", "--warmup"]),
+            (["--rate", "1X"], ["--rate", "1X", "100M"]),
+            (["--rate", "-5"], ["--rate"]),
+            (["-P", "0"], ["--streams"]),
+            (["-l", "65m"], ["--length"]),
+            (["--dscp", "af99"], ["--dscp", "af99", "ef"]),
+            (["--pacing", "hand"], ["--pacing", "timer"]),
+            (["--batch", "4"], ["--batch", "datagrams"]),
+            (["udp:", "--reverse"], ["--reverse"]),
+            (["udp:", "-l", "10"], ["--length", "10"]),
+            (["udp:", "-l", "65508"], ["--length", "65508"]),
+            (["udp:", "--gso", "--batch", "64"], ["--gso", "--batch"]),
+        ):
+            with self.subTest(arguments=arguments):
+                done = run("stream", *arguments)
+                line = check_one_line(self, done, 2)
+                for word in words:
+                    self.assertIn(word, line)
+                self.assertEqual(done.stdout, "")
+
+
+class Accounts(unittest.TestCase):
+    """Sent at one end is received at the other, for each transport and engine."""
+
+    def check(self, one, connections):
+        self.assertEqual(metric(one, "bytes_lost"), 0)
+        self.assertGreater(metric(one, "bytes_per_second"), 0)
+        self.assertAlmostEqual(metric(one, "bits_per_second"), 8 * metric(one, "bytes_per_second"),
+                               delta=1e-6 * metric(one, "bits_per_second"))
+        for role in ("client", "server"):
+            prefix = "" if role == "client" else "server_"
+            for way in ("sent", "received"):
+                self.assertEqual(flow_sum(one, role, way + "_bytes"),
+                                 metric(one, f"{prefix}{way}_bytes"))
+            rows = [row for row in one["flows"] if row["role"] == role]
+            self.assertEqual(len(rows), connections + (connections > 1))
+
+    def test_by_duration(self):
+        for engine in engines():
+            for transport in TRANSPORTS:
+                for more, connections in ((["-P", "2"], 2), (["-R"], 1), (["--bidir"], 2)):
+                    with self.subTest(engine=engine, transport=transport, more=more):
+                        one = stream_run(self, transport, "-e", engine, *SHORT, *more)
+                        self.check(one, connections)
+                        self.assertTrue(all(interval["flows"] for interval in one["intervals"]))
+
+    def test_by_bytes(self):
+        total = 3000001
+        for engine in engines():
+            for transport in TRANSPORTS:
+                for more in (["-P", "3"], ["-R"], ["--bidir", "-l", "1000"]):
+                    with self.subTest(engine=engine, transport=transport, more=more):
+                        one = stream_run(self, transport, "-e", engine, "-n", str(total),
+                                         "--verify", *more)
+                        for way, other in (("sent", "received"), ("received", "sent")):
+                            self.assertEqual(metric(one, way + "_bytes"),
+                                             metric(one, f"server_{other}_bytes"))
+                        self.assertEqual(metric(one, "sent_bytes") + metric(one, "received_bytes"),
+                                         total)
+                        self.assertEqual(metric(one, "bytes_lost"), 0)
+
+    def test_null_engine_has_no_other_end(self):
+        one = stream_run(self, "-e", "null", *SHORT)
+        self.assertGreater(metric(one, "sent_bytes"), 0)
+        self.assertIsNone(metric(one, "bytes_lost"))
+
+    def test_tcp_rows(self):
+        one = stream_run(self, "tcp:", "-P", "2", "--congestion", "cubic", *SHORT)
+        for row in one["flows"]:
+            sends = row["role"] == "client"
+            self.assertEqual(row["metrics"]["retransmits"]["value"] is not None, sends)
+            self.assertEqual(row["metrics"]["rtt_ns"]["value"] is not None, sends)
+            if sends:
+                self.assertGreater(row["metrics"]["congestion_window_bytes"]["value"], 0)
+        self.assertGreater(metric(one, "cpu_ns_per_gib"), 0)
+        self.assertAlmostEqual(
+            metric(one, "cpu_ns_per_gib"),
+            metric(one, "client_cpu_ns_per_gib") + metric(one, "server_cpu_ns_per_gib"), delta=1)
+
+    def test_printers(self):
+        done = run("stream", "--csv=-", "-P", "2", *SHORT, "-q")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        kinds = [row["kind"] for row in rows]
+        self.assertEqual(kinds[0], "run")
+        window = [row for row in rows if row["kind"] == "flow" and not row["start_s"]]
+        inside = [row for row in rows if row["kind"] == "flow" and row["start_s"]]
+        self.assertEqual(len(window), 6)  # two streams and their sum, at both ends
+        self.assertEqual(len(inside) % 6, 0)
+        self.assertGreater(float(window[0]["flow_sent_bytes"]), 0)
+        text = run("stream", "-P", "2", *SHORT)
+        self.assertEqual(text.returncode, 0, text.stderr)
+        for word in ("Gbit/s", "stream 2", "all 2", "retransmits", "CPU/GiB"):
+            self.assertIn(word, text.stdout)
+
+
+@unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+class AgainstStrace(unittest.TestCase):
+    """The kernel moved what the record says, and the 32 bytes of each hello."""
+
+    def traced(self, *arguments):
+        with tempfile.TemporaryDirectory(prefix="sonde-") as folder:
+            trace = os.path.join(folder, "trace")
+            one = stream_run(self, *arguments, prefix=[
+                "strace", "-f", "-qq", "-o", trace,
+                "-e", "trace=sendto,recvfrom,fork,clone,clone3,vfork"])
+            server = next(process["pid"] for process in one["processes"]
+                          if process["role"] == "server")
+            moved = {"sendto": 0, "recvfrom": 0}
+            with open(trace, encoding="utf-8", errors="replace") as file:
+                lines = file.read().splitlines()
+        threads = {str(server)}
+        for line in lines:  # the server's threads are its children
+            made = re.match(r"(\d+) +(?:<... )?clone3?\b.*= (\d+)$", line)
+            if made and made.group(1) in threads:
+                threads.add(made.group(2))
+        for line in lines:
+            call = re.match(r"(\d+) +(?:<\.\.\. )?(sendto|recvfrom)\b.*= (\d+)$", line)
+            if call and call.group(1) in threads:
+                moved[call.group(2)] += int(call.group(3))
+        return one, moved
+
+    def test_server(self):
+        for engine in ("threads", "epoll"):
+            with self.subTest(engine=engine):
+                one, moved = self.traced("tcp:", "-e", engine, "-n", "5000000", "-P", "2",
+                                         "--no-pin")
+                self.assertEqual(metric(one, "server_received_bytes"), 5000000)
+                self.assertEqual(moved, {"sendto": 0, "recvfrom": 5000000 + 2 * 32})
+                one, moved = self.traced("unix:", "-e", engine, "-n", "5000000", "-R", "--no-pin")
+                self.assertEqual(metric(one, "server_sent_bytes"), 5000000)
+                self.assertEqual(moved, {"sendto": 5000000, "recvfrom": 32})
+
+
+class Failures(unittest.TestCase):
+    def test_server_dies(self):
+        for more in ([], ["-R"], ["-e", "epoll", "-P", "2"]):
+            with self.subTest(more=more):
+                folder = Folder(self)
+                path = folder.file("record.json")
+                began = time.monotonic()
+                process = start("stream", "tcp:", "-d", "20s", "-w", "0", "-i", "200ms",
+                                "--json=" + path, *more)
+                # After two intervals.
+                lines = [process.stdout.readline() for _ in range(2)]
+                self.assertTrue(all("bit/s" in line for line in lines), lines)
+                children = f"/proc/{process.pid}/task/{process.pid}/children"
+                with open(children, encoding="ascii") as file:
+                    servers = file.read().split()
+                self.assertEqual(len(servers), 1)
+                os.kill(int(servers[0]), signal.SIGKILL)
+                done = end(process, began)
+                line = check_one_line(self, done, 1)
+                self.assertIn("signal 9", line)
+                record = read_record(self, path)
+                check_failed_record(self, record)
+                one = record["runs"][0]
+                self.assertGreaterEqual(len(one["intervals"]), 2)
+                self.assertGreater(metric(one, "bytes_per_second"), 0)
+                self.assertIsNone(metric(one, "bytes_lost"))
+
+    def test_foreign_server_that_closes(self):
+        def closes_soon(server, client):
+            for _ in range(20):
+                hear(server, client)
+        with Misbehaving(closes_soon) as server:
+            done = run("stream", server.address, "-d", "5s", "-w", "0", "--json=/dev/null")
+            line = check_one_line(self, done, 1)
+            self.assertIn("1 of 1 connections were lost", line)
+
+    def test_foreign_server_that_reads(self):
+        heard = []
+
+        def counts(server, client):
+            data = bytearray()
+            while piece := hear(server, client):
+                data += piece
+            heard.append(bytes(data))
+        with Misbehaving(counts) as server:
+            one = stream_run(self, server.address, "-n", "1000003")
+            deadline = time.monotonic() + 10
+            while not heard and time.monotonic() < deadline:
+                time.sleep(0.01)
+        self.assertEqual(metric(one, "sent_bytes"), 1000003)
+        self.assertEqual(len(heard[0]), 1000003)  # no hello: it is not ours
+        self.assertEqual(heard[0], bytes(i % 251 for i in range(1000003)))
+
+
+class Datagrams(unittest.TestCase):
+    def test_nothing_is_lost_unseen(self):
+        """What was sent has arrived, or is counted as lost."""
+        for engine in engines():
+            for transport in DATAGRAMS:
+                for more in (["-P", "2"], ["--batch", "8"], ["-l", "64", "-P", "3"]):
+                    with self.subTest(engine=engine, transport=transport, more=more):
+                        one = stream_run(self, transport, "-e", engine, "-n", "1000001",
+                                         "--rate", "400M", "--verify", *more)
+                        sent, arrived = (metric(one, key)
+                                         for key in ("sent_datagrams", "arrived_datagrams"))
+                        self.assertEqual(metric(one, "sent_bytes"), 1000001)
+                        self.assertEqual(sent - arrived, metric(one, "lost_datagrams"))
+                        self.assertEqual(
+                            metric(one, "bytes_lost"),
+                            metric(one, "sent_bytes") - metric(one, "server_received_bytes"))
+                        if transport == "unix-dgram:":
+                            self.assertEqual(arrived, sent)
+                        self.assertEqual(metric(one, "duplicate_datagrams"), 0)
+                        self.assertEqual(flow_sum(one, "server", "arrived_datagrams"), arrived)
+
+    def test_segments(self):
+        one = stream_run(self, "udp:", "--gso", "--batch", "16", "-n", "1000001", "--verify",
+                         "--rate", "400M")
+        self.assertEqual(metric(one, "sent_bytes"), 1000001)
+        self.assertEqual(metric(one, "sent_datagrams") - metric(one, "arrived_datagrams"),
+                         metric(one, "lost_datagrams"))
+        self.assertGreater(metric(one, "datagrams_per_send"), 1)
+
+    def test_too_fast_for_a_small_buffer(self):
+        """Drops of the server's own buffer are said, and are what was lost on the loopback."""
+        one = stream_run(self, "udp:", "-n", "20m", "--window", "4096")
+        self.assertGreater(metric(one, "lost_datagrams"), 0)
+        self.assertEqual(metric(one, "lost_datagrams"), metric(one, "receive_buffer_drops"))
+
+
+class Verify(unittest.TestCase):
+    """A wrong byte is found where it is looked for."""
+
+    def test_client_checks(self):
+        def wrong(server, client):
+            sent = 0
+            try:
+                while sent < 1 << 20:
+                    block = bytearray((sent + i) % 251 for i in range(65536))
+                    if sent <= 500000 < sent + len(block):
+                        block[500000 - sent] ^= 1
+                    client.sendall(block)
+                    sent += len(block)
+                while hear(server, client):
+                    pass
+            except OSError:
+                pass
+        for verify in ([], ["--verify"]):
+            with self.subTest(verify=verify), Misbehaving(wrong) as server:
+                done = run("stream", server.address, "-R", "-n", "1m", "--json", *verify)
+                if verify:
+                    line = check_one_line(self, done, 1)
+                    self.assertIn("payload is not what was sent", line)
+                    check_failed_record(self, checked_record(self, done.stdout))
+                else:
+                    self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

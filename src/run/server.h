@@ -42,7 +42,7 @@ int server_run(const struct server_config *config, struct err *error);
  * the parent ends it with server_stop. */
 pid_t server_spawn(const struct server_config *config, struct err *error);
 
-/* Asks the child to stop (control), waits for it up to two seconds, then kills it. 0 where it left
+/* Asks the child to stop (control), waits for it up to ten seconds, then kills it. 0 where it left
  * in order. Nothing happens where pid <= 0. */
 int server_stop(pid_t pid, struct run_control *control, struct err *error);
 

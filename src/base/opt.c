@@ -328,6 +328,19 @@ int opt_parse(struct opt_set *sets, size_t set_count, int argc, char **argv,
     return 0;
 }
 
+int opt_set_text(struct opt_set *sets, size_t set_count, const char *name, const char *value,
+                 struct err *error)
+{
+    const struct parser parser = {.sets = sets, .set_count = set_count, .error = error};
+    struct found found = find_name(&parser, name, strlen(name));
+    if (found.row == NULL) {
+        char word[OPT_NAME_MAX + 3];
+        snprintf(word, sizeof word, "--%s", name);
+        return refuse_unknown(&parser, word, error);
+    }
+    return give(&parser, found, opt_label(found.row, false).text, value);
+}
+
 bool opt_wants_help(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {

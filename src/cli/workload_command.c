@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "engine/engine.h"
 #include "run/run.h"
+#include "run/session.h"
 
 size_t workload_command_sets(const struct workload *workload, const struct opt *extra,
                              size_t extra_count, size_t extra_offset,
@@ -138,6 +139,8 @@ struct measurement {
     const struct opt_set *sets;
     struct address address;
     bool given_target;
+    const struct session_ops *session; /* of the target; NULL: none */
+    const char *session_target;
     char note[128];
 };
 
@@ -152,7 +155,9 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .workload = measurement->workload,
         .workload_options = measurement->command->options,
         .options = options,
-        .target = measurement->given_target ? &measurement->address : NULL,
+        .target = measurement->given_target && !measurement->session ? &measurement->address : NULL,
+        .session = measurement->session,
+        .session_target = measurement->session_target,
         .note = measurement->note,
         .stop_fd = turn->stop_fd,
         .progress = turn->progress ? print_progress : NULL,
@@ -186,7 +191,9 @@ static void add_idle_options(void *owner, struct record *record)
     const struct opt_set *sets = measurement->sets;
     const struct run_options *run = &measurement->command->run;
     bool own_server =
-        !measurement->given_target || measurement->address.transport->caps & TRANSPORT_PAIRS;
+        !measurement->given_target ||
+        (measurement->session ? measurement->session->own_server
+                              : measurement->address.transport->caps & TRANSPORT_PAIRS);
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
         if (opt_given(&sets[2], of_server[i].offset)) {
             record_add_warning(record, "%s has no effect: the server is not sonde's own",
@@ -209,7 +216,11 @@ static int measure(const struct workload *workload, struct workload_command *com
 {
     struct measurement measurement = {
         .workload = workload, .command = command, .sets = sets, .given_target = target != NULL};
-    if (target && address_parse(target, false, &measurement.address, error) < 0) {
+    if (target) {
+        measurement.session = session_find(target, &measurement.session_target);
+    }
+    if (target && !measurement.session &&
+        address_parse(target, false, &measurement.address, error) < 0) {
         return -1;
     }
     make_note(&sets[0], measurement.note, sizeof measurement.note);

@@ -73,6 +73,10 @@ static void release_run(struct record_run *run)
     for (size_t i = 0; i < run->probe_count; i++) {
         record_release_probe(&run->probes[i]);
     }
+    for (size_t i = 0; i < run->kept_count; i++) {
+        free(run->kept[i]);
+    }
+    free(run->kept);
     free(run->probes);
     free(run->values);
     free(run->histograms);

@@ -51,7 +51,8 @@ struct conductor {
     struct tally discarded, interval;
     struct tally block_plain, block_seen;
     struct series series;
-    struct watch *watch; /* NULL until setup has come to it */
+    struct session *session; /* NULL: none, or not open */
+    struct watch *watch;     /* NULL until setup has come to it */
     uint64_t window_start_ns, window_end_ns;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     double cpu_frequency; /* Hz at the end of the window; 0: not known */

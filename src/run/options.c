@@ -53,6 +53,9 @@ const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
                  .help = "give up where connections are not established in this time"),
     OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",
              .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9"),
+    OPT_TEXT(RUN, secret, .name = "secret", .argument = "FILE",
+             .help = "prove to sonde://HOST:PORT with the secret in this file who you are, and "
+                     "encrypt the control channel (required for other hosts)"),
     OPT_BOOL(RUN, pin, .name = "pin", .initial = "yes",
              .help = "pin sonde's own server and the client's threads to different CPUs (only "
                      "with sonde's own server)"),

@@ -35,6 +35,7 @@ struct run_options {
     struct wire_options wire;
     uint64_t socket_buffer_bytes;
     const char *sources;
+    const char *secret; /* a file; NULL: none */
     uint64_t connect_timeout_ns;
     bool pin;
     struct watch_options watch;
@@ -43,7 +44,7 @@ struct run_options {
     uint64_t server_threads;
 };
 
-enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 7, WIRE_OPTIONS = 4, WATCH_OPTIONS = 4 };
+enum { RUN_OPTIONS_LOAD = 9, RUN_OPTIONS_WIRE = 8, WIRE_OPTIONS = 4, WATCH_OPTIONS = 4 };
 extern const struct opt run_load_rows[RUN_OPTIONS_LOAD]; /* how much, how long */
 extern const struct opt run_wire_rows[RUN_OPTIONS_WIRE]; /* through what */
 extern const struct opt wire_rows[WIRE_OPTIONS];         /* over struct wire_options */

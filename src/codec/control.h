@@ -7,7 +7,7 @@
  *   hello                            hello
  *   prepare                          ready (or error, then or at any later time)
  *   … data connections …             connected
- *   go
+ *   cut, go                          going: the server's sums begin with what comes now
  *   attach                           attached        around each observed stretch
  *   cut, seen, block                                 no answers: the client measures meanwhile
  *   finish                           record
@@ -36,6 +36,7 @@ enum {
     X(READY, "ready")                                                                              \
     X(CONNECTED, "connected")                                                                      \
     X(GO, "go")                                                                                    \
+    X(GOING, "going")                                                                              \
     X(ATTACH, "attach")                                                                            \
     X(ATTACHED, "attached")                                                                        \
     X(CUT, "cut")                                                                                  \
@@ -86,8 +87,9 @@ struct control_message {
     const char *probe_name;
     /* cut */
     const char *part, *gate;
-    /* seen: what the client finished in the observed part that was cut last; finish: in all
-     * unobserved ones, and how long they were; block: in a block's unobserved and observed parts */
+    /* seen: what the client finished in the observed part that was cut last, and how long that was;
+     * finish: likewise, in all unobserved ones; block: in a block's unobserved and observed parts
+     */
     uint64_t operations, bytes, window_ns;
     uint64_t plain_operations, plain_ns, seen_operations, seen_ns;
     /* record */

@@ -59,6 +59,7 @@ const struct control_field control_fields[] = {
 
     COUNT(SEEN, "operations", operations, 0, MANY),
     COUNT(SEEN, "bytes", bytes, 0, MANY),
+    COUNT(SEEN, "window_ns", window_ns, 0, MANY),
 
     TEXT(BLOCK, "probe", true, probe_name, 1, 32),
     COUNT(BLOCK, "plain_operations", plain_operations, 0, MANY),

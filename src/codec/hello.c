@@ -1,52 +1,63 @@
 #include "codec/hello.h"
 
+#include <stdbool.h>
 #include <string.h>
 
-static const uint8_t magic[4] = {'S', 'N', 'D', 'E'};
+static const uint8_t magic[4] = {'s', 'O', 'n', 'd'};
 
-static void put(uint8_t *to, uint32_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++) {
-        to[i] = (uint8_t)(value >> (8 * (bytes - 1 - i)));
-    }
-}
+enum {
+    AT_VERSION = 4,
+    AT_FLAGS = 5,
+    AT_RESERVED = 6,
+    AT_NUMBER = 8,
+    AT_RESERVED2 = 12,
+    AT_TOKEN = 16
+};
 
-static uint32_t get(const uint8_t *from, int bytes)
-{
-    uint32_t value = 0;
-    for (int i = 0; i < bytes; i++) {
-        value = value << 8 | from[i];
-    }
-    return value;
-}
-
-void hello_write(uint8_t to[HELLO_BYTES], const struct hello *hello)
+void hello_encode(uint8_t *to, const struct hello *hello)
 {
     memset(to, 0, HELLO_BYTES);
     memcpy(to, magic, sizeof magic);
-    put(to + 4, HELLO_VERSION, 2);
-    put(to + 8, hello->flow, 4);
-    memcpy(to + 16, hello->token, HELLO_TOKEN_BYTES);
+    to[AT_VERSION] = HELLO_VERSION;
+    to[AT_FLAGS] = hello->flags;
+    for (int i = 0; i < 4; i++) {
+        to[AT_NUMBER + i] = (uint8_t)(hello->number >> (24 - 8 * i));
+    }
+    memcpy(to + AT_TOKEN, hello->token, HELLO_TOKEN_BYTES);
 }
 
-int hello_read(const uint8_t from[HELLO_BYTES], struct hello *hello, struct err *error)
+/* What is wrong with the byte at `at`; NULL where it may stand there. */
+static const char *wrong(const uint8_t *data, size_t at)
 {
-    if (!hello_begins(from)) {
-        return err_set(error, ERR_PROTOCOL, "data connection", "does not begin as one of sonde's");
+    if (at < sizeof magic) {
+        return data[at] == magic[at] ? NULL : "not a hello of sonde's";
     }
-    if (get(from + 4, 2) != HELLO_VERSION) {
-        return err_set(error, ERR_PROTOCOL, "data connection", "is of version %u, not %d",
-                       get(from + 4, 2), HELLO_VERSION);
+    if (at == AT_VERSION) {
+        return data[at] == HELLO_VERSION ? NULL : "hello of another version";
     }
-    if (get(from + 6, 2) || get(from + 12, 4)) {
-        return err_set(error, ERR_PROTOCOL, "data connection", "has flags that nobody knows");
+    if (at == AT_FLAGS) {
+        return data[at] & ~HELLO_FLAGS ? "hello with unknown flags" : NULL;
     }
-    hello->flow = get(from + 8, 4);
-    memcpy(hello->token, from + 16, HELLO_TOKEN_BYTES);
-    return 0;
+    bool reserved = (at >= AT_RESERVED && at < AT_NUMBER) || (at >= AT_RESERVED2 && at < AT_TOKEN);
+    return reserved && data[at] ? "hello with reserved bytes set" : NULL;
 }
 
-int hello_begins(const uint8_t from[4])
+int hello_decode(const uint8_t *data, size_t length, struct hello *hello, const char **reason)
 {
-    return memcmp(from, magic, sizeof magic) == 0;
+    for (size_t i = 0; i < length && i < HELLO_BYTES; i++) {
+        *reason = wrong(data, i);
+        if (*reason) {
+            return -1;
+        }
+    }
+    *reason = NULL;
+    if (length < HELLO_BYTES) {
+        return 0;
+    }
+    *hello = (struct hello){.flags = data[AT_FLAGS]};
+    for (int i = 0; i < 4; i++) {
+        hello->number = hello->number << 8 | data[AT_NUMBER + i];
+    }
+    memcpy(hello->token, data + AT_TOKEN, HELLO_TOKEN_BYTES);
+    return HELLO_BYTES;
 }

@@ -12,9 +12,9 @@
 json_t *record_run_json(const struct record_run *run, struct err *error);
 
 /* Adds to *run what such a JSON holds: processes, metrics, histograms (as the role that they say),
- * errors, probes and the window; run->observation, observing and effect are replaced. Everything is
- * checked before it is used; -1 with *error (ERR_PROTOCOL, `name` as its subject) where something
- * is not acceptable, and *run is then as it was. */
+ * errors and probes (to those of the same name, where there are); run->observation, observing and
+ * effect are replaced. Everything is checked before it is used; -1 with *error (ERR_PROTOCOL,
+ * `name` as its subject) where something is not acceptable, and *run is then as it was. */
 int record_run_read(struct record_run *run, const json_t *json, const char *name,
                     struct err *error);
 

@@ -89,6 +89,44 @@ static void read_distributions(struct run_reader *reader, const json_t *json,
     }
 }
 
+static struct record_probe *find_or_add(struct run_reader *reader, const char *name)
+{
+    struct record_run *run = reader->run;
+    for (size_t i = 0; i < run->probe_count; i++) {
+        if (strcmp(run->probes[i].name, name) == 0) {
+            return &run->probes[i];
+        }
+    }
+    return reader->checks.failed ? NULL : record_add_probe(run, name);
+}
+
+/* Both ends take turns together: where both saw something, it was in the same parts. */
+static void read_head(struct run_reader *reader, const json_t *json, struct record_probe *probe)
+{
+    struct record_probe head = {.available = read_flag(reader, json, "available")};
+    read_text(reader, json, "reason", head.reason, sizeof head.reason);
+    head.window_ns = read_count(reader, json, "window_ns");
+    head.operations = read_count(reader, json, "operations");
+    head.bytes = read_count(reader, json, "bytes");
+    head.lost = probe->lost + read_count(reader, json, "lost");
+    read_effect(reader, json, "effect", &head.effect);
+    probe->lost = head.lost;
+    if (probe->available) {
+        if (head.reason[0] && !probe->reason[0]) {
+            snprintf(probe->reason, sizeof probe->reason, "server: %.180s", head.reason);
+        }
+        return;
+    }
+    if (head.available || !probe->reason[0]) {
+        probe->available = head.available;
+        memcpy(probe->reason, head.reason, sizeof probe->reason);
+        probe->window_ns = head.window_ns;
+        probe->operations = head.operations;
+        probe->bytes = head.bytes;
+        probe->effect = head.effect;
+    }
+}
+
 void read_probes(struct run_reader *reader, const json_t *run)
 {
     json_t *all = read_objects(reader, run, "probes", READ_PROCESSES_MOST), *json;
@@ -97,20 +135,13 @@ void read_probes(struct run_reader *reader, const json_t *run)
     {
         char name[16] = "";
         read_text(reader, json, "name", name, sizeof name);
-        struct record_probe *probe =
-            reader->checks.failed ? NULL : record_add_probe(reader->run, name);
+        struct record_probe *probe = find_or_add(reader, name);
         if (!probe) {
             result_no_memory(&reader->checks);
             return;
         }
         snprintf(reader->checks.where, sizeof reader->checks.where, "probes[%zu]", i);
-        probe->available = read_flag(reader, json, "available");
-        read_text(reader, json, "reason", probe->reason, sizeof probe->reason);
-        probe->window_ns = read_count(reader, json, "window_ns");
-        probe->operations = read_count(reader, json, "operations");
-        probe->bytes = read_count(reader, json, "bytes");
-        probe->lost = read_count(reader, json, "lost");
-        read_effect(reader, json, "effect", &probe->effect);
+        read_head(reader, json, probe);
         read_rows(reader, json, probe);
         read_distributions(reader, json, probe);
     }

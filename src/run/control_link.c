@@ -1,6 +1,8 @@
 #include "run/control_link.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,12 +54,26 @@ static int append(struct control_link *link, struct control_bytes *bytes, const 
 
 /* ---- opening ---- */
 
+/* A peer that has died without a word is noticed within half a minute. A data connection is none of
+ * this: what its sockets are set to belongs to the measurement. */
+static void watch_life(int fd)
+{
+    const int on = 1, idle_s = 5, every_s = 5, times = 4, unheard_ms = 15000;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof unheard_ms);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 int control_link_open(struct control_link *link, int fd, enum tls_side side,
                       const struct tls_secret *secret, size_t text_most, const char *peer,
                       struct err *error)
 {
     *link = (struct control_link){.fd = fd, .text_most = text_most, .secured = secret == NULL};
     snprintf(link->peer, sizeof link->peer, "%s", peer);
+    watch_life(fd);
     if (!secret) {
         return 0;
     }

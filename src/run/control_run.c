@@ -57,11 +57,11 @@ int control_run_take(struct control_run *run, const struct hello *hello, int fd)
 {
     uint64_t one = 1;
     bool same = same_token(run->token, hello->token);
-    if (!same || !run->token_valid || hello->flow >= run->wanted ||
-        run->ends[hello->flow].read_fd >= 0) {
+    if (!same || !run->token_valid || hello->number >= run->wanted ||
+        run->ends[hello->number].read_fd >= 0) {
         return -1;
     }
-    run->ends[hello->flow] = (struct net_end){fd, fd};
+    run->ends[hello->number] = (struct net_end){fd, fd};
     if (++run->come == run->wanted) {
         run->token_valid = false;
         (void)!write(run->wake_fd, &one, sizeof one);
@@ -300,12 +300,21 @@ static int cut(struct conduct *conduct, const struct control_message *message, s
     return 0;
 }
 
-/* What the client says of the part that was cut last: only it knows what was finished in it. */
+/* The share of a count of the client's in window_ns that falls into the server's last part. */
+static uint64_t scaled(const struct conduct *conduct, uint64_t count, uint64_t window_ns)
+{
+    double scale = window_ns ? (double)conduct->part.window_ns / (double)window_ns : 0;
+    return (uint64_t)((double)count * scale + 0.5);
+}
+
+/* What the client says of the part that was cut last: only it knows what was finished in it. The
+ * server was cut a little earlier or later. */
 static void seen(struct conduct *conduct, const struct control_message *message)
 {
-    const struct probe_scope scope = {.window_ns = conduct->part.window_ns,
-                                      .operations = message->operations,
-                                      .bytes = message->bytes};
+    const struct probe_scope scope = {
+        .window_ns = conduct->part.window_ns,
+        .operations = scaled(conduct, message->operations, message->window_ns),
+        .bytes = scaled(conduct, message->bytes, message->window_ns)};
     watch_seen(conduct->watch, &scope);
 }
 
@@ -360,11 +369,12 @@ static int finish(struct conduct *conduct, const struct control_message *message
 /* One message. 1: that was the last one. */
 static int follow(struct conduct *conduct, const struct control_message *message, struct err *error)
 {
+    const struct control_message going = {.kind = CONTROL_GOING};
     switch (message->kind) {
     case CONTROL_GO:
         conduct->measuring = true;
         atomic_store(&conduct->control->phase, RUN_GO);
-        return 0;
+        return control_link_send(&conduct->run->link, &going, error);
     case CONTROL_ATTACH:
         return attach(conduct, message, error);
     case CONTROL_CUT:

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -240,9 +239,9 @@ static void follow_control(struct control_server *server, struct guest *guest, u
 static void follow_data(struct control_server *server, struct guest *guest)
 {
     struct hello hello;
-    struct err ignored;
+    const char *ignored;
     int taken = -1;
-    if (hello_read(guest->first, &hello, &ignored) == 0) {
+    if (hello_decode(guest->first, guest->first_length, &hello, &ignored) > 0) {
         pthread_mutex_lock(&server->lock);
         for (uint32_t i = 0; i < server->run_count; i++) {
             if (taken < 0) {
@@ -289,6 +288,13 @@ static int begin_control(struct control_server *server, struct guest *guest)
                : 0;
 }
 
+static bool begins_hello(const struct guest *guest)
+{
+    struct hello ignored;
+    const char *reason;
+    return hello_decode(guest->first, guest->first_length, &ignored, &reason) == 0;
+}
+
 static void follow_guest(struct control_server *server, struct guest *guest, uint16_t port)
 {
     while (guest->fd >= 0 && !guest->control) {
@@ -307,7 +313,7 @@ static void follow_guest(struct control_server *server, struct guest *guest, uin
         } else if (guest->first_length == HELLO_BYTES) {
             follow_data(server, guest);
             return;
-        } else if (guest->first_length == 4 && !hello_begins(guest->first) &&
+        } else if (guest->first_length == 4 && !begins_hello(guest) &&
                    begin_control(server, guest) < 0) {
             send_away(guest);
         }
@@ -326,17 +332,6 @@ static uint16_t local_port(int fd)
     return getsockname(fd, (struct sockaddr *)&own, &length) < 0 ? 0 : port_of(&own);
 }
 
-/* A client that has died without a word is noticed within half a minute. */
-static void watch_life(int fd)
-{
-    const int on = 1, idle_s = 10, every_s = 5, times = 4;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
 static void accept_guests(struct control_server *server, int listener, uint64_t now_ns)
 {
     for (;;) {
@@ -350,7 +345,6 @@ static void accept_guests(struct control_server *server, int listener, uint64_t 
         if (fd < 0) {
             return; /* none waits, or there are no files: later */
         }
-        watch_life(fd);
         send_away(place);
         *place = (struct guest){.fd = fd, .since_ns = now_ns, .from = from};
         follow_guest(server, place, local_port(fd));

@@ -78,13 +78,10 @@ static const char *turn_name(const struct conductor *conductor, int turn)
                : conductor->plan->session->probe_name(conductor->session, (size_t)turn);
 }
 
-void peer_seen(struct conductor *conductor, const struct tally *part)
+void peer_seen(struct conductor *conductor, const struct probe_scope *scope)
 {
-    const struct workload *workload = conductor->plan->workload;
     if (observes(conductor)) {
-        conductor->plan->session->seen(conductor->session,
-                                       part->bank->counters[workload->operations],
-                                       part->bank->counters[workload->bytes]);
+        conductor->plan->session->seen(conductor->session, scope);
     }
 }
 

@@ -14,7 +14,7 @@ bool peer_ended(struct conductor *conductor);
 
 void peer_cut(struct conductor *conductor, enum session_part part, enum session_gate gate);
 /* Tells what the client finished in the observed part that was just cut. */
-void peer_seen(struct conductor *conductor, const struct tally *part);
+void peer_seen(struct conductor *conductor, const struct probe_scope *scope);
 /* Attaches and detaches the probe of a turn (WATCH_OFF: none) there. */
 int peer_attach(struct conductor *conductor, int turn, struct err *error);
 void peer_block(struct conductor *conductor, int turn);

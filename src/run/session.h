@@ -70,8 +70,9 @@ struct session_ops {
     const char *(*probe_name)(const struct session *session, size_t index);
     /* Attaches a probe at the peer (NULL: none), in place of what was. */
     int (*attach)(struct session *session, const char *probe, struct err *error);
-    /* What this side finished in the observed part that was just cut; in a block's parts. */
-    void (*seen)(struct session *session, uint64_t operations, uint64_t bytes);
+    /* What this side finished in the observed part that was just cut, and how long that was; the
+     * same of a block's parts. */
+    void (*seen)(struct session *session, const struct probe_scope *scope);
     void (*block)(struct session *session, const char *probe, uint64_t plain_operations,
                   uint64_t plain_ns, uint64_t seen_operations, uint64_t seen_ns);
     /* The window is over: ends the test and exchanges results. */

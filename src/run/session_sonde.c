@@ -19,6 +19,7 @@
 /* What the server answers at once; what it has to load probes for; its record. */
 #define ANSWER_NS (15 * NS_PER_SECOND)
 #define PREPARE_NS (60 * NS_PER_SECOND)
+#define RECORD_NS (20 * NS_PER_SECOND)
 /* Data connections that are being established at the same time: less than its backlog. */
 #define CONNECTING_MOST 128u
 
@@ -139,7 +140,7 @@ static int say_hello(struct session *session, struct err *error)
     while (!session->link.secured) {
         struct pollfd file = {.fd = session->link.fd, .events = POLLIN};
         if (control_link_move(&session->link, error) < 0) {
-            return -1;
+            return error->hint[0] ? -1 : err_hint(error, "was it started with --secret?");
         }
         if (session->link.secured) {
             break;
@@ -272,7 +273,7 @@ static int connect_some(struct session *session, struct net_end *ends, uint32_t 
                                       .congestion = options->wire.congestion,
                                       .send_buffer = options->socket_buffer_bytes,
                                       .receive_buffer = options->socket_buffer_bytes};
-    struct hello hello;
+    struct hello hello = {0};
     uint8_t bytes[HELLO_BYTES];
     read_token(session->ready.token, hello.token);
     for (uint32_t i = first; i < first + count; i++) {
@@ -283,8 +284,8 @@ static int connect_some(struct session *session, struct net_end *ends, uint32_t 
         ends[i] = (struct net_end){fd, fd};
     }
     for (uint32_t i = first; i < first + count; i++) {
-        hello.flow = i;
-        hello_write(bytes, &hello);
+        hello.number = i;
+        hello_encode(bytes, &hello);
         if (await_connect(session, ends[i].write_fd, until_ns, error) < 0) {
             return -1;
         }
@@ -323,7 +324,14 @@ static int connect_session(struct session *session, struct net_end *ends, uint32
 static int start_session(struct session *session, struct err *error)
 {
     const struct control_message go = {.kind = CONTROL_GO};
-    return tell_or_fail(session, &go, error);
+    struct control_message answer;
+    /* Its cut before this one has to be over: else the first operations would be in no sum. */
+    if (tell_or_fail(session, &go, error) < 0 ||
+        expect(session, CONTROL_GOING, &answer, ANSWER_NS, error) < 0) {
+        return -1;
+    }
+    control_release(&answer);
+    return 0;
 }
 
 /* The server says nothing while it is measured with, unless something is wrong. */
@@ -378,10 +386,12 @@ static int attach(struct session *session, const char *probe, struct err *error)
     return 0;
 }
 
-static void seen(struct session *session, uint64_t operations, uint64_t bytes)
+static void seen(struct session *session, const struct probe_scope *scope)
 {
-    const struct control_message message = {
-        .kind = CONTROL_SEEN, .operations = operations, .bytes = bytes};
+    const struct control_message message = {.kind = CONTROL_SEEN,
+                                            .operations = scope->operations,
+                                            .bytes = scope->bytes,
+                                            .window_ns = scope->window_ns};
     tell(session, &message);
 }
 
@@ -403,7 +413,7 @@ static int finish(struct session *session, const struct session_own *own, struct
         .kind = CONTROL_FINISH, .operations = own->operations, .window_ns = own->window_ns};
     const struct control_message bye = {.kind = CONTROL_BYE};
     if (tell_or_fail(session, &message, error) < 0 ||
-        expect(session, CONTROL_RECORD, &session->record, PREPARE_NS, error) < 0) {
+        expect(session, CONTROL_RECORD, &session->record, RECORD_NS, error) < 0) {
         return -1;
     }
     return control_link_send(&session->link, &bye, error);

@@ -127,7 +127,7 @@ static void take_part(struct conductor *conductor, int probe, bool last)
                                     .operations = part->bank->counters[workload->operations],
                                     .bytes = part->bank->counters[workload->bytes]};
         watch_seen(conductor->watch, &scope);
-        peer_seen(conductor, part);
+        peer_seen(conductor, &scope);
         tally_add(&conductor->client.seen, part);
         tally_add(&conductor->server.seen, &conductor->server.part);
         tally_add(&conductor->block_seen, part);

@@ -311,10 +311,10 @@ static uint64_t scaled(const struct conduct *conduct, uint64_t count, uint64_t w
  * server was cut a little earlier or later. */
 static void seen(struct conduct *conduct, const struct control_message *message)
 {
-    const struct probe_scope scope = {
-        .window_ns = conduct->part.window_ns,
-        .operations = scaled(conduct, message->operations, message->window_ns),
-        .bytes = scaled(conduct, message->bytes, message->window_ns)};
+    const struct probe_scope scope = {.window_ns = conduct->part.window_ns,
+                                      .operations =
+                                          scaled(conduct, message->operations, message->window_ns),
+                                      .bytes = scaled(conduct, message->bytes, message->window_ns)};
     watch_seen(conduct->watch, &scope);
 }
 

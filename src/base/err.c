@@ -14,11 +14,21 @@ __attribute__((format(printf, 3, 0))) static void format_text(char *to, size_t s
     }
 }
 
+/* "pipe:" is a target as it is typed; a colon follows the subject anyway. */
+static void set_subject(struct err *error, const char *subject)
+{
+    snprintf(error->subject, sizeof error->subject, "%s", subject);
+    size_t length = strlen(error->subject);
+    if (length > 1 && error->subject[length - 1] == ':') {
+        error->subject[length - 1] = '\0';
+    }
+}
+
 int err_set(struct err *error, enum err_code code, const char *subject, const char *what, ...)
 {
     va_list list;
     *error = (struct err){.code = code};
-    snprintf(error->subject, sizeof error->subject, "%s", subject);
+    set_subject(error, subject);
     va_start(list, what);
     format_text(error->what, sizeof error->what, what, list);
     va_end(list);
@@ -30,7 +40,7 @@ int err_system(struct err *error, int number, const char *subject, const char *w
     char reason[128];
     va_list list;
     *error = (struct err){.code = ERR_SYSTEM, .number = number};
-    snprintf(error->subject, sizeof error->subject, "%s", subject);
+    set_subject(error, subject);
     va_start(list, what);
     format_text(error->what, sizeof error->what, what, list);
     va_end(list);

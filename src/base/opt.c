@@ -283,19 +283,28 @@ static int parse_letters(struct parser *parser, const char *word)
 
 static int parse_words(struct parser *parser)
 {
+    const struct opt *loose = NULL; /* the word before was an option that could have had a value */
     while (parser->at < parser->argc) {
         char *word = parser->argv[parser->at++];
+        const struct opt *before = loose;
         int result = 0;
+        loose = NULL;
         if (strcmp(word, "--") == 0) {
             parser->arguments->rest = &parser->argv[parser->at];
             return 0;
         }
         if (strncmp(word, "--", 2) == 0) {
             result = parse_long(parser, word);
+            struct found found = find_name(parser, word + 2, strlen(word + 2));
+            loose = found.row && found.row->optional ? found.row : NULL;
         } else if (word[0] == '-' && word[1] != '\0') {
             result = parse_letters(parser, word);
         } else {
             parser->arguments->items[parser->arguments->count++] = word;
+            if (before) {
+                parser->arguments->loose = before;
+                parser->arguments->loose_value = word;
+            }
         }
         if (result != 0) {
             return -1;
@@ -339,6 +348,14 @@ int opt_set_text(struct opt_set *sets, size_t set_count, const char *name, const
         return refuse_unknown(&parser, word, error);
     }
     return give(&parser, found, opt_label(found.row, false).text, value);
+}
+
+int opt_hint_loose(const struct opt_arguments *arguments, struct err *error)
+{
+    return arguments->loose
+               ? err_hint(error, "did you mean --%s=%s?", arguments->loose->name,
+                          opt_quote(arguments->loose_value, strlen(arguments->loose_value)).text)
+               : -1;
 }
 
 bool opt_wants_help(int argc, char **argv)

@@ -79,7 +79,10 @@ struct opt_set {
 struct opt_arguments {
     char **items;
     size_t count;
-    char **rest; /* after a bare `--`, NULL-terminated; NULL where there was none */
+    char **rest;             /* after a bare `--`, NULL-terminated; NULL where there was none */
+    const struct opt *loose; /* an option that stood without its optional value right before a
+                                positional, which may have been meant to be that value; or NULL */
+    const char *loose_value;
 };
 
 /* Sets every member to its row's default, without reading what it held. A default that its own row
@@ -107,6 +110,9 @@ bool opt_wants_help(int argc, char **argv);
 
 /* True where the row that fills `offset` of set->target was given on the command line. */
 bool opt_given(const struct opt_set *set, size_t offset);
+
+/* To an error about a positional: that it may have been meant as an option's value. Returns -1. */
+int opt_hint_loose(const struct opt_arguments *arguments, struct err *error);
 
 /* Frees what parsing allocated in lists and arguments. Safe to call twice. */
 void opt_release(struct opt_set *sets, size_t set_count, struct opt_arguments *arguments);

@@ -148,6 +148,28 @@ int units_parse_count(const char *text, uint64_t *value)
     return parse_whole(text, si_units, value);
 }
 
+int units_parse_bytes(const char *text, double *bytes)
+{
+    char compact[UNITS_TEXT_MAX];
+    struct decimal decimal;
+    size_t length = strlen(text);
+    if (length > 2 && strcmp(text + length - 2, "/s") == 0) {
+        length -= 2;
+    }
+    size_t digits = strspn(text, "0123456789."), blank = strspn(text + digits, " ");
+    if (length >= sizeof compact || digits + blank > length) {
+        return refuse(EINVAL);
+    }
+    snprintf(compact, sizeof compact, "%.*s%.*s", (int)digits, text, (int)(length - digits - blank),
+             text + digits + blank);
+    if (scan(compact, size_units, &decimal) != 0) {
+        return -1;
+    }
+    *bytes = ((double)decimal.whole + (double)decimal.fraction / (double)decimal.scale) *
+             (double)decimal.factor;
+    return 0;
+}
+
 int units_parse_size(const char *text, uint64_t *bytes)
 {
     return parse_whole(text, size_units, bytes);

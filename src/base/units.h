@@ -14,6 +14,9 @@ int units_parse_count(const char *text, uint64_t *value);   /* 20k = 20,000 */
 int units_parse_size(const char *text, uint64_t *bytes);    /* 64k = 65,536; 1.5m */
 int units_parse_duration(const char *text, uint64_t *ns);   /* 5, 5s, 10ms, 2us, 7ns, 3m, 1h */
 int units_parse_rate(const char *text, double *per_second); /* 10k, 2.5M */
+/* As units_bytes writes them, and sizes as above, also no whole bytes: "4.6 GiB", "4.6g"; a final
+ * "/s" is allowed. */
+int units_parse_bytes(const char *text, double *bytes);
 
 /* Each writes a text for people into `to` (UNITS_TEXT_MAX bytes) and returns it. Whole values below
  * 100 in their base unit have no decimals ("7", "512 B"); NaN is "-". */

@@ -71,10 +71,37 @@ static bool parse_name(const char *text, const char *const *names, int *index)
     return false;
 }
 
+/* What was wrong, on standard error before the usage: the program itself prints only that. */
+static bool refuse(char **argv, const char *what, const char *value)
+{
+    fprintf(stderr, "%s: %s%s%s\n", argv[0], what, value ? ": " : "", value ? value : "");
+    return false;
+}
+
+/* What stands behind the options. */
+static bool parse_mode(int argc, char **argv, struct ipc_static *options)
+{
+    int mode;
+    if (options->socket_buffers && options->type == IPC_PIPE) {
+        return refuse(argv, "-s sets a socket's buffers: take -i local or -i tcp", NULL);
+    }
+    if (optind == argc) {
+        return argc > 1 ? refuse(argv, "no mode", NULL) : false;
+    }
+    if (optind != argc - 1) {
+        return refuse(argv, "more than a mode", argv[optind + 1]);
+    }
+    if (!parse_name(argv[optind], ipc_mode_names, &mode)) {
+        return refuse(argv, "no mode", argv[optind]);
+    }
+    options->mode = (enum ipc_mode)mode;
+    return true;
+}
+
 /* False where the program would print its usage. */
 static bool parse(int argc, char **argv, struct ipc_static *options)
 {
-    int letter, mode;
+    int letter;
     bool valid = true;
     *options = (struct ipc_static){
         .buffer = BUFFER_DEFAULT, .total = TOTAL_DEFAULT, .port = PORT_DEFAULT, .counters = -1};
@@ -87,16 +114,20 @@ static bool parse(int argc, char **argv, struct ipc_static *options)
             options->bare = true;
             break;
         case 'b':
-            valid = parse_number(optarg, INT64_MAX, &options->buffer);
+            valid = parse_number(optarg, INT64_MAX, &options->buffer) ||
+                    refuse(argv, "-b takes bytes, above 0 and without a unit", optarg);
             break;
         case 'i':
-            valid = parse_name(optarg, types, &options->type);
+            valid = parse_name(optarg, types, &options->type) ||
+                    refuse(argv, "-i takes pipe, local or tcp", optarg);
             break;
         case 'p':
-            valid = parse_number(optarg, 65535, &options->port);
+            valid = parse_number(optarg, 65535, &options->port) ||
+                    refuse(argv, "-p takes a port from 1 to 65535", optarg);
             break;
         case 'P':
-            valid = parse_name(optarg, counter_sets, &options->counters);
+            valid = parse_name(optarg, counter_sets, &options->counters) ||
+                    refuse(argv, "-P takes l1d, l1i, l2, mem, tlb or axi", optarg);
             break;
         case 'q':
             options->quiet = true;
@@ -105,7 +136,8 @@ static bool parse(int argc, char **argv, struct ipc_static *options)
             options->socket_buffers = true;
             break;
         case 't':
-            valid = parse_number(optarg, INT64_MAX, &options->total);
+            valid = parse_number(optarg, INT64_MAX, &options->total) ||
+                    refuse(argv, "-t takes bytes, above 0 and without a unit", optarg);
             break;
         case 'v':
             options->verbose = true;
@@ -114,12 +146,8 @@ static bool parse(int argc, char **argv, struct ipc_static *options)
             valid = false;
         }
     }
-    valid = valid && !(options->socket_buffers && options->type == IPC_PIPE) &&
-            optind == argc - 1 && parse_name(argv[optind], ipc_mode_names, &mode);
-    if (valid) {
-        options->mode = (enum ipc_mode)mode;
-    }
-    return valid;
+    /* getopt has named an unknown option itself. */
+    return valid && parse_mode(argc, argv, options);
 }
 
 static void print_configuration(const struct ipc_static *options, const struct ipc_outcome *outcome)
@@ -250,7 +278,7 @@ static int measure(const struct ipc_static *options, struct record *record,
         return -1;
     }
     int result = ipc_execute(&plan, record, outcome, error);
-    close(plan.stop_fd);
+    output_stop_end(&plan.stop_fd);
     return result;
 }
 

@@ -24,7 +24,9 @@ const struct command command_call = {
     .details =
         "Issues calls of --size bytes up to a high-water mark, and times and matches every one. "
         "TARGET is a server that answers every byte (tcp://HOST:PORT, unix:PATH); without one, or "
-        "with local: or pipe:, sonde starts its own in another process on another CPU.",
+        "with tcp:, unix:, local: or pipe: alone, sonde starts its own in another process on "
+        "another "
+        "CPU.",
     .examples =
         "  sonde call --write each --observe server   # one send a call, and what the server did\n"
         "  sonde call -e threads,poll,epoll,uring -c 64 --high 1   # the engines side by side\n"
@@ -32,4 +34,5 @@ const struct command command_call = {
         "  sonde call tcp://127.0.0.1:7 --json=result.json   # a server of yours\n",
     .sets = sets,
     .run = run,
+    .measures = true,
 };

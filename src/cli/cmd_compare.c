@@ -8,6 +8,7 @@
 #include "cli/compare_runs.h"
 #include "cli/output.h"
 #include "report/comparison.h"
+#include "report/text.h"
 
 #define TEXTS_MOST 32
 
@@ -152,13 +153,14 @@ static int verdict(const struct comparison_report *report, struct err *error)
         return report->complete ? 0 : 1;
     }
     const struct comparison *numbers = &first->figure->numbers;
-    char change[48] = "";
+    char change[48] = "", a[64], b[64];
     if (numbers->ratio.value > 0) {
         snprintf(change, sizeof change, " (%+.1f %%)", (numbers->ratio.value - 1) * 100);
     }
-    err_set(error, ERR_LIMIT, "--fail-if", "'%s' is so: %s is %.6g in A, %.6g in B%s",
-            first->condition->text, first->figure->key, numbers->a_median, numbers->b_median,
-            change);
+    err_set(error, ERR_LIMIT, "--fail-if", "'%s' is so: %s is %s in A, %s in B%s",
+            first->condition->text, first->figure->key,
+            text_value(a, sizeof a, numbers->a_median, first->figure->unit),
+            text_value(b, sizeof b, numbers->b_median, first->figure->unit), change);
     if (met > 1) {
         err_hint(error, "and %zu more", met - 1);
     }
@@ -185,6 +187,21 @@ static int report_all(struct comparison_report *report,
 
 /* ---- the two ways ---- */
 
+/* What the test takes for a difference of the two commands is one of the two invocations. */
+static int warn_of_files(struct comparison_report *report, const struct result *results,
+                         struct err *error)
+{
+    bool swept = results[0].run_count && results[0].runs[0].point && results[1].run_count &&
+                 results[1].runs[0].point;
+    int status = comparison_warn(report,
+                                 "the files were made at different times%s: whatever changed in "
+                                 "between (load, neighbours%s) "
+                                 "counts as a difference here; --run makes both in turn",
+                                 swept ? "" : ", each in one process",
+                                 swept ? "" : ", where its memory came to lie");
+    return status == 0 ? 0 : err_system(error, ENOMEM, "comparison", "cannot be made");
+}
+
 static int compare_files(char **files, const struct comparison_condition *conditions,
                          const struct compare_options *options, struct err *error)
 {
@@ -200,6 +217,9 @@ static int compare_files(char **files, const struct comparison_condition *condit
         status = comparison_build(&sides[0], &sides[1], false, &report, error);
     }
     if (status == 0) {
+        status = warn_of_files(&report, results, error);
+    }
+    if (status == 0) {
         status = report_all(&report, conditions, options, error);
     }
     comparison_release(&report);
@@ -208,14 +228,37 @@ static int compare_files(char **files, const struct comparison_condition *condit
     return status;
 }
 
+struct wanted {
+    const struct comparison_condition *conditions;
+    size_t count;
+};
+
+/* Names that no run will have are refused after the first pair, not after all of them. */
+static int check_conditions(void *owner, const struct result *pair, struct err *error)
+{
+    const struct wanted *wanted = owner;
+    struct comparison_report report = {0};
+    const struct comparison_side a = {"A", &pair[0], 1}, b = {"B", &pair[1], 1};
+    struct err ignored;
+    int status = 0;
+    if (comparison_build(&a, &b, true, &report, &ignored) == 0) {
+        status = comparison_check(&report, wanted->conditions, wanted->count, error);
+    }
+    comparison_release(&report);
+    return status;
+}
+
 static int compare_commands(const struct comparison_condition *conditions,
                             const struct compare_options *options, struct err *error)
 {
+    struct wanted wanted = {conditions, options->conditions.count};
     struct compare_runs runs = {.texts = {options->runs.items[0], options->runs.items[1]},
                                 .runs = options->count,
                                 .warmup_runs = options->warmup_runs,
                                 .seed = options->seed,
-                                .progress = !options->output.quiet && isatty(STDERR_FILENO)};
+                                .progress = !options->output.quiet && isatty(STDERR_FILENO),
+                                .check = check_conditions,
+                                .owner = &wanted};
     struct comparison_report report = {0};
     int status = compare_runs_make(&runs, error);
     if (status == 0) {
@@ -230,8 +273,20 @@ static int compare_commands(const struct comparison_condition *conditions,
             status = err_system(error, ENOMEM, "comparison", "cannot be made");
         }
     }
+    if (status == 0 && runs.failure.code != ERR_NONE) {
+        report.complete = false;
+        if (comparison_warn(&report, "ended after %zu of %llu pairs of runs: %s: %s", runs.count,
+                            (unsigned long long)runs.runs, runs.failure.subject,
+                            runs.failure.what) != 0) {
+            status = err_system(error, ENOMEM, "comparison", "cannot be made");
+        }
+    }
     if (status == 0) {
         status = report_all(&report, conditions, options, error);
+    }
+    if (status >= 0 && runs.failure.code != ERR_NONE) {
+        *error = runs.failure;
+        status = -1;
     }
     comparison_release(&report);
     compare_runs_release(&runs);
@@ -250,10 +305,6 @@ static int check(const struct compare_options *options, const struct opt_argumen
                 runs ? runs : files);
         return err_hint(error, "sonde compare A.json B.json, or sonde compare --run 'call --write "
                                "each' --run 'call --write gather'");
-    }
-    if (options->output.json && options->output.csv && strcmp(options->output.json, "-") == 0 &&
-        strcmp(options->output.csv, "-") == 0) {
-        return err_set(error, ERR_USAGE, "--csv", "standard output is taken by --json");
     }
     return output_check(&options->output, error);
 }
@@ -294,7 +345,8 @@ const struct command command_compare = {
         "difference is one where p is below 5 % and the interval leaves no room for none.\n\n"
         "--fail-if takes FIGURE > VALUE or FIGURE < VALUE. FIGURE is a key of the table or p50, "
         "p90, p99, p99.9, rate, cpu; VALUE a change in percent, which must also be seen as a "
-        "difference, or a value that the median of B is held against.",
+        "difference (of this figure alone, without the correction for many), or a value that the "
+        "median of B is held against.",
     .examples = "  sonde compare before.json after.json --fail-if 'p99 > +5%'\n"
                 "  sonde compare --run 'call --write each' --run 'call --write gather' -n 15\n",
     .sets = compare_sets,

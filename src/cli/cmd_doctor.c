@@ -78,7 +78,7 @@ const struct command command_doctor = {
                "fifth of a second; changes nothing. Needs no privilege, but sees what the user "
                "who runs it could use.",
     .examples = "  sonde doctor   # as text\n"
-                "  sonde doctor --json | jq .advice what to change\n",
+                "  sonde doctor --json | jq .advice   # what to change\n",
     .sets = doctor_sets,
     .run = doctor_run,
 };

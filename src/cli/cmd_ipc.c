@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "cli/commands.h"
 #include "cli/experiment.h"
 #include "run/ipc.h"
@@ -47,6 +48,23 @@ static size_t ipc_sets(struct opt_set *sets)
     return fill_sets(&storage, sets);
 }
 
+/* A line a second: what ended in it, or how far a long transfer has come. */
+static void print_progress(void *owner, const struct ipc_progress *progress)
+{
+    FILE *out = owner;
+    char text[UNITS_TEXT_MAX];
+    fprintf(out, "%8.2f s  ", (double)progress->at_ns / 1e9);
+    if (progress->time_ns) {
+        fprintf(out, "%s/s in %lu transfer%s\n",
+                units_bytes(text, (double)progress->bytes * 1e9 / (double)progress->time_ns),
+                progress->transfers, progress->transfers == 1 ? "" : "s");
+    } else {
+        fprintf(out, "%s of the present transfer moved\n",
+                units_bytes(text, (double)progress->moved_bytes));
+    }
+    fflush(out);
+}
+
 static int execute(void *owner, size_t variant, const struct experiment_turn *turn,
                    struct err *error)
 {
@@ -59,6 +77,8 @@ static int execute(void *owner, size_t variant, const struct experiment_turn *tu
         .method = method,
         .label = method->name,
         .stop_fd = turn->stop_fd,
+        .progress = turn->progress ? print_progress : NULL,
+        .owner = turn->progress,
     };
     return ipc_execute(&plan, turn->record, NULL, error);
 }
@@ -71,16 +91,21 @@ static int run_parsed(struct ipc_command *command, const struct opt_set *sets, s
     if (arguments->count > 1 || arguments->rest) {
         err_set(error, ERR_USAGE, arguments->rest ? "--" : arguments->items[1],
                 "more than one mode");
-        return err_hint(error, "usage: sonde ipc [1thread|2thread|2proc] [options]");
+        err_hint(error, "usage: sonde ipc [1thread|2thread|2proc] [options]");
+        return opt_hint_loose(arguments, error);
     }
-    if ((arguments->count && ipc_mode_parse(arguments->items[0], &command->mode, error) != 0) ||
-        ipc_check(&command->ipc, command->mode, error) != 0) {
+    if (arguments->count && ipc_mode_parse(arguments->items[0], &command->mode, error) != 0) {
+        return opt_hint_loose(arguments, error);
+    }
+    if (ipc_check(&command->ipc, command->mode, error) != 0) {
         return -1;
     }
     struct experiment experiment = {
         .operation = "block",
         .sets = sets,
         .set_count = count,
+        .argument_name = "mode",
+        .arguments = arguments,
         .output = &command->output,
         .repeat = &command->repeat,
         .variants = command->ipc.methods.count,
@@ -124,4 +149,5 @@ const struct command command_ipc = {
                 "  sonde ipc --observe self --probe sizes,sched -d 3   # and what the kernel did\n",
     .sets = ipc_sets,
     .run = run,
+    .measures = true,
 };

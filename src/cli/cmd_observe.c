@@ -179,6 +179,9 @@ static int add_warnings(struct record *record, const struct record_run *run,
     if (end->command_killed) {
         status = record_add_warning(record, "the command had to be ended with SIGKILL");
     }
+    if (end->command_pid && !end->command_ended && end->signal == 0) {
+        status = record_add_warning(record, "the command still ran after --duration and was ended");
+    }
     status = status == 0 ? record_warn_of_calls(record, run) : status;
     return status == 0 ? 0 : err_set(error, ERR_LIMIT, "observe", "no memory");
 }
@@ -212,9 +215,6 @@ static int observe_into(struct record *record, const struct observe_options *opt
 static int open_text(const struct observe_options *options, FILE **text, struct err *error)
 {
     *text = output_text(&options->output) ? stdout : NULL;
-    if (on_stdout(options->output.json) && on_stdout(options->output.csv)) {
-        return err_set(error, ERR_USAGE, "--csv", "standard output is taken by --json");
-    }
     if (options->text_file != NULL && !on_stdout(options->text_file)) {
         *text = fopen(options->text_file, "we");
         if (*text == NULL) {
@@ -250,6 +250,16 @@ static int observe_targets(const struct observe_options *options, const struct o
     }
     if (status == 0) {
         status = output_options_to_record(sets, set_count, &record, error);
+    }
+    if (status == 0 && arguments->rest == NULL) {
+        status =
+            output_words_to_record("targets", arguments->items, arguments->count, &record, error);
+    } else if (status == 0) {
+        size_t words = 0;
+        while (arguments->rest[words] != NULL) {
+            words++;
+        }
+        status = output_words_to_record("command", arguments->rest, words, &record, error);
     }
     if (status == 0) {
         plan.targets = targets;
@@ -297,4 +307,5 @@ const struct command command_observe = {
                 "  sonde observe -- dd if=/dev/zero of=/dev/null bs=1k count=100000\n",
     .sets = observe_sets,
     .run = observe_run_command,
+    .measures = true,
 };

@@ -379,6 +379,9 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
         if (address_parse(arguments->items[i], true, address, error) < 0) {
             return -1;
         }
+        if (workload_check_transport(&workload_call, address, error) < 0) {
+            return -1;
+        }
         if (!address->transport->listen) {
             err_set(error, ERR_USAGE, arguments->items[i], "nobody could connect to it");
             return err_hint(error, "serve tcp: or unix:; for local: and pipe: sonde call makes "

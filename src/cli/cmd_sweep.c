@@ -106,20 +106,6 @@ static void swept_release(struct swept *swept)
     }
 }
 
-/* Not those that wait for others, or make many runs themselves. */
-static bool can_be_swept(const struct swept *swept, const char *name)
-{
-    static const char *const others[] = {"serve", "tour", "sweep", "compare"};
-    bool writes_records = false;
-    for (size_t s = 0; s < swept->count; s++) {
-        writes_records = writes_records || swept->sets[s].rows == output_rows;
-    }
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        writes_records = writes_records && strcmp(name, others[i]) != 0;
-    }
-    return writes_records;
-}
-
 static int swept_init(struct swept *swept, const char *name, struct err *error)
 {
     const struct command *command = command_find(name, error);
@@ -128,7 +114,7 @@ static int swept_init(struct swept *swept, const char *name, struct err *error)
         return -1;
     }
     swept->count = command->sets ? command->sets(swept->sets) : 0;
-    if (!can_be_swept(swept, name)) {
+    if (!command->measures) {
         err_set(error, ERR_USAGE, name, "makes no single run that could be swept");
         return err_hint(error, "sonde sweep --vary size=1..64*8 -- call sweeps calls");
     }
@@ -218,7 +204,7 @@ static int run_course(struct sweep_course *course, struct record *record, const 
     const struct sweep_options *options = course->options;
     struct sweep_result result = {0};
     struct err failure = {0};
-    char plan[32];
+    char plan[320];
     sweep_course_fingerprint(course, record, plan, sizeof plan);
     if (sweep_state_open(&course->state, state_path, plan, course->turn_count, options->restart,
                          error) < 0) {
@@ -243,6 +229,7 @@ static int run_course(struct sweep_course *course, struct record *record, const 
     if (sweep_course_run(course, error) < 0) {
         return -1;
     }
+    output_stop_end(&course->stop_fd);
     sweep_course_conclude(course, record);
     int status =
         sweep_result_make(&result, course->plan, course->turns, &course->state, record, error);
@@ -251,7 +238,7 @@ static int run_course(struct sweep_course *course, struct record *record, const 
     }
     sweep_result_release(&result);
     /* The state has served its purpose once the result is safe. */
-    bool finished = status == 0 && !course->interrupted;
+    bool finished = status == 0 && !course->interrupted && course->broken.code == ERR_NONE;
     if (sweep_state_close(&course->state, finished, &failure) < 0 && status == 0) {
         *error = failure;
         status = -1;
@@ -271,7 +258,7 @@ static int sweep(struct sweep_course *course, const struct opt_set *sets, size_t
     struct err ignored;
     char partial[PATH_MAX];
     const char *state = options->state;
-    if (!state && options->output.json && strcmp(options->output.json, "-") != 0) {
+    if (!state && options->output.json && output_is_file(options->output.json)) {
         if (snprintf(partial, sizeof partial, "%s.partial", options->output.json) >=
             (int)sizeof partial) {
             return err_system(error, ENAMETOOLONG, options->output.json, "cannot be written");
@@ -282,10 +269,18 @@ static int sweep(struct sweep_course *course, const struct opt_set *sets, size_t
         err_set(error, ERR_USAGE, "--restart", "there is no state");
         return err_hint(error, "it goes with --json=FILE or --state=FILE");
     }
+    if (state && ((options->output.json && output_same_file(state, options->output.json)) ||
+                  (options->output.csv && output_same_file(state, options->output.csv)))) {
+        return err_set(error, ERR_USAGE, "--state", "%s is where a result goes", state);
+    }
     if (output_check(&options->output, error) < 0 || record_init(&record, argc, argv, error) < 0) {
         return -1;
     }
     int result = output_options_to_record(sets, set_count, &record, error);
+    if (result == 0) {
+        result = output_words_to_record("command", course->plan->base, course->plan->base_count,
+                                        &record, error);
+    }
     if (result == 0) {
         result = machine_describe(&record, error);
     }
@@ -294,9 +289,7 @@ static int sweep(struct sweep_course *course, const struct opt_set *sets, size_t
         result = course->stop_fd < 0 ? -1 : run_course(course, &record, state, error);
     }
     sweep_state_close(&course->state, false, &ignored);
-    if (course->stop_fd >= 0) {
-        close(course->stop_fd);
-    }
+    output_stop_end(&course->stop_fd);
     record_release(&record);
     return result;
 }

@@ -224,6 +224,7 @@ static int run(int argc, char **argv, struct err *error)
         record.failure = *error;
         record.complete = false;
     }
+    output_stop_end(&stop_fd);
     if (text) {
         print_table(&record);
     }
@@ -235,7 +236,6 @@ static int run(int argc, char **argv, struct err *error)
     }
     opt_release(&set, 1, &arguments);
     record_release(&record);
-    close(stop_fd);
     return result < 0 ? -1 : written;
 }
 

@@ -3,6 +3,7 @@
 #ifndef SONDE_CLI_COMMAND_H
 #define SONDE_CLI_COMMAND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -23,6 +24,7 @@ struct command {
     /* Runs it, argv[0] being the command's name; --help has been handled. Returns the exit status,
      * or fails with *error. */
     int (*run)(int argc, char **argv, struct err *error);
+    bool measures; /* one run of it is one result: what sweep varies and compare repeats */
 };
 
 /* All commands, NULL-terminated. */

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/opt.h"
 #include "base/rng.h"
+#include "cli/command.h"
 #include "cli/output.h"
 #include "cli/words.h"
 #include "report/text.h"
@@ -16,21 +18,31 @@
 
 /* Where the results go, and how often, is the comparison's own business. */
 static const char *const options_refused[] = {"--json", "--csv", "--repeat", "--warmup-runs"};
-/* Commands that measure nothing that could be compared, or never end. */
-static const char *const commands_refused[] = {"serve", "doctor",     "tour",    "man",
-                                               "sweep", "completion", "compare", "help"};
+static size_t count_words(char *const *words)
+{
+    size_t count = 0;
+    while (words[count]) {
+        count++;
+    }
+    return count;
+}
 
 static int check_words(char **words, struct err *error)
 {
-    for (size_t i = 0; i < sizeof commands_refused / sizeof *commands_refused; i++) {
-        if (strcmp(words[0], commands_refused[i]) == 0) {
-            err_set(error, ERR_USAGE, "--run", "sonde %s has no runs to compare", words[0]);
-            return err_hint(error, "a command that measures, e.g. --run 'call --write each'");
-        }
-    }
     if (strcmp(words[0], "sonde") == 0) {
         err_set(error, ERR_USAGE, "--run", "holds the arguments of sonde only");
         return err_hint(error, "without the word sonde itself");
+    }
+    const struct command *command = command_find(words[0], error);
+    if (!command) {
+        return -1;
+    }
+    if (!command->measures) {
+        err_set(error, ERR_USAGE, "--run", "sonde %s has no runs to compare", words[0]);
+        return err_hint(error, "a command that measures, e.g. --run 'call --write each'");
+    }
+    if (opt_wants_help((int)count_words(words), words)) {
+        return err_set(error, ERR_USAGE, "--run", "--help measures nothing");
     }
     for (size_t i = 0; words[i] && strcmp(words[i], "--") != 0; i++) {
         for (size_t k = 0; k < sizeof options_refused / sizeof *options_refused; k++) {
@@ -61,7 +73,13 @@ static int measure(const struct compare_runs *runs, char **words, int side, int 
     if (child_measure(words, stop_fd, &record, &status, error) != 0) {
         return -1;
     }
-    int outcome = result_from_json(record, runs->texts[side], result, error);
+    int outcome = 0;
+    if (runs->count == 0 && !json_is_true(json_object_get(record, "complete")) &&
+        !stopped(stop_fd)) {
+        /* What fails the first time would fail every time. */
+        outcome = child_failure(record, error);
+    }
+    outcome = outcome ? outcome : result_from_json(record, runs->texts[side], result, error);
     json_decref(record);
     return outcome;
 }
@@ -121,7 +139,13 @@ static int make_all(struct compare_runs *runs, char ***words, int stop_fd, struc
             runs->results[0][runs->count] = pair[0];
             runs->results[1][runs->count++] = pair[1];
             show_progress(runs, pair);
+            outcome = runs->count == 1 && runs->check ? runs->check(runs->owner, pair, error) : 0;
         }
+    }
+    if (outcome < 0 && runs->count > 0 && error->code != ERR_USAGE) {
+        runs->failure = *error; /* what there is, is kept */
+        *error = (struct err){0};
+        return 0;
     }
     runs->interrupted = outcome == 1;
     if (runs->interrupted && runs->count == 0) {
@@ -151,9 +175,7 @@ int compare_runs_make(struct compare_runs *runs, struct err *error)
         stop_fd = output_stop_file(error);
         result = stop_fd < 0 ? -1 : make_all(runs, words, stop_fd, error);
     }
-    if (stop_fd >= 0) {
-        close(stop_fd);
-    }
+    output_stop_end(&stop_fd);
     words_release(&words[0]);
     words_release(&words[1]);
     return result;

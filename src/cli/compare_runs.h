@@ -14,10 +14,14 @@ struct compare_runs {
     uint64_t runs, warmup_runs; /* of each */
     uint64_t seed;
     bool progress; /* a line on standard error while it runs */
+    /* Looks at the first pair (may be NULL): -1 with *error ends it there. */
+    int (*check)(void *owner, const struct result *pair, struct err *error);
+    void *owner;
 
     struct result *results[2]; /* owned: what came out, pair by pair */
     size_t count;              /* pairs that are whole */
     bool interrupted;
+    struct err failure; /* why there are no more; code ERR_NONE: there are all */
 };
 
 /* Makes the runs in pairs, both members next to each other and in random order: so no drift and no

@@ -442,8 +442,11 @@ int completion_write(const char *shell, FILE *out, struct err *error)
     const size_t count = sizeof shells / sizeof shells[0];
     for (size_t i = 0; i < count; i++) {
         if (strcmp(shell, shells[i]) == 0) {
+            errno = 0;
             writers[i](out);
-            return ferror(out) ? err_system(error, EIO, "completion", "cannot write") : 0;
+            return fflush(out) != 0 || ferror(out)
+                       ? err_system(error, errno ? errno : EIO, "standard output", "cannot write")
+                       : 0;
         }
     }
     err_set(error, ERR_USAGE, "completion", "unknown shell \"%.64s\"", shell);

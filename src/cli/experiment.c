@@ -180,6 +180,8 @@ static void measure(struct course *course)
     }
     if (output_options_to_record(experiment->sets, experiment->set_count, record,
                                  &course->failure) < 0 ||
+        output_words_to_record(experiment->argument_name, experiment->arguments->items,
+                               experiment->arguments->count, record, &course->failure) < 0 ||
         machine_describe(record, &course->failure) < 0) {
         return;
     }
@@ -220,13 +222,11 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
         record.failure = course.failure;
         record.complete = false;
     }
+    output_stop_end(&course.turn.stop_fd);
     if (course.failure.code != ERR_USAGE &&
         output_write(experiment->output, &record, &output_failure) < 0 &&
         course.failure.code == ERR_NONE) {
         course.failure = output_failure;
-    }
-    if (course.turn.stop_fd >= 0) {
-        close(course.turn.stop_fd);
     }
     free(course.given_up);
     record_release(&record);

@@ -32,6 +32,9 @@ struct experiment {
     const char *operation;      /* "call": what quotients are for each of */
     const struct opt_set *sets; /* for the record */
     size_t set_count;
+    /* What stood without an option's name, for the record too: "target", "mode". */
+    const char *argument_name;
+    const struct opt_arguments *arguments;
     const struct output_options *output;
     const struct repeat_options *repeat;
     size_t variants; /* at least 1 */

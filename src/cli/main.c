@@ -1,12 +1,15 @@
 /* The edge: picks the command, prints the one error there may be, and is the only place that
  * decides the exit status. */
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "cli/as.h"
 #include "cli/commands.h"
@@ -21,6 +24,9 @@ const struct command *const commands[] = {
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */
 static int report(const struct err *error)
 {
+    if (error->number == EPIPE && strcmp(error->subject, "standard output") == 0) {
+        return err_exit_status(error); /* the reader has seen enough: nobody is there to tell */
+    }
     fflush(stdout);
     fprintf(stderr, "sonde: %s: %s%s%s\n", error->subject, error->what, error->hint[0] ? ": " : "",
             error->hint);
@@ -59,10 +65,16 @@ static int unknown_command(const char *name)
 static int finish(int status)
 {
     struct err error;
+    errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) {
         return status;
     }
-    err_set(&error, ERR_SYSTEM, "standard output", "cannot write all of it");
+    int number = errno;
+    struct pollfd reader = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (number == 0) { /* an earlier write failed, and its reason is gone */
+        number = poll(&reader, 1, 0) == 1 && reader.revents & POLLERR ? EPIPE : EIO;
+    }
+    err_system(&error, number, "standard output", "cannot write all of it");
     int failed = report(&error);
     return status ? status : failed;
 }
@@ -86,6 +98,7 @@ int main(int argc, char **argv)
      * their memory, which then counted as that of later runs and of the servers forked for them. */
     mallopt(M_MMAP_THRESHOLD, 128 << 10);
     signal(SIGPIPE, SIG_IGN); /* a reader that went away shows as a failed write */
+    signal(SIGCHLD, SIG_DFL); /* inherited as ignored, no child could be waited for */
     const char *called = argc > 0 ? basename(argv[0]) : "";
     const struct as_program *program = as_find(called);
     if (program) { /* a symbolic link: sonde stands in for it */

@@ -3,7 +3,9 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "probe/probe.h"
 #include "run/fill.h"
+#include "run/ipc.h"
 #include "workload/workload.h"
 
 #define TEXT_MAX 1024
@@ -215,8 +217,10 @@ static const char man_tail[] =
     "# EXIT STATUS\n\n"
     "*0*\n\tIt did what was asked.\n\n"
     "*1*\n\tIt failed; one line on standard error says why. What was measured is still "
-    "reported.\n\n"
-    "*2*\n\tThe command line is wrong.\n\n"
+    "reported. Of\n\t*sonde compare*: a condition of *--fail-if* holds.\n\n"
+    "*2*\n\tThe command line is wrong, or a result file cannot be read.\n\n"
+    "*sonde observe -- COMMAND* has the command's own exit status (128 and the signal's number "
+    "where one ended\nit), *sonde as PROGRAM* the program's.\n\n"
     "# ENVIRONMENT\n\n"
     "*NO\\_COLOR*\n\tWhen set and not empty, output has no colours.\n";
 
@@ -252,17 +256,47 @@ static void write_histograms(const struct role *role, FILE *out)
     }
 }
 
+static void write_figures_of_ipc(FILE *out)
+{
+    const struct metric *metrics;
+    size_t count;
+    fputs("## sonde ipc\n\n", out);
+    write_figure(ipc_transfer_time.key, ipc_transfer_time.title, ipc_transfer_time.unit,
+                 ipc_transfer_time.help, out);
+    for (size_t group = 0; (metrics = ipc_figures(group, &count)) != NULL; group++) {
+        write_metrics(metrics, count, out);
+    }
+}
+
+static void write_figures_of_probes(FILE *out)
+{
+    for (size_t i = 0; probes[i] != NULL; i++) {
+        if (probes[i]->metric_count) {
+            fputs("## probe ", out);
+            write_text(probes[i]->name, out);
+            fputs("\n\n", out);
+            write_metrics(probes[i]->metrics, probes[i]->metric_count, out);
+        }
+    }
+}
+
 /* What every figure of the reports means, from the rows that they are made of. */
 static void write_figures(FILE *out)
 {
     fputs("# FIGURES\n\n", out);
     for (size_t i = 0; workloads[i] != NULL; i++) {
         const struct workload *workload = workloads[i];
+        fputs("## sonde ", out);
+        write_text(workload->name, out);
+        fputs("\n\n", out);
         write_histograms(workload->client, out);
         write_metrics(workload->metrics, workload->metric_count, out);
         write_metrics(workload->server_metrics, workload->server_metric_count, out);
     }
+    fputs("## Of every workload\n\n", out);
     write_metrics(run_extra_metrics, RUN_EXTRA_METRICS, out);
+    write_figures_of_ipc(out);
+    write_figures_of_probes(out);
 }
 
 int man_write(FILE *out)

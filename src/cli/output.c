@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const struct opt output_rows[OUTPUT_OPTIONS] = {
@@ -27,23 +28,52 @@ bool output_text(const struct output_options *options)
     return !is_stdout(options->json) && !is_stdout(options->csv);
 }
 
+bool output_is_file(const char *path)
+{
+    struct stat there;
+    return !is_stdout(path) && (stat(path, &there) != 0 || S_ISREG(there.st_mode));
+}
+
+bool output_same_file(const char *one, const char *other)
+{
+    struct stat first, second;
+    return strcmp(one, other) == 0 ||
+           (stat(one, &first) == 0 && stat(other, &second) == 0 && S_ISREG(first.st_mode) &&
+            first.st_dev == second.st_dev && first.st_ino == second.st_ino);
+}
+
+/* A file is replaced, so its folder must be writable; a device or a pipe is written in place. */
 static int check_path(const char *path, struct err *error)
 {
+    struct stat there;
     if (!path || is_stdout(path)) {
         return 0;
     }
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (stat(path, &there) == 0 && S_ISDIR(there.st_mode)) {
+        return err_system(error, EISDIR, path, "cannot be written");
+    }
+    if (!output_is_file(path)) {
+        return access(path, W_OK) == 0 ? 0 : err_system(error, errno, path, "cannot be written");
+    }
+    char *target = realpath(path, NULL); /* through symbolic links */
+    const char *name = target ? target : path, *slash = strrchr(name, '/');
+    char *folder = slash ? strndup(name, (size_t)(slash - name) + 1) : strdup(".");
     int result = folder && access(folder, W_OK) == 0 ? 0 : -1;
     if (result < 0) {
         err_system(error, folder ? errno : ENOMEM, path, "cannot be written");
     }
     free(folder);
+    free(target);
     return result;
 }
 
 int output_check(const struct output_options *options, struct err *error)
 {
+    if (options->json && options->csv && output_same_file(options->json, options->csv)) {
+        err_set(error, ERR_USAGE, "--csv", "%s is taken by --json",
+                is_stdout(options->csv) ? "standard output" : options->csv);
+        return err_hint(error, "give one of them another file: --csv=FILE");
+    }
     return check_path(options->json, error) < 0 || check_path(options->csv, error) < 0 ? -1 : 0;
 }
 
@@ -115,16 +145,53 @@ int output_options_to_record(const struct opt_set *sets, size_t set_count, struc
     return 0;
 }
 
+int output_words_to_record(const char *name, char *const *words, size_t count,
+                           struct record *record, struct err *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    if (!out) {
+        return err_system(error, errno, "record", "cannot keep the options");
+    }
+    for (size_t i = 0; i < count; i++) {
+        fprintf(out, "%s%s", i ? " " : "", words[i]);
+    }
+    int failed = fclose(out) != 0 || !text || record_add_option(record, name, text, count > 0) < 0;
+    free(text);
+    return failed ? err_system(error, ENOMEM, "record", "cannot keep the options") : 0;
+}
+
+static void stop_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+}
+
 int output_stop_file(struct err *error)
 {
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    stop_signals(&set);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
         return err_system(error, errno, "signals", "cannot block them");
     }
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? err_system(error, errno, "signals", "cannot wait for them") : fd;
+}
+
+void output_stop_end(int *file)
+{
+    sigset_t set;
+    struct signalfd_siginfo taken;
+    if (*file < 0) {
+        return;
+    }
+    while (read(*file, &taken, sizeof taken) == sizeof taken) {
+    }
+    close(*file);
+    *file = -1;
+    stop_signals(&set);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
 }

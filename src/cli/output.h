@@ -37,6 +37,17 @@ int output_options_to_record(const struct opt_set *sets, size_t set_count, struc
 
 /* Blocks SIGINT, SIGTERM and SIGHUP and returns a file that is readable once one has come; -1 with
  * *error. Threads and children made afterwards inherit the blocked signals. */
+/* The same for what stood without an option's name: a target, a mode, a command. Words are joined
+ * by blanks; none: an empty text. */
+int output_words_to_record(const char *name, char *const *words, size_t count,
+                           struct record *record, struct err *error);
+
 int output_stop_file(struct err *error);
+/* Where a result is written as a file of its own (not a device, a pipe or standard output). */
+bool output_is_file(const char *path);
+bool output_same_file(const char *one, const char *other);
+/* Ends that before outputs are written, which may take for ever (a pipe that nobody reads): what
+ * came has been heeded, what comes now ends the program as usual. A negative file is allowed. */
+void output_stop_end(int *file);
 
 #endif

@@ -28,37 +28,53 @@ static uint64_t hash_text(uint64_t hash, const char *text)
     return hash_bytes(hash, text, strlen(text) + 1);
 }
 
-void sweep_course_fingerprint(const struct sweep_course *course, const struct record *record,
-                              char *to, size_t size)
+static const uint64_t HASH_START = UINT64_C(0xcbf29ce484222325);
+
+static uint64_t hash_program(void)
 {
-    const struct sweep_options *options = course->options;
-    const struct sweep_plan *plan = course->plan;
-    uint64_t hash = hash_text(UINT64_C(0xcbf29ce484222325), SONDE_VERSION);
-    uint64_t numbers[] = {options->repeat, options->warmup_runs, options->seed, options->order};
     struct stat program;
-    hash = hash_bytes(hash, numbers, sizeof numbers);
+    uint64_t hash = hash_text(HASH_START, SONDE_VERSION);
     if (stat("/proc/self/exe", &program) == 0) {
         hash = hash_bytes(hash, &program.st_size, sizeof program.st_size);
         hash = hash_bytes(hash, &program.st_mtim.tv_sec, sizeof program.st_mtim.tv_sec);
     }
+    return hash;
+}
+
+static uint64_t hash_machine(const struct record *record)
+{
+    static const char *const fixed[] = {"kernel", "cpu", "cores", "cores_allowed"};
+    uint64_t hash = HASH_START;
     for (size_t i = 0; i < record->machine_count; i++) {
-        static const char *const fixed[] = {"kernel", "cpu", "cores", "cores_allowed"};
         for (size_t f = 0; f < sizeof fixed / sizeof *fixed; f++) {
             if (strcmp(record->machine[i].key, fixed[f]) == 0) {
                 hash = hash_text(hash, record->machine[i].text);
             }
         }
     }
+    return hash;
+}
+
+void sweep_course_fingerprint(const struct sweep_course *course, const struct record *record,
+                              char *to, size_t size)
+{
+    const struct sweep_options *options = course->options;
+    const struct sweep_plan *plan = course->plan;
+    uint64_t command = HASH_START, values = HASH_START;
     for (size_t w = 0; w < plan->base_count; w++) {
-        hash = hash_text(hash, plan->base[w]);
+        command = hash_text(command, plan->base[w]);
     }
     for (size_t d = 0; d < plan->dimension_count; d++) {
-        hash = hash_text(hash, plan->dimensions[d].name);
+        values = hash_text(values, plan->dimensions[d].name);
         for (size_t v = 0; v < plan->dimensions[d].value_count; v++) {
-            hash = hash_text(hash, plan->dimensions[d].values[v].text);
+            values = hash_text(values, plan->dimensions[d].values[v].text);
         }
     }
-    snprintf(to, size, "%016" PRIx64, hash);
+    snprintf(to, size,
+             "program:%" PRIx64 " machine:%" PRIx64 " command:%" PRIx64 " --vary:%" PRIx64
+             " --repeat:%" PRIu64 " --warmup-runs:%" PRIu64 " --seed:%" PRIu64 " --order:%u",
+             hash_program(), hash_machine(record), command, values, options->repeat,
+             options->warmup_runs, options->seed, (unsigned)options->order);
 }
 
 static bool wants_to_stop(int stop_fd)
@@ -123,20 +139,8 @@ static void end_progress(const struct sweep_course *course)
 /* What its record says about why it failed. */
 static void note_failure(struct sweep_course *course, size_t turn, const json_t *outcome)
 {
-    const json_t *run = json_array_get(json_object_get(outcome, "runs"), 0);
-    const char *what = NULL, *subject = NULL;
-    size_t index;
-    json_array_foreach(json_object_get(outcome, "runs"), index, run)
-    {
-        const json_t *error = json_object_get(run, "error");
-        if (!what) {
-            what = json_string_value(json_object_get(error, "what"));
-            subject = json_string_value(json_object_get(error, "subject"));
-        }
-    }
     if (course->failed++ == 0) {
-        err_set(&course->first_failure, ERR_SYSTEM, subject ? subject : "run", "%s",
-                what ? what : "it was not completed");
+        child_failure(outcome, &course->first_failure);
         course->first_failed_turn = turn;
     }
 }
@@ -229,7 +233,15 @@ int sweep_course_run(struct sweep_course *course, struct err *error)
         } else if (take_turn(course, turn, error) < 0 ||
                    (!checked && check_metric(course, turn, error) < 0)) {
             end_progress(course);
-            return -1;
+            if (error->code == ERR_USAGE || course->state.done == 0) {
+                return -1;
+            }
+            course->broken = *error; /* what there is, is kept */
+            *error = (struct err){0};
+            return 0;
+        } else if (ferror(stdout) && !course->options->output.json &&
+                   !course->options->output.csv) {
+            course->interrupted = true; /* nobody is there to be told */
         }
         const json_t *outcome = course->state.outcomes[turn];
         checked = checked || (outcome && !json_is_true(json_object_get(outcome, "failed")));
@@ -245,7 +257,9 @@ void sweep_course_conclude(const struct sweep_course *course, struct record *rec
     if (state->resumed) {
         record_add_warning(record, "%zu of the runs were made before an interrupt", state->resumed);
     }
-    if (course->interrupted) {
+    if (course->broken.code != ERR_NONE) {
+        *failure = course->broken;
+    } else if (course->interrupted) {
         err_set(failure, ERR_INTERRUPTED, "sweep", "interrupted after %zu of %zu runs", state->done,
                 state->turns);
         if (state->path) {

@@ -27,6 +27,7 @@ struct sweep_course {
     bool lines;    /* else now and then a line on standard output */
     size_t failed;
     struct err first_failure;
+    struct err broken; /* why the sweep itself could not go on; code ERR_NONE otherwise */
     size_t first_failed_turn;
 };
 

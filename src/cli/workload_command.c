@@ -192,8 +192,7 @@ static void add_idle_options(void *owner, struct record *record)
     const struct run_options *run = &measurement->command->run;
     bool own_server =
         !measurement->given_target ||
-        (measurement->session ? measurement->session->own_server
-                              : measurement->address.transport->caps & TRANSPORT_PAIRS);
+        (measurement->session ? measurement->session->own_server : measurement->address.own);
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
         if (opt_given(&sets[2], of_server[i].offset)) {
             record_add_warning(record, "%s has no effect: the server is not sonde's own",
@@ -211,16 +210,18 @@ static void add_idle_options(void *owner, struct record *record)
 
 /* Measures and prints, once everything is parsed. */
 static int measure(const struct workload *workload, struct workload_command *command,
-                   const struct opt_set *sets, size_t set_count, const char *target, int argc,
-                   char **argv, struct err *error)
+                   const struct opt_set *sets, size_t set_count,
+                   const struct opt_arguments *arguments, int argc, char **argv, struct err *error)
 {
+    const char *target = arguments->count ? arguments->items[0] : NULL;
     struct measurement measurement = {
         .workload = workload, .command = command, .sets = sets, .given_target = target != NULL};
     if (target) {
         measurement.session = session_find(target, &measurement.session_target);
     }
     if (target && !measurement.session &&
-        address_parse(target, false, &measurement.address, error) < 0) {
+        (address_parse(target, false, &measurement.address, error) < 0 ||
+         workload_check_transport(workload, &measurement.address, error) < 0)) {
         return -1;
     }
     make_note(&sets[0], measurement.note, sizeof measurement.note);
@@ -228,6 +229,8 @@ static int measure(const struct workload *workload, struct workload_command *com
         .operation = workload->operation,
         .sets = sets,
         .set_count = set_count,
+        .argument_name = "target",
+        .arguments = arguments,
         .output = &command->output,
         .repeat = &command->repeat,
         .variants = command->run.engines.count,
@@ -259,11 +262,15 @@ int workload_command_run(const struct workload *workload, const struct opt *extr
             err_set(error, ERR_USAGE, arguments.rest ? "--" : arguments.items[1],
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
+            opt_hint_loose(&arguments, error);
         } else if (run_options_check(&command.run, given_warmup, error) == 0 &&
                    (!workload->check ||
                     workload->check(command.options, command.run.wire.receive_bytes, error) == 0)) {
-            result = measure(workload, &command, sets, count,
-                             arguments.count ? arguments.items[0] : NULL, argc, argv, error);
+            result = measure(workload, &command, sets, count, &arguments, argc, argv, error);
+            if (result < 0 && error->code == ERR_USAGE && arguments.loose &&
+                strcmp(error->subject, arguments.loose_value) == 0) {
+                opt_hint_loose(&arguments, error);
+            }
         }
     }
     opt_release(sets, count, &arguments);

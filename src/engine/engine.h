@@ -70,7 +70,9 @@ enum channel_kind {
     CHANNEL_PIPE,     /* read and write ends are different files */
     CHANNEL_LISTENER, /* only OP_ACCEPT */
     CHANNEL_DATAGRAM, /* connected: messages stay apart; a received length of 0 is an empty message
-                         and no end, and an error (ECONNREFUSED) ends no receive */
+                         and no end, and an error (ECONNREFUSED) ends no receive. One that was
+                         longer than receive_bytes is cut: op->result is what is there, op->length
+                         what it was */
     CHANNEL_MANY, /* the same, not connected: op->peer says from whom a message is, or to whom */
 };
 
@@ -79,7 +81,9 @@ enum {
     CHANNEL_SEGMENTS = 1, /* UDP only: the kernel cuts what is sent (UDP_SEGMENT) and joins what is
                              received (UDP_GRO, set by whoever made the socket); else op->segment
                              is served by sendmmsg */
-    CHANNEL_BATCHED = 2,  /* datagrams: receives take several messages with one call (recvmmsg) */
+    CHANNEL_BATCHED = 2,  /* datagrams: receives take several messages with one call (recvmmsg);
+                             each is delivered by itself, and OP_PAUSE takes effect behind those
+                             taken. io_uring takes several in any case */
     CHANNEL_STAMPS = 4,   /* the kernel's time stamps come with receives (SO_TIMESTAMPING has been
                              set by whoever made the socket): op->stamps */
 };
@@ -153,16 +157,19 @@ struct op {
     uint32_t flags;
     struct channel *channel;
     const uint8_t *data;
-    size_t length;
+    size_t length; /* also of a receive of datagrams: what the message was; else 0 */
     int64_t result;
     uint64_t now_ns; /* when it completed, as this process saw it */
     /* Datagrams only: */
     uint32_t segment;            /* data is several messages of so many bytes, the last one may
-                                    be shorter; 0: one message. Also of a receive */
+                                    be shorter; 0: one message. Also of a receive. The result of
+                                    such a send may be fewer bytes: whole messages */
     uint32_t peer_length;        /* of *peer */
     const struct sockaddr *peer; /* CHANNEL_MANY: lent like data. A send to a CHANNEL_MANY is DONE
                                     in any case, -EAGAIN without room, and neither its data nor
-                                    its peer need outlive the call */
+                                    its peer need outlive the call. uring: DONE when it has been
+                                    queued; if it then fails, that is delivered as an error of the
+                                    receive */
     const struct op_stamps *stamps; /* CHANNEL_STAMPS, of a receive: lent like data; else NULL */
 };
 
@@ -182,6 +189,7 @@ struct engine_config {
     uint32_t receive_mode; /* enum uring_receive */
 };
 
+/* Of plain streams. Datagrams and CHANNEL_STAMPS are received by multishot in every mode. */
 enum uring_receive { URING_RECEIVE_AUTO, URING_RECEIVE_MULTISHOT, URING_RECEIVE_SINGLE };
 
 /* Head of every engine's own struct. */

@@ -122,9 +122,8 @@ static int epoll_init(struct engine **engine, const struct engine_config *config
 
 static int epoll_add(struct engine *engine, struct channel *channel)
 {
-    (void)engine;
     channel->armed = 0; /* registered with the first operation that has to wait */
-    return 0;
+    return ready_add((struct ready_engine *)(void *)engine, channel);
 }
 
 static int epoll_reap(struct engine *engine, uint64_t until_ns, struct err *error)

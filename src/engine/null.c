@@ -1,11 +1,23 @@
 /* null: completes everything without the kernel, so that what remains is sonde's own cost. What is
- * sent on a channel comes back on it at the next reap. */
+ * sent on a channel comes back on it at the next reap; datagrams message by message. What is sent
+ * on a channel that has never been received from is dropped there, as by a peer that only takes. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
-#include "engine/engine.h"
+#include "engine/message.h"
+
+/* channel->slot: it has been received from. channel->send_flags: op->segment. */
+enum { RECEIVED_FROM = 1 };
+
+struct copy {
+    uint8_t *data;
+    size_t room;
+    struct sockaddr_storage peer;
+    socklen_t peer_length;
+};
 
 struct null_engine {
     struct engine engine;
@@ -13,6 +25,11 @@ struct null_engine {
                                a channel, since one being handled may be added again */
     uint32_t count, capacity;
     uint32_t added; /* channels known: the room that `ready` needs */
+    /* What a CHANNEL_MANY has sent and not yet got back, since it does not outlive the call: one
+     * such channel is served at a time. NULL: there is nothing. */
+    struct channel *copied;
+    struct copy copies[2]; /* one to fill while the other is lent */
+    unsigned filled;       /* of them */
 };
 
 static int null_why_not(char *reason, size_t size)
@@ -51,24 +68,51 @@ static int null_add(struct engine *engine, struct channel *channel)
     return 0;
 }
 
+/* Keeps what a CHANNEL_MANY sends. */
+static bool keep_copy(struct null_engine *null, const struct op *op)
+{
+    struct copy *copy = &null->copies[null->filled];
+    if (null->copied) {
+        return false;
+    }
+    if (op->length > copy->room) {
+        uint8_t *data = realloc(copy->data, op->length);
+        if (!data) {
+            return false;
+        }
+        copy->data = data;
+        copy->room = op->length;
+    }
+    if (op->length) {
+        memcpy(copy->data, op->data, op->length);
+    }
+    copy->peer_length = 0;
+    if (op->peer && op->peer_length <= sizeof copy->peer) {
+        copy->peer_length = op->peer_length;
+        memcpy(&copy->peer, op->peer, op->peer_length);
+    }
+    null->copied = op->channel;
+    return true;
+}
+
 static enum submit_result send_back(struct null_engine *null, struct op *op)
 {
     struct channel *channel = op->channel;
-    bool full = !channel->armed && null->count == 2 * null->capacity;
-    if (channel->send_length || full) {
-        if (op->flags & OP_TRY) {
+    bool many = channel->kind == CHANNEL_MANY;
+    bool full = channel->armed || null->count == 2 * null->capacity;
+    if (full || (many && !keep_copy(null, op))) {
+        if (op->flags & OP_TRY || many) {
             op->result = -EAGAIN;
             return SUBMIT_DONE;
         }
         return SUBMIT_BUSY; /* what was sent before is received first */
     }
-    channel->send_data = op->data;
+    channel->send_data = many ? null->copies[null->filled].data : op->data;
     channel->send_length = (uint32_t)op->length;
+    channel->send_flags = op->segment;
     op->result = (int64_t)op->length;
-    if (!channel->armed) {
-        channel->armed = 1;
-        null->ready[null->count++] = channel;
-    }
+    channel->armed = 1;
+    null->ready[null->count++] = channel;
     return SUBMIT_DONE;
 }
 
@@ -82,6 +126,7 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
         return send_back(null, op);
     case OP_RECEIVE:
         channel->wants |= CHANNEL_WANTS_RECEIVE;
+        channel->slot = RECEIVED_FROM;
         return SUBMIT_QUEUED;
     case OP_PAUSE:
         channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
@@ -89,6 +134,7 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
     case OP_CLOSE:
         channel->closing = 1;
         channel->wants = 0;
+        null->copied = null->copied == channel ? NULL : null->copied;
         null->added--;
         return SUBMIT_DONE;
     case OP_CONNECT:
@@ -126,6 +172,51 @@ static void give_back(struct null_engine *null, struct channel *channel)
     }
 }
 
+/* Delivers the messages that one channel has sent: with CHANNEL_SEGMENTS joined, as the kernel
+ * would. Paused half way, the rest waits like something sent later. */
+static void give_back_messages(struct null_engine *null, struct channel *channel)
+{
+    static const struct op_stamps no_stamps = {0};
+    const struct engine_config *config = &null->engine.config;
+    const uint8_t *data = channel->send_data;
+    size_t rest = channel->send_length;
+    uint32_t segment = channel->send_flags;
+    bool joined = channel->options & CHANNEL_SEGMENTS;
+    bool wanted = true;
+    size_t most = segment && !joined ? segment : rest;
+    const struct copy *copy = channel->kind == CHANNEL_MANY ? &null->copies[null->filled] : NULL;
+    if (copy) {
+        null->filled ^= 1;
+        null->copied = NULL;
+    }
+    do {
+        size_t length = rest < most ? rest : most;
+        struct op op = {
+            .kind = OP_RECEIVE,
+            .channel = channel,
+            .data = data,
+            .length = length,
+            .result = (int64_t)(length < config->receive_bytes ? length : config->receive_bytes),
+            .segment = segment < length ? segment : 0,
+            .peer = copy ? (const struct sockaddr *)(const void *)&copy->peer : NULL,
+            .peer_length = copy ? copy->peer_length : 0,
+            .stamps = channel->options & CHANNEL_STAMPS ? &no_stamps : NULL,
+            .now_ns = clock_now_ns()};
+        config->deliver(config->owner, &op);
+        data += length;
+        rest -= length;
+        wanted = channel->wants & CHANNEL_WANTS_RECEIVE || channel->armed;
+    } while (rest && !channel->closing && wanted);
+    if (rest && !channel->closing) {
+        send_back(null, &(struct op){.channel = channel,
+                                     .data = data,
+                                     .length = rest,
+                                     .segment = segment,
+                                     .peer = copy ? (const void *)&copy->peer : NULL,
+                                     .peer_length = copy ? copy->peer_length : 0});
+    }
+}
+
 static int null_reap(struct engine *engine, uint64_t until_ns, struct err *error)
 {
     struct null_engine *null = (struct null_engine *)(void *)engine;
@@ -135,9 +226,16 @@ static int null_reap(struct engine *engine, uint64_t until_ns, struct err *error
     for (uint32_t i = 0; i < count; i++) {
         struct channel *channel = null->ready[i];
         channel->armed = 0;
-        if (!channel->closing && channel->wants & CHANNEL_WANTS_RECEIVE) {
-            give_back(null, channel);
-        } else if (!channel->closing) {
+        if (channel->closing || channel->slot != RECEIVED_FROM) {
+            channel->send_length = 0;
+            null->copied = null->copied == channel ? NULL : null->copied;
+        } else if (channel->wants & CHANNEL_WANTS_RECEIVE) {
+            if (channel_is_datagram(channel)) {
+                give_back_messages(null, channel);
+            } else {
+                give_back(null, channel);
+            }
+        } else {
             channel->armed = 1; /* paused: stays */
             null->ready[kept++] = channel;
         }
@@ -159,6 +257,8 @@ static void null_fini(struct engine *engine)
     struct null_engine *null = (struct null_engine *)(void *)engine;
     if (null) {
         free(null->ready);
+        free(null->copies[0].data);
+        free(null->copies[1].data);
         free(null);
     }
 }

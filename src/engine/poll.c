@@ -97,6 +97,10 @@ static int poll_add(struct engine *engine, struct channel *channel)
 {
     struct poll_engine *poll_engine = (struct poll_engine *)(void *)engine;
     uint32_t slot = poll_engine->count;
+    int failed = ready_add(&poll_engine->ready, channel);
+    if (failed) {
+        return failed;
+    }
     if (poll_engine->free_slots) {
         for (slot = 0; poll_engine->channels[slot]; slot++) {
         }

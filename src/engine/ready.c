@@ -7,14 +7,18 @@
 
 #include "base/clock.h"
 
-/* Receives taken from one ready channel before others get their turn. */
 #define RECEIVES_IN_A_ROW 16
 #define ACCEPTS_IN_A_ROW 64
+
+/* channel->send_flags of a send that waits: its OP_* flags, above them its op->segment. */
+#define SEGMENT_SHIFT 8
+#define SEGMENT_MAX (UINT32_MAX >> SEGMENT_SHIFT)
 
 int ready_init(struct ready_engine *engine, const struct engine_ops *ops,
                const struct engine_config *config, struct call_table *calls)
 {
     engine->engine = (struct engine){.ops = ops, .calls = calls, .config = *config};
+    engine->receives_in_a_row = RECEIVES_IN_A_ROW;
     engine->buffer = malloc(config->receive_bytes);
     return engine->buffer ? 0 : -1;
 }
@@ -23,6 +27,12 @@ void ready_fini(struct ready_engine *engine)
 {
     free(engine->buffer);
     engine->buffer = NULL;
+    messages_close(&engine->messages);
+}
+
+int ready_add(struct ready_engine *engine, const struct channel *channel)
+{
+    return messages_add(&engine->messages, channel, engine->engine.config.receive_bytes, true);
 }
 
 uint64_t ready_wait_ns(uint64_t until_ns)
@@ -35,13 +45,13 @@ uint64_t ready_wait_ns(uint64_t until_ns)
 }
 
 static ssize_t try_send(struct engine *engine, const struct channel *channel, const uint8_t *data,
-                        size_t length, uint32_t flags)
+                        size_t length, uint32_t flags, int blocking)
 {
     if (channel->kind == CHANNEL_PIPE) {
         return call_counted(engine->calls, CALL_WRITE, write(channel->write_fd, data, length),
                             true);
     }
-    int how = MSG_NOSIGNAL | MSG_DONTWAIT | (flags & OP_MORE ? MSG_MORE : 0);
+    int how = MSG_NOSIGNAL | blocking | (flags & OP_MORE ? MSG_MORE : 0);
     return call_counted(engine->calls, CALL_SENDTO, send(channel->write_fd, data, length, how),
                         true);
 }
@@ -70,21 +80,41 @@ static enum submit_result wait_for(struct ready_engine *ready, struct op *op, ui
     return SUBMIT_QUEUED;
 }
 
-static enum submit_result submit_send(struct ready_engine *ready, struct op *op)
+static ssize_t try_message(struct ready_engine *ready, const struct channel *channel,
+                           const struct op *op)
+{
+    ssize_t sent = message_send(&ready->engine, channel, op);
+    if (sent >= 0 && channel->options & CHANNEL_STAMPS) {
+        message_stamp_sent(&ready->messages, &ready->engine, channel);
+    }
+    return sent;
+}
+
+/* `blocking`: MSG_DONTWAIT, or 0 where the send may wait. */
+static enum submit_result submit_send(struct ready_engine *ready, struct op *op, int blocking)
 {
     struct channel *channel = op->channel;
+    bool plain = channel_is_plain(channel);
     ssize_t sent;
     do {
-        sent = try_send(&ready->engine, channel, op->data, op->length, op->flags);
+        sent = plain ? try_send(&ready->engine, channel, op->data, op->length, op->flags, blocking)
+                     : try_message(ready, channel, op);
     } while (sent < 0 && errno == EINTR);
-    if (sent < 0 && errno == EAGAIN && !(op->flags & OP_TRY)) {
+    if (sent < 0 && errno == EAGAIN && !(op->flags & OP_TRY) && channel->kind != CHANNEL_MANY) {
+        /* A segment that is no UDP message's: the first one alone. */
+        bool segments = op->segment <= SEGMENT_MAX;
         channel->send_data = op->data;
-        channel->send_length = (uint32_t)op->length;
-        channel->send_flags = op->flags;
+        channel->send_length = segments ? (uint32_t)op->length : op->segment;
+        channel->send_flags = op->flags | (segments ? op->segment << SEGMENT_SHIFT : 0);
         return wait_for(ready, op, CHANNEL_WANTS_SEND);
     }
     op->result = sent < 0 ? -errno : sent;
     return SUBMIT_DONE;
+}
+
+enum submit_result ready_send_blocking(struct ready_engine *ready, struct op *op)
+{
+    return submit_send(ready, op, 0);
 }
 
 static enum submit_result submit_connect(struct ready_engine *ready, struct op *op)
@@ -130,7 +160,7 @@ enum submit_result ready_submit(struct engine *engine, struct op *op)
     op->result = 0;
     switch (op->kind) {
     case OP_SEND:
-        return submit_send(ready, op);
+        return submit_send(ready, op, MSG_DONTWAIT);
     case OP_RECEIVE:
         return wait_for(ready, op, CHANNEL_WANTS_RECEIVE);
     case OP_ACCEPT:
@@ -172,7 +202,8 @@ static void end_want(struct ready_engine *ready, struct channel *channel, uint8_
 
 static void handle_receive(struct ready_engine *ready, struct channel *channel)
 {
-    for (int i = 0; i < RECEIVES_IN_A_ROW && channel->wants & CHANNEL_WANTS_RECEIVE; i++) {
+    for (uint32_t i = 0; i < ready->receives_in_a_row && channel->wants & CHANNEL_WANTS_RECEIVE;
+         i++) {
         /* Only the first may block, in a thread that has nothing else to do. */
         ssize_t received = try_receive(ready, channel, i > 0 ? MSG_DONTWAIT : 0);
         if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -190,16 +221,30 @@ static void handle_receive(struct ready_engine *ready, struct channel *channel)
     }
 }
 
-static void handle_send(struct ready_engine *ready, struct channel *channel)
+static void handle_send(struct ready_engine *ready, struct channel *channel, int blocking)
 {
-    ssize_t sent = try_send(&ready->engine, channel, channel->send_data, channel->send_length,
-                            channel->send_flags);
+    ssize_t sent;
+    if (channel_is_plain(channel)) {
+        sent = try_send(&ready->engine, channel, channel->send_data, channel->send_length,
+                        channel->send_flags, blocking);
+    } else {
+        struct op op = {.data = channel->send_data,
+                        .length = channel->send_length,
+                        .flags = channel->send_flags,
+                        .segment = channel->send_flags >> SEGMENT_SHIFT};
+        sent = try_message(ready, channel, &op);
+    }
     if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
     int64_t result = sent < 0 ? -errno : sent;
     end_want(ready, channel, CHANNEL_WANTS_SEND);
     deliver(ready, channel, OP_SEND, result, NULL);
+}
+
+void ready_handle_send_blocking(struct ready_engine *ready, struct channel *channel)
+{
+    handle_send(ready, channel, 0);
 }
 
 static void handle_connect(struct ready_engine *ready, struct channel *channel)
@@ -233,10 +278,14 @@ void ready_handle(struct ready_engine *ready, struct channel *channel, bool read
         handle_connect(ready, channel);
     }
     if (writable && channel->wants & CHANNEL_WANTS_SEND) {
-        handle_send(ready, channel);
+        handle_send(ready, channel, MSG_DONTWAIT);
     }
     if (readable && channel->wants & CHANNEL_WANTS_RECEIVE) {
-        handle_receive(ready, channel);
+        if (channel_is_plain(channel)) {
+            handle_receive(ready, channel);
+        } else {
+            ready_handle_messages(ready, channel);
+        }
     }
     if (readable && channel->wants & CHANNEL_WANTS_ACCEPT) {
         handle_accept(ready, channel);

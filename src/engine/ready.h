@@ -4,11 +4,14 @@
 #define SONDE_ENGINE_READY_H
 
 #include "engine/engine.h"
+#include "engine/message.h"
 
 /* Head of a readiness engine. */
 struct ready_engine {
     struct engine engine;
-    uint8_t *buffer; /* lent to one receive at a time; config.receive_bytes */
+    uint8_t *buffer;            /* lent to one receive at a time; config.receive_bytes */
+    uint32_t receives_in_a_row; /* taken from one ready channel before others get their turn */
+    struct messages messages;
     /* Makes the kernel report what channel->wants asks for, where that differs from
      * channel->armed. 0 or -errno. */
     int (*arm)(struct ready_engine *engine, struct channel *channel);
@@ -21,12 +24,25 @@ int ready_init(struct ready_engine *engine, const struct engine_ops *ops,
                const struct engine_config *config, struct call_table *calls);
 void ready_fini(struct ready_engine *engine);
 
+/* To be called by engine_ops.add: makes what a channel's kind and options need. 0 or -errno. */
+int ready_add(struct ready_engine *engine, const struct channel *channel);
+
 /* engine_ops.submit of every readiness engine. */
 enum submit_result ready_submit(struct engine *engine, struct op *op);
+
+/* Sends on a stream socket, in blocking mode waiting for room as long as its time limit lasts. Else
+ * as ready_submit. */
+enum submit_result ready_send_blocking(struct ready_engine *engine, struct op *op);
+
+/* Tries again the send that waits for room, in the same way. */
+void ready_handle_send_blocking(struct ready_engine *engine, struct channel *channel);
 
 /* Handles a channel whose files are readable or writable (an error counts as both). */
 void ready_handle(struct ready_engine *engine, struct channel *channel, bool readable,
                   bool writable);
+
+/* Receives of a readable channel that is not plain (message.h). */
+void ready_handle_messages(struct ready_engine *engine, struct channel *channel);
 
 /* Relative time to wait until an instant: 0 where it is past. */
 uint64_t ready_wait_ns(uint64_t until_ns);

@@ -1,5 +1,6 @@
-/* threads: one thread a connection, blocking receives. It enters ppoll only where a blocking
- * receive could not be left in time (an instant near ahead, a send that waits for room, a pipe). */
+/* threads: one thread a connection, blocking receives; while nothing is to be received, blocking
+ * sends on a stream. It enters ppoll only where a blocking call could not be left in time or could
+ * not wait for all (an instant near ahead, a send that waits for room beside a receive, a pipe). */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -11,13 +12,14 @@
 #include "base/clock.h"
 #include "engine/ready.h"
 
-/* A blocking receive is left after this long, so that the thread sees the end of the run. */
+/* A blocking call is left after this long, so that the thread sees the end of the run. */
 #define BLOCKED_NS (10 * NS_PER_MS)
 
 struct threads_engine {
     struct ready_engine ready;
     struct channel *channel;
-    bool blocking; /* the file is in blocking mode */
+    bool blocking;       /* the file is in blocking mode, receives have their time limit */
+    bool blocking_sends; /* and sends */
 };
 
 static int threads_why_not(char *reason, size_t size)
@@ -51,6 +53,8 @@ static int threads_init(struct engine **engine, const struct engine_config *conf
         free(threads);
         return err_system(error, ENOMEM, "threads", "cannot start the engine");
     }
+    /* A second one could but find nothing, where the first has waited for something. */
+    threads->ready.receives_in_a_row = 1;
     threads->ready.arm = arm;
     threads->ready.forget = forget;
     *engine = &threads->ready.engine;
@@ -63,24 +67,64 @@ static int threads_add(struct engine *engine, struct channel *channel)
     if (threads->channel) {
         return -EBUSY; /* one channel a thread: that is the point of this engine */
     }
+    int failed = ready_add(&threads->ready, channel);
+    if (failed) {
+        return failed;
+    }
     threads->channel = channel;
-    threads->blocking = false;
+    threads->blocking = threads->blocking_sends = false;
     return 0;
+}
+
+static int limit(struct threads_engine *threads, int option)
+{
+    struct timeval limit = {.tv_usec = (suseconds_t)(BLOCKED_NS / NS_PER_US)};
+    int result = setsockopt(threads->channel->fd, SOL_SOCKET, option, &limit, sizeof limit);
+    call_counted(threads->ready.engine.calls, CALL_SETSOCKOPT, result, false);
+    return result;
 }
 
 /* Blocking mode with a time limit, once the socket is connected. */
 static int make_blocking(struct threads_engine *threads)
 {
+    if (threads->blocking) {
+        return 0;
+    }
     int fd = threads->channel->fd;
-    struct timeval limit = {.tv_usec = (suseconds_t)(BLOCKED_NS / NS_PER_US)};
     int flags = fcntl(fd, F_GETFL);
-    int result = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    call_counted(threads->ready.engine.calls, CALL_SETSOCKOPT, result, false);
-    if (flags < 0 || result < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
+    if (flags < 0 || limit(threads, SO_RCVTIMEO) < 0 ||
+        fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
         return -1;
     }
     threads->blocking = true;
     return 0;
+}
+
+/* A time limit for sends, too: only who sends in bulk pays for it. */
+static int make_sends_blocking(struct threads_engine *threads)
+{
+    if (!threads->blocking_sends &&
+        (make_blocking(threads) < 0 || limit(threads, SO_SNDTIMEO) < 0)) {
+        return -1;
+    }
+    threads->blocking_sends = true;
+    return 0;
+}
+
+/* A send may block while nothing else can happen on the channel. */
+static enum submit_result threads_submit(struct engine *engine, struct op *op)
+{
+    struct threads_engine *threads = (struct threads_engine *)(void *)engine;
+    struct channel *channel = op->channel;
+    if (op->kind != OP_SEND || channel->wants & CHANNEL_WANTS_RECEIVE || op->flags & OP_TRY ||
+        channel->kind != CHANNEL_SOCKET || !channel_is_plain(channel)) {
+        return ready_submit(engine, op);
+    }
+    if (make_sends_blocking(threads) < 0) {
+        op->result = -errno;
+        return SUBMIT_DONE;
+    }
+    return ready_send_blocking(&threads->ready, op);
 }
 
 /* Waits until one of the channel's files is ready, then handles it. */
@@ -113,11 +157,15 @@ static int threads_reap(struct engine *engine, uint64_t until_ns, struct err *er
         call_counted(engine->calls, CALL_PPOLL, ppoll(NULL, 0, &wait, NULL), false);
         return 0;
     }
+    if (channel->wants == CHANNEL_WANTS_SEND && threads->blocking_sends && wait_ns >= BLOCKED_NS) {
+        ready_handle_send_blocking(&threads->ready, channel);
+        return 0;
+    }
     if (channel->wants != CHANNEL_WANTS_RECEIVE || channel->kind == CHANNEL_PIPE ||
         wait_ns < BLOCKED_NS) {
         return wait_ready(threads, wait_ns, error);
     }
-    if (!threads->blocking && make_blocking(threads) < 0) {
+    if (make_blocking(threads) < 0) {
         return err_system(error, errno, "threads", "cannot make the socket blocking");
     }
     ready_handle(&threads->ready, channel, true, false);
@@ -140,7 +188,7 @@ const struct engine_ops engine_threads = {
     .why_not = threads_why_not,
     .init = threads_init,
     .add = threads_add,
-    .submit = ready_submit,
+    .submit = threads_submit,
     .reap = threads_reap,
     .fini = threads_fini,
 };

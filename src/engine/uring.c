@@ -41,6 +41,7 @@ static int uring_reap(struct engine *engine, uint64_t until_ns, struct err *erro
         result = uring_count_enter(uring, queued, io_uring_submit_and_get_events(&uring->ring));
     }
     uring_settle_quiet(uring);
+    uring_settle_messages(uring);
     uring_drain(uring);
     /* EAGAIN and EBUSY: what was not taken stays queued for the next time. */
     if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN &&
@@ -48,6 +49,14 @@ static int uring_reap(struct engine *engine, uint64_t until_ns, struct err *erro
         return err_system(error, -result, "io_uring", "io_uring_enter failed");
     }
     return 0;
+}
+
+/* One buffer a channel, so that all can be filled in one round; paused channels may keep theirs,
+ * and then there is room for more. */
+static void count_buffers(const struct engine_config *config, uint32_t *first, uint32_t *most)
+{
+    *first = uring_power_of_two(config->channels, BUFFERS_MIN, BUFFERS_FIRST_MAX);
+    *most = uring_power_of_two(4 * (uint64_t)config->channels, 16 * BUFFERS_MIN, BUFFERS_MAX);
 }
 
 static int uring_init(struct engine **engine, const struct engine_config *config,
@@ -69,19 +78,16 @@ static int uring_init(struct engine **engine, const struct engine_config *config
         free(uring);
         return -1;
     }
-    /* One buffer a channel, so that all can be filled in one round; paused channels may keep
-     * theirs, and then there is room for more. */
-    uint32_t first = uring_power_of_two(config->channels, BUFFERS_MIN, BUFFERS_FIRST_MAX);
-    uint32_t most =
-        uring_power_of_two(4 * (uint64_t)config->channels, 16 * BUFFERS_MIN, BUFFERS_MAX);
+    uint32_t first, most;
+    count_buffers(config, &first, &most);
     uring->quiet_most = uring->ring.sq.ring_entries;
     uring->quiet = calloc(uring->quiet_most, sizeof(struct channel *));
     *engine = &uring->engine;
     if (!uring->quiet) {
         err_system(error, ENOMEM, "io_uring", "cannot start the engine");
     }
-    if (!uring->quiet || uring_buffers_open(&uring->buffers, &uring->ring, first, most,
-                                            config->receive_bytes, error) < 0) {
+    if (!uring->quiet || uring_buffers_open(&uring->buffers, &uring->ring, URING_BUFFER_GROUP,
+                                            first, most, config->receive_bytes, error) < 0) {
         engine_uring.fini(*engine);
         *engine = NULL;
         return -1;
@@ -91,9 +97,21 @@ static int uring_init(struct engine **engine, const struct engine_config *config
 
 static int uring_add(struct engine *engine, struct channel *channel)
 {
-    (void)engine;
+    struct uring *uring = uring_of(engine);
     /* user_data keeps the tag in the low bits of the address. */
-    return (uintptr_t)channel & TAG_MASK ? -EINVAL : 0;
+    if ((uintptr_t)channel & TAG_MASK) {
+        return -EINVAL;
+    }
+    if (channel_is_plain(channel)) {
+        return 0;
+    }
+    uint32_t first, most;
+    count_buffers(&engine->config, &first, &most);
+    int failed = uring_messages_open(&uring->messages, &uring->ring, first, most,
+                                     engine->config.receive_bytes);
+    return failed
+               ? failed
+               : messages_add(&uring->messages.calls, channel, engine->config.receive_bytes, false);
 }
 
 static void uring_fini(struct engine *engine)
@@ -104,6 +122,7 @@ static void uring_fini(struct engine *engine)
     }
     io_uring_queue_exit(&uring->ring);
     uring_buffers_close(&uring->buffers);
+    uring_messages_close(&uring->messages);
     free(uring->quiet);
     free(uring);
 }

@@ -23,10 +23,10 @@ static void publish(struct uring_buffers *buffers, uint32_t count)
     }
 }
 
-int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uint32_t first,
-                       uint32_t entries, size_t bytes, struct err *error)
+int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uint16_t group,
+                       uint32_t first, uint32_t entries, size_t bytes, struct err *error)
 {
-    *buffers = (struct uring_buffers){.bytes = bytes};
+    *buffers = (struct uring_buffers){.bytes = bytes, .group = group};
     /* One line more than the size: buffers of a power of two would all begin in the same few
      * sets of the cache, and short receives touch little but the beginning. */
     buffers->stride = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
@@ -45,7 +45,7 @@ int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uin
     struct io_uring_buf_reg registration = {
         .ring_addr = (uintptr_t)buffers->ring,
         .ring_entries = entries,
-        .bgid = URING_BUFFER_GROUP,
+        .bgid = group,
     };
     int result = io_uring_register_buf_ring(ring, &registration, 0);
     if (result < 0) {

@@ -12,7 +12,9 @@
 #include "base/err.h"
 #include "engine/engine.h"
 
+/* One group of plain bytes, one of messages with what precedes them (uring_messages.h). */
 #define URING_BUFFER_GROUP 0
+#define URING_MESSAGE_GROUP 1
 
 /* A filled buffer that waits for its channel to be resumed. */
 struct uring_held {
@@ -29,14 +31,15 @@ struct uring_buffers {
     uint32_t entries;        /* power of two */
     uint32_t published;
     uint32_t held_count;
-    size_t bytes;  /* of one buffer */
-    size_t stride; /* from one to the next */
+    uint16_t group; /* URING_*_GROUP */
+    size_t bytes;   /* of one buffer */
+    size_t stride;  /* from one to the next */
 };
 
-/* Registers the ring with `first` buffers of `bytes`, which may grow to `entries` (both powers of
- * two; to fewer where address space is short). 0 or -1 with *error. */
-int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uint32_t first,
-                       uint32_t entries, size_t bytes, struct err *error);
+/* Registers the ring as `group` with `first` buffers of `bytes`, which may grow to `entries` (both
+ * powers of two; to fewer where address space is short). 0 or -1 with *error. */
+int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uint16_t group,
+                       uint32_t first, uint32_t entries, size_t bytes, struct err *error);
 
 /* Frees the memory, after the ring itself has gone. Safe to call twice. */
 void uring_buffers_close(struct uring_buffers *buffers);

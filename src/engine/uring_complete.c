@@ -6,10 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Tells of the end of a stream, or of an error, after what came before it. Of datagrams an error
+ * ends nothing. */
 static void end_receive(struct uring *uring, struct channel *channel, int64_t result)
 {
     if (channel->wants & CHANNEL_WANTS_RECEIVE && !channel->held) {
-        channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
+        if (!channel_is_datagram(channel)) {
+            channel->wants &= (uint8_t)~CHANNEL_WANTS_RECEIVE;
+        }
         channel->slot = 0;
         uring_deliver(uring, channel, OP_RECEIVE, result, NULL);
     } else {
@@ -17,25 +21,52 @@ static void end_receive(struct uring *uring, struct channel *channel, int64_t re
     }
 }
 
+/* Hands on a filled buffer. */
+static void deliver_buffer(struct uring *uring, struct channel *channel, uint32_t buffer,
+                           uint32_t length)
+{
+    const uint8_t *data = uring_buffers_at(uring_buffers_of(uring, channel), buffer);
+    if (channel_is_plain(channel)) {
+        uring_deliver(uring, channel, OP_RECEIVE, length, data);
+        return;
+    }
+    struct uring_received received;
+    uring_messages_read(&uring->messages, channel, data, length, &received);
+    struct op *op = &received.op;
+    if (op->result == 0 && !channel_is_datagram(channel)) {
+        end_receive(uring, channel, 0);
+        return;
+    }
+    struct op_stamps stamps = {.received_ns = received.received_ns};
+    op->kind = OP_RECEIVE;
+    op->channel = channel;
+    op->now_ns = clock_now_ns();
+    if (channel->options & CHANNEL_STAMPS) {
+        stamps.sent_ns = message_sent_ns(&uring->messages.calls, &uring->engine, channel);
+        op->stamps = &stamps;
+    }
+    uring->engine.config.deliver(uring->engine.config.owner, op);
+}
+
 static void completed_receive(struct uring *uring, struct channel *channel, int32_t result,
                               uint32_t flags)
 {
     uint32_t buffer = flags >> IORING_CQE_BUFFER_SHIFT;
+    struct uring_buffers *buffers = uring_buffers_of(uring, channel);
     bool filled = result > 0 && flags & IORING_CQE_F_BUFFER;
     bool wanted = channel->wants & CHANNEL_WANTS_RECEIVE;
     if (filled && !channel->closing && (!wanted || channel->held)) {
-        uring_buffers_hold(&uring->buffers, channel, buffer, (uint32_t)result);
+        uring_buffers_hold(buffers, channel, buffer, (uint32_t)result);
     } else {
         if (filled && !channel->closing) {
-            uring_deliver(uring, channel, OP_RECEIVE, result,
-                          uring_buffers_at(&uring->buffers, buffer));
+            deliver_buffer(uring, channel, buffer, (uint32_t)result);
         }
         if (flags & IORING_CQE_F_BUFFER) {
-            uring_buffers_give(&uring->buffers, buffer);
+            uring_buffers_give(buffers, buffer);
         }
     }
     if (result == -ENOBUFS) {
-        uring_buffers_relieve(&uring->buffers);
+        uring_buffers_relieve(buffers);
     } else if (result <= 0 && result != -ECANCELED && result != -EINTR && !channel->closing) {
         end_receive(uring, channel, result);
     }
@@ -46,6 +77,15 @@ static void completed_receive(struct uring *uring, struct channel *channel, int3
 
 static void completed_send(struct uring *uring, struct channel *channel, int32_t result)
 {
+    if (channel_is_datagram(channel) && !channel->closing) {
+        bool waited = channel->send_flags & SEND_WAITS;
+        channel->send_flags &= ~SEND_WAITS;
+        if (result == -EAGAIN && channel->send_data) {
+            uring_wait_for_room(uring, channel);
+            return;
+        }
+        result = waited && result >= 0 ? -EAGAIN : result; /* the events that it waited for */
+    }
     if (result == -EAGAIN && channel->send_data && !channel->closing) {
         channel->wants |= CHANNEL_WANTS_SEND; /* found no room: again, and now it may wait */
         uring_rearm(uring, channel, false);
@@ -95,11 +135,27 @@ static void completed_cancel(struct uring *uring, struct channel *channel)
     }
 }
 
+/* A send that has been DONE already can only be told of like an error of the network: as one of the
+ * receive. */
+static void completed_message(struct uring *uring, struct uring_message *message, int32_t result)
+{
+    struct channel *channel = uring_fail_message(uring, message);
+    if (channel->closing) {
+        uring_advance_close(uring, channel);
+    } else if (result < 0) {
+        end_receive(uring, channel, result);
+    }
+}
+
 /* Where the request is through, it is taken off the channel before anything is delivered. */
 static void completed(struct uring *uring, uint64_t user_data, int32_t result, uint32_t flags)
 {
     struct channel *channel = (struct channel *)(uintptr_t)(user_data & ~TAG_MASK);
     enum tag tag = (enum tag)(user_data & TAG_MASK);
+    if (tag == TAG_MESSAGE) {
+        completed_message(uring, (struct uring_message *)(void *)channel, result);
+        return;
+    }
     if (!(flags & IORING_CQE_F_MORE)) {
         channel->in_flight--;
         if (tag < TAGS_CANCELLABLE) {
@@ -117,6 +173,7 @@ static void completed(struct uring *uring, uint64_t user_data, int32_t result, u
             channel->armed &= (uint8_t)~ARMED_QUIET;
             forget_quiet(uring, channel);
         }
+        uring_end_message(uring, channel, result);
         completed_send(uring, channel, result);
         break;
     case TAG_CONNECT:
@@ -135,6 +192,8 @@ static void completed(struct uring *uring, uint64_t user_data, int32_t result, u
             channel->slot = (uint32_t)-result;
         }
         break;
+    case TAG_MESSAGE: /* above */
+        break;
     }
     if (closing) {
         uring_advance_close(uring, channel);
@@ -146,11 +205,11 @@ static unsigned deliver_held(struct uring *uring, struct channel *channel)
 {
     unsigned delivered = 0;
     uint32_t buffer, length;
+    struct uring_buffers *buffers = uring_buffers_of(uring, channel);
     while (channel->wants & CHANNEL_WANTS_RECEIVE &&
-           uring_buffers_unhold(&uring->buffers, channel, &buffer, &length)) {
-        uring_deliver(uring, channel, OP_RECEIVE, length,
-                      uring_buffers_at(&uring->buffers, buffer));
-        uring_buffers_give(&uring->buffers, buffer);
+           uring_buffers_unhold(buffers, channel, &buffer, &length)) {
+        deliver_buffer(uring, channel, buffer, length);
+        uring_buffers_give(buffers, buffer);
         delivered++;
     }
     if (channel->wants & CHANNEL_WANTS_RECEIVE && channel->slot) {
@@ -166,7 +225,7 @@ unsigned uring_work_off_pending(struct uring *uring)
     unsigned delivered = 0;
     uint32_t held;
     do { /* again where buffers came back that others in the list had been waiting for */
-        held = uring->buffers.held_count;
+        held = uring->buffers.held_count + uring->messages.buffers.held_count;
         struct channel *next = uring->pending;
         uring->pending = NULL;
         uring->pending_end = &uring->pending;
@@ -188,7 +247,8 @@ unsigned uring_work_off_pending(struct uring *uring)
                 }
             }
         }
-    } while (uring->pending && uring->buffers.held_count < held);
+    } while (uring->pending &&
+             uring->buffers.held_count + uring->messages.buffers.held_count < held);
     return delivered;
 }
 

@@ -18,8 +18,7 @@ int uring_count_enter(struct uring *uring, unsigned queued, int result)
     return result;
 }
 
-/* A free submission entry, NULL where the kernel takes none now. */
-static struct io_uring_sqe *take_entry(struct uring *uring)
+struct io_uring_sqe *uring_take_entry(struct uring *uring)
 {
     struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
     if (!entry) {
@@ -30,7 +29,7 @@ static struct io_uring_sqe *take_entry(struct uring *uring)
     return entry;
 }
 
-static void tag_entry(struct io_uring_sqe *entry, struct channel *channel, enum tag tag)
+void uring_tag_entry(struct io_uring_sqe *entry, struct channel *channel, enum tag tag)
 {
     io_uring_sqe_set_data64(entry, (uint64_t)(uintptr_t)channel | tag);
     channel->in_flight++;
@@ -43,13 +42,19 @@ static void tag_entry(struct io_uring_sqe *entry, struct channel *channel, enum 
  * before it waits. False: no room now. */
 static bool arm_receive(struct uring *uring, struct channel *channel, bool likely)
 {
-    struct io_uring_sqe *entry = take_entry(uring);
+    struct io_uring_sqe *entry = uring_take_entry(uring);
     if (!entry) {
         return false;
     }
     if (channel->kind == CHANNEL_PIPE) {
         /* The length of a read is a limit; of a receive 0 stands for the buffer's. */
         io_uring_prep_read(entry, channel->fd, NULL, (unsigned)uring->buffers.bytes, UINT64_MAX);
+    } else if (!channel_is_plain(channel)) {
+        /* Multishot in every mode: a single one would need a header, an address and control
+         * messages of its own a channel, for as long as it waits. Here they come in the buffer. */
+        io_uring_prep_recvmsg_multishot(entry, channel->fd,
+                                        uring_receive_header(&uring->messages, channel),
+                                        channel_is_datagram(channel) ? MSG_TRUNC : 0);
     } else if (uring->multishot) {
         io_uring_prep_recv_multishot(entry, channel->fd, NULL, 0, 0);
     } else {
@@ -59,19 +64,19 @@ static bool arm_receive(struct uring *uring, struct channel *channel, bool likel
         }
     }
     entry->flags |= IOSQE_BUFFER_SELECT;
-    entry->buf_group = URING_BUFFER_GROUP;
-    tag_entry(entry, channel, TAG_RECEIVE);
+    entry->buf_group = uring_buffers_of(uring, channel)->group;
+    uring_tag_entry(entry, channel, TAG_RECEIVE);
     return true;
 }
 
 static bool arm_accept(struct uring *uring, struct channel *channel)
 {
-    struct io_uring_sqe *entry = take_entry(uring);
+    struct io_uring_sqe *entry = uring_take_entry(uring);
     if (!entry) {
         return false;
     }
     io_uring_prep_multishot_accept(entry, channel->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    tag_entry(entry, channel, TAG_ACCEPT);
+    uring_tag_entry(entry, channel, TAG_ACCEPT);
     return true;
 }
 
@@ -85,13 +90,13 @@ void uring_cancel(struct uring *uring, struct channel *channel, uint8_t which)
         if (!(channel->armed & which & (1 << tag))) {
             continue;
         }
-        struct io_uring_sqe *entry = take_entry(uring);
+        struct io_uring_sqe *entry = uring_take_entry(uring);
         if (!entry) {
             uring_pend(uring, channel);
             return;
         }
         io_uring_prep_cancel64(entry, (uint64_t)(uintptr_t)channel | tag, 0);
-        tag_entry(entry, channel, TAG_CANCEL);
+        uring_tag_entry(entry, channel, TAG_CANCEL);
         channel->armed |= ARMED_CANCEL;
     }
 }
@@ -101,12 +106,12 @@ static bool close_file(struct uring *uring, struct channel *channel, int *fd)
     if (*fd < 0) {
         return true;
     }
-    struct io_uring_sqe *entry = take_entry(uring);
+    struct io_uring_sqe *entry = uring_take_entry(uring);
     if (!entry) {
         return false;
     }
     io_uring_prep_close(entry, *fd);
-    tag_entry(entry, channel, TAG_CLOSE);
+    uring_tag_entry(entry, channel, TAG_CLOSE);
     *fd = -1;
     return true;
 }
@@ -137,8 +142,9 @@ void uring_advance_close(struct uring *uring, struct channel *channel)
 static void start_close(struct uring *uring, struct channel *channel)
 {
     uint32_t buffer, length;
-    while (uring_buffers_unhold(&uring->buffers, channel, &buffer, &length)) {
-        uring_buffers_give(&uring->buffers, buffer);
+    struct uring_buffers *buffers = uring_buffers_of(uring, channel);
+    while (uring_buffers_unhold(buffers, channel, &buffer, &length)) {
+        uring_buffers_give(buffers, buffer);
     }
     channel->closing = 1;
     channel->wants = 0;
@@ -164,48 +170,53 @@ void uring_shut_down(struct uring *uring, struct channel *channel)
     }
 }
 
-/* Queues a send. MSG_WAITALL: what finds no room is sent by the kernel when there is some, without
+/* MSG_WAITALL: what finds no room is sent by the kernel when there is some, without
  * coming back here; one that completes short has been cancelled or has failed.
  * A quiet send (OP_QUIET) must not wait, so that it is through once it has been submitted, and
  * posts no completion if all went: then it does not end the wait that follows in the same entry. */
-static bool arm_send(struct uring *uring, struct channel *channel, const uint8_t *data,
-                     size_t length, uint32_t flags)
+bool uring_arm_send(struct uring *uring, struct channel *channel, const uint8_t *data,
+                    size_t length, uint32_t flags)
 {
-    struct io_uring_sqe *entry = take_entry(uring);
+    struct io_uring_sqe *entry = uring_take_entry(uring);
     if (!entry) {
         return false;
     }
     channel->send_data = NULL;
+    channel->send_length = 0;
     if (channel->kind == CHANNEL_PIPE) {
         io_uring_prep_write(entry, channel->write_fd, data, (unsigned)length, UINT64_MAX);
     } else {
-        int how = MSG_NOSIGNAL | MSG_WAITALL | (flags & OP_MORE ? MSG_MORE : 0);
+        bool datagram = channel_is_datagram(channel);
+        int how = MSG_NOSIGNAL | (datagram ? MSG_DONTWAIT : MSG_WAITALL) |
+                  (flags & OP_MORE ? MSG_MORE : 0);
         bool quiet =
             flags & OP_QUIET && length <= QUIET_BYTES_MAX && uring->quiet_count < uring->quiet_most;
         io_uring_prep_send(entry, channel->write_fd, data, length,
                            how | (quiet ? MSG_DONTWAIT : 0));
+        if (quiet || datagram) {
+            channel->send_data = data ? data : (const uint8_t *)""; /* of an empty message */
+            channel->send_length = (uint32_t)length;
+            channel->send_flags = flags & ~(uint32_t)OP_QUIET;
+        }
         if (quiet) {
             entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
             channel->armed |= ARMED_QUIET;
-            channel->send_data = data;
-            channel->send_length = (uint32_t)length;
-            channel->send_flags = flags & ~(uint32_t)OP_QUIET;
             uring->quiet[uring->quiet_count++] = channel;
         }
     }
-    tag_entry(entry, channel, TAG_SEND);
+    uring_tag_entry(entry, channel, TAG_SEND);
     return true;
 }
 
 static enum submit_result submit_connect(struct uring *uring, struct op *op)
 {
-    struct io_uring_sqe *entry = take_entry(uring);
+    struct io_uring_sqe *entry = uring_take_entry(uring);
     if (!entry) {
         return SUBMIT_BUSY;
     }
     io_uring_prep_connect(entry, op->channel->fd, (const struct sockaddr *)(const void *)op->data,
                           (socklen_t)op->length);
-    tag_entry(entry, op->channel, TAG_CONNECT);
+    uring_tag_entry(entry, op->channel, TAG_CONNECT);
     return SUBMIT_QUEUED;
 }
 
@@ -233,12 +244,13 @@ void uring_rearm(struct uring *uring, struct channel *channel, bool likely)
 {
     bool armed = true;
     if (channel->wants & CHANNEL_WANTS_SEND) {
-        armed =
-            arm_send(uring, channel, channel->send_data, channel->send_length, channel->send_flags);
+        armed = uring_arm_send(uring, channel, channel->send_data, channel->send_length,
+                               channel->send_flags);
         channel->wants &= (uint8_t)(armed ? ~CHANNEL_WANTS_SEND : UINT8_MAX);
     }
     if (channel->wants & CHANNEL_WANTS_RECEIVE && !(channel->armed & ARMED_RECEIVE)) {
-        armed &= !channel->held && !channel->slot && uring_buffers_left(&uring->buffers) &&
+        armed &= !channel->held && !channel->slot &&
+                 uring_buffers_left(uring_buffers_of(uring, channel)) &&
                  arm_receive(uring, channel, likely);
     }
     if (channel->wants & CHANNEL_WANTS_ACCEPT && !(channel->armed & ARMED_ACCEPT)) {
@@ -256,8 +268,11 @@ enum submit_result uring_submit(struct engine *engine, struct op *op)
     op->result = 0;
     switch (op->kind) {
     case OP_SEND:
-        return arm_send(uring, channel, op->data, op->length, op->flags) ? SUBMIT_QUEUED
-                                                                         : SUBMIT_BUSY;
+        if (!channel_is_plain(channel)) {
+            return uring_send_message(uring, op);
+        }
+        return uring_arm_send(uring, channel, op->data, op->length, op->flags) ? SUBMIT_QUEUED
+                                                                               : SUBMIT_BUSY;
     case OP_RECEIVE:
         return submit_receive(uring, channel);
     case OP_ACCEPT:

@@ -89,7 +89,8 @@ int uring_why_not(char *reason, size_t size)
     if (result == 0) {
         struct uring_buffers buffers;
         struct err error = {0};
-        if (uring_buffers_open(&buffers, &ring, 1, 1, sizeof(uint64_t), &error) < 0) {
+        if (uring_buffers_open(&buffers, &ring, URING_BUFFER_GROUP, 1, 1, sizeof(uint64_t),
+                               &error) < 0) {
             result = -error.number;
             what = "a buffer ring";
         }

@@ -11,11 +11,12 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/uring_buffers.h"
+#include "engine/uring_messages.h"
 
 /* What a completion belongs to: in the low bits of user_data, above them the channel, which is
  * aligned to 8. One of each kind is in the kernel for a channel at most, but for TAG_CANCEL and
- * TAG_CLOSE. */
-enum tag { TAG_RECEIVE, TAG_SEND, TAG_CONNECT, TAG_ACCEPT, TAG_CANCEL, TAG_CLOSE };
+ * TAG_CLOSE. Above TAG_MESSAGE stands a struct uring_message: a send of a CHANNEL_MANY. */
+enum tag { TAG_RECEIVE, TAG_SEND, TAG_CONNECT, TAG_ACCEPT, TAG_CANCEL, TAG_CLOSE, TAG_MESSAGE };
 #define TAG_MASK UINT64_C(7)
 #define TAGS_CANCELLABLE 4
 
@@ -32,6 +33,9 @@ enum {
     ARMED_QUIET = 128,   /* the send tells only of failure */
 };
 
+/* In channel->send_flags beside OP_*: a datagram waits for room before it is tried again. */
+#define SEND_WAITS (UINT32_C(1) << 31)
+
 /* channel->slot while a receive ended that nobody wanted to hear of: the errno, or this. */
 #define ENDED_BY_PEER UINT32_MAX
 
@@ -39,6 +43,7 @@ struct uring {
     struct engine engine;
     struct io_uring ring;
     struct uring_buffers buffers;
+    struct uring_messages messages; /* of channels that are not plain */
     bool multishot;
     /* Channels with work left over for the next reap: held data that is wanted again, requests
      * that found no room or no buffer. First in, first out. */
@@ -51,6 +56,13 @@ struct uring {
 static inline struct uring *uring_of(struct engine *engine)
 {
     return (struct uring *)(void *)engine;
+}
+
+/* Where the channel's receives go. */
+static inline struct uring_buffers *uring_buffers_of(struct uring *uring,
+                                                     const struct channel *channel)
+{
+    return channel_is_plain(channel) ? &uring->buffers : &uring->messages.buffers;
 }
 
 /* Puts the channel on the list of those with work left over. */
@@ -79,6 +91,32 @@ int uring_count_enter(struct uring *uring, unsigned queued, int result);
 
 /* engine_ops.submit. */
 enum submit_result uring_submit(struct engine *engine, struct op *op);
+
+/* Submits a send of a channel that is not plain (message.h). */
+enum submit_result uring_send_message(struct uring *uring, struct op *op);
+
+/* Queues a send; false: no room now. */
+bool uring_arm_send(struct uring *uring, struct channel *channel, const uint8_t *data,
+                    size_t length, uint32_t flags);
+
+/* A free submission entry, NULL where the kernel takes none now; and marking it as one of the
+ * channel's. */
+struct io_uring_sqe *uring_take_entry(struct uring *uring);
+void uring_tag_entry(struct io_uring_sqe *entry, struct channel *channel, enum tag tag);
+
+/* The send that was queued with a message (uring_send_message) is through. Where it found no room,
+ * its first segment is left to be sent. */
+void uring_end_message(struct uring *uring, struct channel *channel, int32_t result);
+
+/* A datagram found no room: waits until there is some. */
+void uring_wait_for_room(struct uring *uring, struct channel *channel);
+
+/* Frees the messages of CHANNEL_MANY that have been submitted, but for those that failed. Called
+ * like uring_settle_quiet. */
+void uring_settle_messages(struct uring *uring);
+
+/* A message of a CHANNEL_MANY has failed: takes it off its channel, which is returned. */
+struct channel *uring_fail_message(struct uring *uring, struct uring_message *message);
 
 /* Asks again for what the channel wants and the kernel no longer does. `likely`: data is probably
  * there already. */

@@ -3,8 +3,6 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +16,13 @@
 
 enum { TRANSPORTS_MAX = 16, SOURCES_MAX = 65536 };
 
-const struct transport_ops *const transports[] = {&transport_tcp, &transport_unix, &transport_local,
-                                                  &transport_pipe, NULL};
+const struct transport_ops *const transports[] = {&transport_tcp,
+                                                  &transport_udp,
+                                                  &transport_unix,
+                                                  &transport_unix_dgram,
+                                                  &transport_local,
+                                                  &transport_pipe,
+                                                  NULL};
 
 /* "tcp://HOST:PORT, unix:PATH, ..." for hints. */
 static const char *list_forms(char *to, size_t size)
@@ -48,7 +51,7 @@ static int no_scheme(const char *url, struct err *error)
     for (size_t i = 0; transports[i]; i++) {
         size_t length = strlen(transports[i]->scheme);
         if (!strncasecmp(url, transports[i]->scheme, length) &&
-            !isalnum((unsigned char)url[length]) && url[length] != '.') {
+            !isalnum((unsigned char)url[length]) && url[length] != '.' && url[length] != '-') {
             return err_hint(error, "did you mean %s?", transports[i]->form);
         }
     }
@@ -123,11 +126,12 @@ int address_parse_with(const char *url, uint32_t flags, struct address *address,
         if (strlen(transports[i]->scheme) == length &&
             !strncasecmp(url, transports[i]->scheme, length)) {
             snprintf(address->text, sizeof address->text, "%s", url);
+            address->transport = transports[i];
+            address->own = transports[i]->caps & TRANSPORT_PAIRS;
             if (transports[i]->parse(colon + 1, flags, address, error)) {
                 *address = (struct address){0};
                 return -1;
             }
-            address->transport = transports[i];
             return 0;
         }
     }
@@ -310,43 +314,4 @@ void address_unlink(const struct address *address)
         S_ISSOCK(file.st_mode)) {
         unlink(local->sun_path);
     }
-}
-
-int net_buffer_sizes(int fd, uint64_t *send_bytes, uint64_t *receive_bytes, struct err *error)
-{
-    int size[2] = {0, 0};
-    const int option[2] = {SO_SNDBUF, SO_RCVBUF};
-
-    for (int i = 0; i < 2; i++) {
-        socklen_t length = sizeof size[i];
-        if (!getsockopt(fd, SOL_SOCKET, option[i], &size[i], &length)) {
-            continue;
-        }
-        if (errno != ENOTSOCK || (size[i] = fcntl(fd, F_GETPIPE_SZ)) < 0) {
-            return err_system(error, errno, "buffer sizes", "cannot be read");
-        }
-    }
-    if (send_bytes) {
-        *send_bytes = (uint64_t)size[0];
-    }
-    if (receive_bytes) {
-        *receive_bytes = (uint64_t)size[1];
-    }
-    return 0;
-}
-
-int net_tune_buffers(int fd, const struct net_tuning *tuning, const char *subject,
-                     struct err *error)
-{
-    const uint64_t wanted[2] = {tuning->send_buffer, tuning->receive_buffer};
-    const int option[2] = {SO_SNDBUF, SO_RCVBUF};
-
-    for (int i = 0; i < 2; i++) {
-        int size = wanted[i] > INT_MAX ? INT_MAX : (int)wanted[i];
-        if (wanted[i] && setsockopt(fd, SOL_SOCKET, option[i], &size, sizeof size)) {
-            return err_system(error, errno, subject, "cannot set the %s buffer to %llu bytes",
-                              i ? "receive" : "send", (unsigned long long)wanted[i]);
-        }
-    }
-    return 0;
 }

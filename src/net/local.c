@@ -1,4 +1,4 @@
-#include "net/net.h"
+#include "net/tune.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,10 +19,7 @@ static int local_parse(const char *rest, uint32_t flags, struct address *address
 
 static int local_tune(int fd, const struct net_tuning *tuning, struct err *error)
 {
-    if (tuning->congestion) {
-        return err_set(error, ERR_USAGE, "local:", "only tcp has a congestion control");
-    }
-    return net_tune_buffers(fd, tuning, "local:", error);
+    return net_tune(fd, &transport_local, tuning, error);
 }
 
 static int local_pair(struct net_end *client, struct net_end *server, struct err *error)

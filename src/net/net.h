@@ -18,23 +18,32 @@ struct transport_ops;
  * "tcp:", "udp:", "unix:", "unix-dgram:" is sonde's own server through it. */
 struct address {
     const struct transport_ops *transport;
-    bool own; /* bare: sonde makes the server; socket_address is where it is to listen */
+    bool own; /* bare (local: and pipe: always are): sonde makes the server; socket_address is where
+                 it is to listen: loopback and a free port, or an abstract name of the kernel's */
     struct sockaddr_storage socket_address; /* not for local: and pipe: */
     socklen_t length;
     char text[160]; /* canonical, for people and the record */
 };
 
-/* Socket settings of a run. 0 / NULL / false: leave the kernel's default. */
+/* Socket settings of a run. 0 / NULL / false: leave the kernel's default. One that the transport
+ * does not have is refused by name (ERR_USAGE), but for nodelay.
+ *
+ * stamps: every receive brings a SCM_TIMESTAMPING whose ts[0] says when the message entered the
+ * stack. When a sent one left it is read from the error queue (recvmsg with MSG_ERRQUEUE): a
+ * SCM_TIMESTAMPING with ts[0], beside an IP_RECVERR or IPV6_RECVERR of origin
+ * SO_EE_ORIGIN_TIMESTAMPING, and no data (SOF_TIMESTAMPING_OPT_TSONLY). Until that queue has been
+ * emptied, the socket is reported with EPOLLERR. The kernel begins to stamp what is received a
+ * moment after the first socket has asked for it: until then a receive brings none. */
 struct net_tuning {
     bool nodelay;                          /* TCP_NODELAY */
     uint64_t send_buffer, receive_buffer;  /* SO_SNDBUF, SO_RCVBUF bytes */
     const char *congestion;                /* TCP_CONGESTION */
     uint32_t mss;                          /* TCP_MAXSEG bytes */
     int dscp_plus_1;                       /* IP_TOS / IPV6_TCLASS: this less 1, shifted by 2 */
-    uint64_t pacing_bytes_per_second;      /* SO_MAX_PACING_RATE */
+    uint64_t pacing_bytes_per_second;      /* SO_MAX_PACING_RATE; udp: where the device has fq */
     uint32_t busy_poll_us;                 /* SO_BUSY_POLL */
     bool segments;                         /* udp: UDP_GRO (sends set UDP_SEGMENT by themselves) */
-    bool stamps;                           /* SO_TIMESTAMPING: software, both directions */
+    bool stamps;                           /* SO_TIMESTAMPING: software, both directions (below) */
     bool zerocopy;                         /* SO_ZEROCOPY */
     const struct sockaddr_storage *source; /* bind before connect, IP_BIND_ADDRESS_NO_PORT */
     socklen_t source_length;
@@ -58,8 +67,6 @@ enum {
     ADDRESS_NUMERIC = 2,   /* no name look-ups: a host name is an error */
 };
 
-/* listen and open are NULL without TRANSPORT_CONNECTS, pair is NULL without TRANSPORT_PAIRS. Only
- * TRANSPORT_PORTS transports take reuse_port. */
 /* Closes both files of an end; a negative one is skipped. */
 static inline void net_end_close(struct net_end end)
 {
@@ -71,18 +78,23 @@ static inline void net_end_close(struct net_end end)
     }
 }
 
+/* listen and open are NULL without TRANSPORT_CONNECTS, pair is NULL without TRANSPORT_PAIRS. Only
+ * TRANSPORT_PORTS transports take reuse_port. */
 struct transport_ops {
     const char *scheme; /* "tcp" */
     const char *form;   /* "tcp://HOST:PORT", for help and errors */
     const char *help;
     uint32_t caps;
-    /* `rest` is what follows "scheme:"; flags: ADDRESS_*; address->text holds the URL as typed (for
-     * errors) and becomes the canonical one. Resolves names. */
+    /* `rest` is what follows "scheme:"; flags: ADDRESS_*; address->transport is set;
+     * address->text holds the URL as typed (for errors) and becomes the canonical one. Resolves
+     * names. */
     int (*parse)(const char *rest, uint32_t flags, struct address *address, struct err *error);
     /* A non-blocking listening socket, close-on-exec; reuse_port: SO_REUSEPORT, for one listener a
-     * thread. The fd, or -1 with *error. Updates address (a port of 0 becomes the real one). */
+     * thread. The fd, or -1 with *error. Updates address (a port of 0 becomes the real one). Of
+     * TRANSPORT_DATAGRAMS a bound one for all peers, without a backlog. */
     int (*listen)(struct address *address, int backlog, bool reuse_port, struct err *error);
-    /* A non-blocking, tuned, not yet connected socket. The fd or -1 with *error. */
+    /* A non-blocking, tuned, not yet connected socket, which its peer can answer once it is
+     * connected (a unix datagram socket is bound to a name). The fd or -1 with *error. */
     int (*open)(const struct address *address, const struct net_tuning *tuning, struct err *error);
     /* Applies the settings to an accepted or paired socket. For a pipe the larger of the two
      * buffers is its capacity. */
@@ -91,7 +103,8 @@ struct transport_ops {
     int (*pair)(struct net_end *client, struct net_end *server, struct err *error);
 };
 
-extern const struct transport_ops transport_tcp, transport_unix, transport_local, transport_pipe;
+extern const struct transport_ops transport_tcp, transport_udp, transport_unix,
+    transport_unix_dgram, transport_local, transport_pipe;
 
 /* All transports, NULL-terminated. */
 extern const struct transport_ops *const transports[];
@@ -128,9 +141,9 @@ void address_unlink(const struct address *address);
  * socket(7)); for a pipe both are its capacity. Either pointer may be NULL. */
 int net_buffer_sizes(int fd, uint64_t *send_bytes, uint64_t *receive_bytes, struct err *error);
 
-/* Sets SO_SNDBUF and SO_RCVBUF where the tuning asks for them: the part of `tune` that all sockets
- * share. */
-int net_tune_buffers(int fd, const struct net_tuning *tuning, const char *subject,
-                     struct err *error);
+/* The settings that a socket has, as the kernel holds them: it cuts buffers (net_buffer_sizes) and
+ * the segment size to what its limits and, once connected, the peer allow. What the socket has not
+ * is 0; congestion and source are left out. -1 with *error where it is no open file. */
+int net_tuning_read(int fd, struct net_tuning *tuning, struct err *error);
 
 #endif

@@ -1,4 +1,4 @@
-#include "net/net.h"
+#include "net/tune.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,20 +25,19 @@ static int pipe_tune(int fd, const struct net_tuning *tuning, struct err *error)
 {
     uint64_t wanted =
         tuning->send_buffer > tuning->receive_buffer ? tuning->send_buffer : tuning->receive_buffer;
-    if (tuning->congestion) {
-        return err_set(error, ERR_USAGE, "pipe:", "only tcp has a congestion control");
+    if (net_tune_check(&transport_pipe, tuning, error)) {
+        return -1;
     }
     if (wanted == 0) {
         return 0;
     }
     if (fcntl(fd, F_SETPIPE_SZ, wanted > INT_MAX ? INT_MAX : (int)wanted) < 0) {
         int number = errno;
-        err_system(error, number, "pipe:", "cannot set its capacity to %llu bytes",
+        err_system(error, number, "pipe", "cannot set its capacity to %llu bytes",
                    (unsigned long long)wanted);
-        if (number == EPERM) {
-            err_hint(error, "fs.pipe-max-size limits it for ordinary users");
-        }
-        return -1;
+        return number == EPERM ? err_hint(error, "more than fs.pipe-max-size needs "
+                                                 "CAP_SYS_RESOURCE")
+                               : -1;
     }
     return 0;
 }

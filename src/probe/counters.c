@@ -355,6 +355,7 @@ static int start(struct probe *probe, struct err *error)
 const struct probe_ops probe_counters = {
     .name = "counters",
     .help = "hardware and software counters by thread: cycles, instructions, faults, switches",
+    .flags = PROBE_STRETCH,
     .why_not = why_not,
     .open = open_probe,
     .start = start,

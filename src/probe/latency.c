@@ -15,42 +15,6 @@
 #include "probe/targets_state.h"
 #include "stats/histogram.h"
 
-#if !SONDE_HAVE_BPF
-
-#include "probe/without_bpf.h"
-
-#define read_probe read_nothing
-
-#else
-
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <sys/mman.h>
-
-#include "probe/bpf_load.h"
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#include "latency.skel.h"
-#pragma GCC diagnostic pop
-
-enum { LINK_END, LINK_BEGIN, LINK_COUNT };
-
-struct probe {
-    struct targets *targets;
-    struct latency_bpf *programs;
-    struct bpf_link *links[LINK_COUNT]; /* NULL: not attached */
-    struct latency_cell *cells;         /* mapped: LATENCY_CELLS */
-    struct latency_index *indexes;      /* mapped: [cpu * targets->slots + slot] */
-    uint32_t cpus;
-};
-
-static const struct histogram_metric duration = {
-    .key = "duration",
-    .unit = "ns",
-    .title = "duration",
-    .help = "How long each system call took, from its entry to its exit."};
-
 enum { CALLS, TOTAL, MEAN, P50, P99, MOST, METRICS };
 
 static const struct metric metrics[METRICS] = {
@@ -87,6 +51,42 @@ static const struct metric metrics[METRICS] = {
               .help = "Longest duration.",
               .kind = METRIC_VALUE},
 };
+
+#if !SONDE_HAVE_BPF
+
+#include "probe/without_bpf.h"
+
+#define read_probe read_nothing
+
+#else
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+
+#include "probe/bpf_load.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#include "latency.skel.h"
+#pragma GCC diagnostic pop
+
+enum { LINK_END, LINK_BEGIN, LINK_COUNT };
+
+struct probe {
+    struct targets *targets;
+    struct latency_bpf *programs;
+    struct bpf_link *links[LINK_COUNT]; /* NULL: not attached */
+    struct latency_cell *cells;         /* mapped: LATENCY_CELLS */
+    struct latency_index *indexes;      /* mapped: [cpu * targets->slots + slot] */
+    uint32_t cpus;
+};
+
+static const struct histogram_metric duration = {
+    .key = "duration",
+    .unit = "ns",
+    .title = "duration",
+    .help = "How long each system call took, from its entry to its exit."};
 
 /* ---- loading ---- */
 
@@ -320,6 +320,8 @@ const struct probe_ops probe_latency = {
     .name = "latency",
     .help = "how long system calls took, by process and call",
     .flags = PROBE_BPF,
+    .metrics = metrics,
+    .metric_count = METRICS,
     .why_not = targets_why_not,
     .open = open_probe,
     .start = start,

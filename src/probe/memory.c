@@ -297,12 +297,15 @@ static int end(struct probe *probe, struct err *error)
 
 /* ---- rows ---- */
 
-static const struct metric average_metric = {
-    "average", "bytes", "average", "Mean over the samples", METRIC_VALUE, 0, 0, false};
-static const struct metric peak_metric = {"peak",       "bytes", "peak", "The largest sample",
-                                          METRIC_VALUE, 0,       0,      false};
-static const struct metric samples_metric = {
-    "samples", "1", "samples", "How often it was looked at", METRIC_VALUE, 0, 0, false};
+static const struct metric metrics[] = {
+    {"average", "bytes", "average", "Mean over the samples", METRIC_VALUE, 0, 0, false},
+    {"peak", "bytes", "peak", "The largest sample", METRIC_VALUE, 0, 0, false},
+    {"samples", "1", "samples", "How often it was looked at", METRIC_VALUE, 0, 0, false},
+};
+enum { AVERAGE, PEAK, SAMPLES, METRICS };
+/* What is dear to look at is looked at this many times more rarely than the rest, or more: an
+ * average of such other moments would not go with theirs. */
+#define RARELY 8
 
 /* Why there is no sample. */
 static void explain(const struct figure_total *total, char *to, size_t size)
@@ -326,22 +329,27 @@ static void explain(const struct figure_total *total, char *to, size_t size)
     }
 }
 
+/* `most`: how often the process was looked at. */
 static int add_row(struct record_probe *probe, const struct record_scope *scope,
-                   const struct figure_total *total)
+                   const struct figure_total *total, uint64_t most)
 {
     struct record_probe_row *row = record_add_probe_row(probe, scope);
-    const struct metric *metrics[] = {&average_metric, &peak_metric, &samples_metric};
-    double values[] = {total->samples ? total->sum / (double)total->samples : 0,
-                       (double)total->peak, (double)total->samples};
-    for (size_t i = 0; row != NULL && i < sizeof values / sizeof values[0]; i++) {
-        struct record_value *value = record_row_add_value(row, metrics[i]);
+    const double values[METRICS] = {total->samples ? total->sum / (double)total->samples : 0,
+                                    (double)total->peak, (double)total->samples};
+    for (size_t i = 0; row != NULL && i < METRICS; i++) {
+        struct record_value *value = record_row_add_value(row, &metrics[i]);
         if (value == NULL) {
             return -1;
         }
-        value->available = total->samples > 0 || metrics[i] == &samples_metric;
+        value->available = total->samples > 0 || i == SAMPLES;
         value->value = values[i];
         if (!value->available) {
             explain(total, value->reason, sizeof value->reason);
+        } else if (i == AVERAGE && total->samples * RARELY < most) {
+            value->available = false;
+            snprintf(value->reason, sizeof value->reason,
+                     "looked at %lu times where others were %lu", (unsigned long)total->samples,
+                     (unsigned long)most);
         }
     }
     return row != NULL ? 0 : -1;
@@ -354,9 +362,14 @@ static int add_rows(const struct probe *self, struct record_probe *probe)
         struct record_scope scope = {.pid = process->pid};
         snprintf(scope.role, sizeof scope.role, "%s", process->role);
         snprintf(scope.name, sizeof scope.name, "%s", process->name);
+        uint64_t most = 0;
+        for (int figure = 0; figure < FIGURES; figure++) {
+            uint64_t samples = process->figures[figure].samples;
+            most = samples > most ? samples : most;
+        }
         for (int figure = 0; figure < FIGURES; figure++) {
             snprintf(scope.what, sizeof scope.what, "%s", figure_names[figure]);
-            if (add_row(probe, &scope, &process->figures[figure]) != 0) {
+            if (add_row(probe, &scope, &process->figures[figure], most) != 0) {
                 return -1;
             }
             probe->available = probe->available || process->figures[figure].samples > 0;
@@ -367,7 +380,7 @@ static int add_rows(const struct probe *self, struct record_probe *probe)
     }
     probe->available = probe->available || self->machine.samples > 0;
     const struct record_scope machine = {.what = "TCP sockets of the machine"};
-    return add_row(probe, &machine, &self->machine);
+    return add_row(probe, &machine, &self->machine, self->machine.samples);
 }
 
 static int read_probe(struct probe *self, const struct probe_scope *scope, struct record_run *run,
@@ -454,6 +467,8 @@ static int start(struct probe *probe, struct err *error)
 const struct probe_ops probe_memory = {
     .name = "memory",
     .help = "memory of the processes and their sockets: average and peak of samples",
+    .metrics = metrics,
+    .metric_count = METRICS,
     .why_not = why_not,
     .open = open_probe,
     .start = start,

@@ -31,10 +31,13 @@ struct probe_scope {
     uint64_t window_ns;  /* time in which the gate was open */
     uint64_t operations; /* of the workload in it; 0: unknown */
     uint64_t bytes;      /* payload in it; 0: unknown */
+    uint64_t stretch_ns; /* from begin to end, with what lay between the gate's openings */
 };
 
 enum {
-    PROBE_BPF = 1, /* needs targets with their BPF side (targets_config.bpf) */
+    PROBE_BPF = 1,     /* needs targets with their BPF side (targets_config.bpf) */
+    PROBE_STRETCH = 2, /* does not look at the gate: counts from begin to end */
+    PROBE_CALLS = 4, /* counts system calls: they stand with the processes, `total` has their sum */
 };
 
 struct probe; /* each probe's own state */
@@ -43,8 +46,10 @@ struct probe; /* each probe's own state */
  * stop there may be several stretches. */
 struct probe_ops {
     const char *name;
-    const char *help; /* one line: what it shows */
-    uint32_t flags;   /* PROBE_* */
+    const char *help;             /* one line: what it shows */
+    uint32_t flags;               /* PROBE_* */
+    const struct metric *metrics; /* of its rows, for the manual */
+    size_t metric_count;
     /* 0 where it can serve here; else -1, in words why not, and what would fix it. */
     int (*why_not)(char *reason, size_t reason_size, char *fix, size_t fix_size);
     /* Loads it, not yet attached to what costs. */

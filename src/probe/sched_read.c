@@ -96,13 +96,14 @@ enum counter {
     PER_OPERATION,
     COUNTERS
 };
+_Static_assert((int)COUNTERS == (int)SCHED_METRICS, "each has a row");
 
 #define ROW(key, unit, title, help)                                                                \
     {                                                                                              \
         key, unit, title, help, METRIC_VALUE, 0, 0, false                                          \
     }
 
-static const struct metric metrics[COUNTERS] = {
+const struct metric sched_metrics[SCHED_METRICS] = {
     [ON_CPU] = ROW("on_cpu_ns", "ns", "on CPU",
                    "time on a CPU, interrupts that came meanwhile "
                    "included"),
@@ -138,7 +139,7 @@ static int add_row(struct record_probe *to, const struct record_scope *scope,
         if (!(given >> i & 1) || (i == PER_OPERATION && to->operations == 0)) {
             continue;
         }
-        struct record_value *value = record_row_add_value(row, &metrics[i]);
+        struct record_value *value = record_row_add_value(row, &sched_metrics[i]);
         if (value == NULL) {
             return -1;
         }

@@ -41,6 +41,10 @@ void sched_refresh(struct probe *probe);
 /* Forgets what threads do, and keeps their times: before programs are attached (again). */
 void sched_forget(struct probe *probe);
 
+/* Of the rows. */
+enum { SCHED_METRICS = 11 };
+extern const struct metric sched_metrics[SCHED_METRICS];
+
 /* Events that were not counted. */
 uint64_t sched_missed(struct probe *probe);
 

@@ -252,13 +252,26 @@ static int read_process(const struct probe *probe, uint32_t index, struct record
 static void say_what_lacks(const struct probe *probe, bool threads_shared, bool processes_shared,
                            struct record_probe *to)
 {
-    snprintf(to->reason, sizeof to->reason, "%s%s%s%s%s",
-             threads_shared ? "more threads than the probe has places: the last ones are counted "
-                              "together"
-                            : "",
-             threads_shared && (processes_shared || !probe->uring) ? "; " : "",
-             processes_shared ? "more processes than it has places" : "",
-             processes_shared && !probe->uring ? "; " : "", probe->uring ? "" : bpf_load_no_uring);
+    char foreign[80] = "";
+    uint64_t calls = probe->programs->bss->foreign_calls;
+    if (calls) {
+        snprintf(foreign, sizeof foreign, "%lu calls of 32-bit programs are not in it",
+                 (unsigned long)calls);
+    }
+    const char *const parts[] = {
+        threads_shared
+            ? "more threads than the probe has places: the last ones are counted together"
+            : "",
+        processes_shared ? "more processes than it has places" : "",
+        probe->uring ? "" : bpf_load_no_uring, foreign};
+    size_t used = 0;
+    to->reason[0] = '\0';
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && used < sizeof to->reason; i++) {
+        if (parts[i][0]) {
+            used += (size_t)snprintf(to->reason + used, sizeof to->reason - used, "%s%s",
+                                     used ? "; " : "", parts[i]);
+        }
+    }
 }
 
 static int read_probe(struct probe *probe, const struct probe_scope *scope, struct record_run *run,

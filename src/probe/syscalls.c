@@ -173,7 +173,7 @@ uint64_t syscalls_lost(struct probe *probe)
 const struct probe_ops probe_syscalls = {
     .name = "syscalls",
     .help = "system calls, errors and bytes by process, and io_uring's operations",
-    .flags = PROBE_BPF,
+    .flags = PROBE_BPF | PROBE_CALLS,
     .why_not = targets_why_not,
     .open = open_probe,
     .start = start,

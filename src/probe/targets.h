@@ -26,6 +26,8 @@ struct gate {
     uint32_t turns;            /* how often it was opened */
     uint64_t start_ns, end_ns; /* of the present or last stretch */
     uint64_t clock;            /* see gate_clock_at */
+    uint32_t muted;            /* a thread whose calls are not counted: the conductor's, which looks
+                                  after the run beside what is measured; 0: none */
 };
 
 /* The gate's clock: how long the gate has been open in all. One word, so that whoever reads it

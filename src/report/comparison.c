@@ -227,6 +227,14 @@ static uint64_t digest(const struct values *values)
     return sum;
 }
 
+/* The same all the life of a process: of runs that one process made, it says nothing of chance. */
+static bool of_the_process(const char *key)
+{
+    static const char tail[] = "rss_bytes";
+    size_t length = strlen(key), own = sizeof tail - 1;
+    return length >= own && strcmp(key + length - own, tail) == 0;
+}
+
 static int compare_figure(const struct figure *figure, const struct values *values, bool paired,
                           struct compared *to)
 {
@@ -273,6 +281,8 @@ static void correct(struct compared_group *group, double *p, bool *holds)
 static int fill_figures(const struct row *rows, const struct figure **keys, size_t count,
                         const char *operation, bool paired, struct compared_group *group)
 {
+    /* Only sweeps start a process for each run. */
+    bool one_process = !paired && (!rows[0].runs[0]->point || !rows[1].runs[0]->point);
     size_t most = rows[0].count > rows[1].count ? rows[0].count : rows[1].count;
     struct values values = {calloc(most, sizeof(double)), calloc(most, sizeof(double)), 0, 0};
     uint64_t *digests = calloc(count, sizeof *digests);
@@ -292,6 +302,9 @@ static int fill_figures(const struct row *rows, const struct figure **keys, size
         for (size_t k = 0; k < group->figure_count && figure->tested && !figure->copy; k++) {
             figure->copy = digests[k] == own;
             figure->original = k;
+        }
+        if (one_process && of_the_process(figure->key)) {
+            figure->numbers.different = figure->tested = false;
         }
         figure->tested = figure->tested && !figure->copy && !isnan(figure->numbers.p);
         digests[group->figure_count++] = own;

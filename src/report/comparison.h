@@ -91,6 +91,10 @@ int comparison_parse_condition(const char *text, struct comparison_condition *co
 int comparison_judge(struct comparison_report *report,
                      const struct comparison_condition *conditions, size_t count,
                      struct err *error);
+/* Fails where a condition names a figure that the runs do not have and never will. */
+int comparison_check(const struct comparison_report *report,
+                     const struct comparison_condition *conditions, size_t count,
+                     struct err *error);
 /* The figure that a condition names: a key, or p50 p90 p99 p99.9 rate cpu. NULL: none. */
 const struct compared *comparison_figure(const struct comparison_report *report,
                                          const struct compared_group *group, const char *name);

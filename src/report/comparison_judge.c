@@ -25,7 +25,8 @@ static bool parse_percent(const char *text, double *share)
         isdigit((unsigned char)text[0]) || text[0] == '+' || text[0] == '-' || text[0] == '.';
     errno = 0;
     double value = begins ? strtod(text, &end) : 0;
-    if (!begins || end == text || errno || !isfinite(value) || strcmp(end, "%") != 0) {
+    if (!begins || end == text || errno || !isfinite(value) ||
+        strcmp(end + strspn(end, " "), "%") != 0) {
         return false;
     }
     *share = value / 100;
@@ -42,9 +43,8 @@ static bool parse_value(const char *text, const char *unit, double *value)
         *value = parsed ? (double)whole : 0;
         return parsed && !isdigit((unsigned char)text[strlen(text) - 1]); /* 5 of what? */
     }
-    if (strcmp(unit, "bytes") == 0 && units_parse_size(text, &whole) == 0) {
-        *value = (double)whole;
-        return true;
+    if (strcmp(unit, "bytes") == 0 || strcmp(unit, "bytes/s") == 0) {
+        return units_parse_bytes(text, value) == 0;
     }
     if (units_parse_rate(text, value) == 0) {
         return true;
@@ -70,6 +70,9 @@ int comparison_parse_condition(const char *text, struct comparison_condition *co
 {
     static const char *const units[] = {"ns", "bytes", "1"};
     size_t name = strcspn(text, "<>"), most = sizeof condition->absolute;
+    if (name > 0 && (text[name - 1] == '=' || (text[name] && text[name + 1] == '='))) {
+        return refuse(text, error); /* at a limit to the last digit: nobody can mean that */
+    }
     *condition = (struct comparison_condition){.text = text, .above = text[name] == '>'};
     if (!text[name] || name >= sizeof condition->figure || strlen(text + name + 1) >= most) {
         return refuse(text, error);
@@ -133,18 +136,36 @@ const struct compared *comparison_figure(const struct comparison_report *report,
     return figure;
 }
 
+static const char *const short_names[] = {"p50", "p90", "p99", "p99.9", "rate", "cpu"};
+enum { SHORT_NAMES = sizeof short_names / sizeof *short_names };
+
+static bool is_short(const char *name)
+{
+    for (size_t i = 0; i < SHORT_NAMES; i++) {
+        if (strcmp(name, short_names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int unknown_figure(const struct compared_group *group, const char *name, struct err *error)
 {
-    const char **names = calloc(group->figure_count + 6, sizeof *names);
+    if (is_short(name)) {
+        err_set(error, ERR_USAGE, "--fail-if", "%s was not measured in these runs", name);
+        return name[0] == 'p' ? err_hint(error, "a percentile is known where ten values lie beyond "
+                                                "it: longer runs, or a lower one")
+                              : -1;
+    }
+    const char **names = calloc(group->figure_count + SHORT_NAMES, sizeof *names);
     size_t count = 0;
     err_set(error, ERR_USAGE, "--fail-if", "there is no figure '%s'", name);
     for (size_t i = 0; names && i < group->figure_count; i++) {
         names[count++] = group->figures[i].key;
     }
     if (names) {
-        static const char *const shorts[] = {"p50", "p90", "p99", "p99.9", "rate", "cpu"};
-        memcpy(names + count, shorts, sizeof shorts);
-        const char *nearest = opt_nearest(name, names, count + 6);
+        memcpy(names + count, short_names, sizeof short_names);
+        const char *nearest = opt_nearest(name, names, count + SHORT_NAMES);
         char similar[200] = "";
         for (size_t i = 0, used = 0; i < count && used + 60 < sizeof similar; i++) {
             if (strstr(names[i], name) && strlen(names[i]) < 50) {
@@ -162,6 +183,20 @@ static int unknown_figure(const struct compared_group *group, const char *name, 
     return -1;
 }
 
+int comparison_check(const struct comparison_report *report,
+                     const struct comparison_condition *conditions, size_t count, struct err *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t g = 0; g < report->group_count; g++) {
+            const char *name = conditions[i].figure;
+            if (!is_short(name) && !comparison_figure(report, &report->groups[g], name)) {
+                return unknown_figure(&report->groups[g], name, error);
+            }
+        }
+    }
+    return 0;
+}
+
 /* ---- judging ---- */
 
 static int judge(const struct comparison_condition *condition, const struct compared *figure,
@@ -170,12 +205,18 @@ static int judge(const struct comparison_condition *condition, const struct comp
     const struct comparison *numbers = &figure->numbers;
     if (!condition->percent) {
         double limit;
+        if (numbers->b_count == 0) {
+            return err_set(error, ERR_USAGE, "--fail-if", "'%s' cannot be decided: B has no %s",
+                           condition->text, figure->key);
+        }
         if (!parse_value(condition->absolute, figure->unit, &limit)) {
             err_set(error, ERR_USAGE, "--fail-if", "'%s' is no value of %s", condition->absolute,
                     figure->key);
             return err_hint(error,
                             strcmp(figure->unit, "ns") == 0 ? "a time such as 500us or 2ms"
-                                                            : "its unit is %s",
+                            : strncmp(figure->unit, "bytes", 5) == 0
+                                ? "its unit is %s: such as 64k or 4.6 GiB"
+                                : "its unit is %s",
                             figure->unit);
         }
         *holds = condition->above ? numbers->b_median > limit : numbers->b_median < limit;
@@ -193,8 +234,9 @@ static int judge(const struct comparison_condition *condition, const struct comp
         : numbers->a_median != 0
             ? numbers->difference.value / fabs(numbers->a_median)
             : copysign(numbers->difference.value != 0 ? INFINITY : 0, numbers->difference.value);
-    *holds = numbers->different &&
-             (condition->above ? change > condition->limit : change < condition->limit);
+    /* A change of just so much is not more, whatever its last digit rounds to. */
+    double beyond = condition->above ? change - condition->limit : condition->limit - change;
+    *holds = numbers->different && beyond > 1e-9;
     return 0;
 }
 

@@ -229,6 +229,19 @@ static size_t print_table(struct text *text, const struct comparison_report *rep
     return count;
 }
 
+/* The least number of runs with which the strictest of `tests` tests could be passed at all: the
+ * exact tests' smallest p is 2^(1-n) for n pairs, and 2 / C(2n, n) for n and n runs. */
+static size_t least_runs(size_t tests, bool paired)
+{
+    double limit = 0.05 / (double)(tests ? tests : 1), smallest = 2;
+    size_t runs = 0;
+    while (smallest > limit && runs < 1000) {
+        runs++;
+        smallest *= paired ? 0.5 : (double)runs / (double)(2 * (2 * runs - 1));
+    }
+    return runs;
+}
+
 static void print_tests(struct text *text, const struct comparison_report *report,
                         const struct compared_group *group)
 {
@@ -253,6 +266,17 @@ static void print_tests(struct text *text, const struct comparison_report *repor
                    group->tests, group->tests == 1 ? "" : "s",
                    copies ? ", those that hold the same numbers once" : "",
                    maybe ? "; maybe: only when looked at alone" : "");
+    size_t runs = group->a_runs < group->b_runs ? group->a_runs : group->b_runs;
+    size_t least = least_runs(group->tests, report->paired);
+    if (maybe && runs < least) {
+        text_paragraph(text, 2, 4,
+                       "with %zu %s none of so many figures could pass it: at least %zu are needed",
+                       runs, report->paired ? "pairs" : "runs of each", least);
+    }
+    if (report->paired) {
+        text_paragraph(text, 2, 4,
+                       "changes are medians over the pairs; those of A and B stand by themselves");
+    }
 }
 
 static void print_differences(struct text *text, const struct comparison_report *report)

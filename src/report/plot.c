@@ -270,7 +270,8 @@ static void draw_series(struct drawing *drawing, size_t index)
             continue;
         }
         struct dot here = dot_of(drawing, i, y[i]);
-        if (i > 0 && isfinite(y[i - 1])) {
+        /* Between words there is nothing for a line to say. */
+        if (i > 0 && isfinite(y[i - 1]) && !drawing->side_by_side) {
             draw_line(canvas, dot_of(drawing, i - 1, y[i - 1]), here);
         }
         unsigned char *mark =

@@ -128,6 +128,7 @@ struct record_distribution {
 struct record_probe {
     char name[16]; /* "sched" */
     bool available;
+    bool with_processes;           /* what it saw stands with the processes: system calls */
     char reason[192];              /* why not; where available: what is missing or worth knowing */
     uint64_t window_ns;            /* measured time that it covers */
     uint64_t operations;           /* the workload's in it; 0: unknown */

@@ -75,10 +75,9 @@ static void print_headline(struct text *text, const struct record_run *run)
     }
     format_rate(rate, sizeof rate, text, run);
     units_duration(window, (double)run->window_ns);
-    if (run->observing && run->wall_ns > run->window_ns &&
-        run->wall_ns - run->window_ns > run->wall_ns / 100) {
-        /* The rest of the time was observed and does not count. */
-        snprintf(of, sizeof of, " (the unobserved part of %s)",
+    if (run->wall_ns > run->window_ns && run->wall_ns - run->window_ns > run->wall_ns / 100) {
+        /* The rest of the time was observed, or lay between transfers, and does not count. */
+        snprintf(of, sizeof of, run->observing ? " (the unobserved part of %s)" : " of %s",
                  units_duration(wall, (double)run->wall_ns));
     }
     text_paragraph(text, 2, 4, "%sin %s%s%s%s", rate, window, of, run->mode[0] ? ", " : "",
@@ -423,7 +422,12 @@ static int print_text(const struct record *record, FILE *out, struct err *error)
         }
         text_run(&text, &record->runs[i]);
     }
-    if (record->failure.code != ERR_NONE) {
+    /* What the only run has said already is not said again. */
+    bool said = record->run_count == 1 && !repeated && record->failure.code != ERR_NONE &&
+                record->runs[0].failure.code == record->failure.code &&
+                strcmp(record->runs[0].failure.what, record->failure.what) == 0;
+    if (said) {
+    } else if (record->failure.code != ERR_NONE) {
         print_failure(&text, "NOT COMPLETE: ", &record->failure);
     } else if (!record->complete) {
         text_paragraph(&text, 2, 4, "NOT COMPLETE: it did not run to its end");

@@ -249,7 +249,7 @@ static void print_notes(struct text *text, const struct group *group)
         }
     }
     if (group->calls->lost) {
-        text_paragraph(text, 2, 4, "%s: %s events were lost: its counts above are too low",
+        text_paragraph(text, 2, 4, "%s: %s events were lost: its counts above are too low by that",
                        group->title, units_count(number, (double)group->calls->lost));
     }
 }
@@ -305,7 +305,7 @@ static bool asked_kernel(const struct record_run *run)
 {
     bool asked = run->probe_count == 0;
     for (size_t i = 0; i < run->probe_count; i++) {
-        asked |= strcmp(run->probes[i].name, "syscalls") == 0;
+        asked |= run->probes[i].with_processes;
     }
     return asked;
 }

@@ -283,14 +283,18 @@ static void print_probe(struct text *text, const struct record_probe *probe)
     }
     print_rows(text, probe);
     print_distributions(text, probe);
+    if (probe->row_count == 0 && probe->distribution_count == 0 && !probe->with_processes) {
+        text_paragraph(text, 2, 4, "%s: nothing to count was seen", probe->name);
+    }
     if (probe->reason[0]) {
         text_paragraph(text, 2, 4, "%s: %s", probe->name, probe->reason);
     }
     /* What the calls' table says of its own. */
     bool elsewhere = probe->row_count == 0 && probe->distribution_count == 0;
     if (probe->lost && !elsewhere) {
-        text_paragraph(text, 2, 4, "%s: %s events were lost: its counts are too low", probe->name,
-                       units_count(number, (double)probe->lost));
+        text_paragraph(text, 2, 4, "%s: %s event%s lost: its counts are too low by that",
+                       probe->name, units_count(number, (double)probe->lost),
+                       probe->lost == 1 ? " was" : "s were");
     }
 }
 
@@ -317,9 +321,12 @@ static void print_effect(struct text *text, const char *probe, const struct reco
                            effect->reason[0] ? effect->reason : "not measured");
         }
     } else if (isfinite(ratio->low) && isfinite(ratio->high)) {
-        text_paragraph(text, 2, 4, "probe effect%s: %s x%.3f (%.3f .. %.3f, 95 %%, %u block%s)", of,
-                       effect->metric, ratio->value, ratio->low, ratio->high, effect->blocks,
-                       plural);
+        text_paragraph(text, 2, 4, "probe effect%s: %s x%.3f (%.3f .. %.3f, 95 %%, %u block%s)%s",
+                       of, effect->metric, ratio->value, ratio->low, ratio->high, effect->blocks,
+                       plural,
+                       ratio->low > 1 ? ": looking makes nothing faster; the machine changed, or "
+                                        "wake-ups fell differently"
+                                      : "");
     } else {
         text_paragraph(text, 2, 4, "probe effect%s: %s x%.3f (no interval from %u block%s)", of,
                        effect->metric, ratio->value, effect->blocks, plural);

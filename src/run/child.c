@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -41,6 +42,7 @@ struct child {
     struct stream output, errors;
     int refusal; /* errno of a failed execve comes here; closed by a successful one */
     bool interrupted;
+    int signal; /* that was taken from stop_fd; 0: none */
     uint64_t interrupted_ns;
     int wait_status;
 };
@@ -194,6 +196,19 @@ static int until_grace_ends_ms(const struct child *child)
     return elapsed >= GRACE_NS ? 0 : (int)((GRACE_NS - elapsed) / NS_PER_MS) + 1;
 }
 
+/* Takes the signal that makes stop_fd (a signalfd) readable, so that the next one shows. True where
+ * there was one before. */
+static bool take_signal(struct child *child, int stop_fd)
+{
+    struct signalfd_siginfo taken;
+    bool again = child->interrupted;
+    child->interrupted = true;
+    if (read(stop_fd, &taken, sizeof taken) == sizeof taken) {
+        child->signal = (int)taken.ssi_signo;
+    }
+    return again;
+}
+
 /* Until the child has ended. Grandchildren that hold its files open a moment longer are not waited
  * for. */
 static int child_follow(struct child *child, int stop_fd, struct err *error)
@@ -203,7 +218,7 @@ static int child_follow(struct child *child, int stop_fd, struct err *error)
             {.fd = child->output.file, .events = POLLIN},
             {.fd = child->errors.file, .events = POLLIN},
             {.fd = child->exit_file, .events = POLLIN},
-            {.fd = child->interrupted ? -1 : stop_fd, .events = POLLIN},
+            {.fd = stop_fd, .events = POLLIN},
         };
         int timeout = child->interrupted ? until_grace_ends_ms(child) : -1;
         int ready = poll(files, sizeof files / sizeof *files, timeout);
@@ -216,7 +231,9 @@ static int child_follow(struct child *child, int stop_fd, struct err *error)
                            (int)(GRACE_NS / NS_PER_SECOND));
         }
         if (ready > 0 && files[3].revents) {
-            child->interrupted = true;
+            if (take_signal(child, stop_fd)) {
+                return err_set(error, ERR_INTERRUPTED, subject, "killed by the second interrupt");
+            }
             child->interrupted_ns = clock_now_ns();
             kill(child->pid, SIGINT);
         }
@@ -324,6 +341,25 @@ static json_t *child_record(struct child *child, struct err *error)
     return json;
 }
 
+int child_failure(const json_t *record, struct err *error)
+{
+    const json_t *why = json_object_get(record, "error"), *run;
+    size_t index;
+    json_array_foreach(json_object_get(record, "runs"), index, run)
+    {
+        const json_t *own = json_object_get(run, "error");
+        why = json_is_object(own) ? own : why;
+        if (json_is_object(own)) {
+            break;
+        }
+    }
+    const char *what = json_string_value(json_object_get(why, "what"));
+    const char *whom = json_string_value(json_object_get(why, "subject"));
+    const char *hint = json_string_value(json_object_get(why, "hint"));
+    err_set(error, ERR_SYSTEM, whom ? whom : "run", "%s", what ? what : "it was not completed");
+    return hint ? err_hint(error, "%s", hint) : -1;
+}
+
 int child_measure(char *const *arguments, int stop_fd, json_t **record, int *status,
                   struct err *error)
 {
@@ -344,6 +380,9 @@ int child_measure(char *const *arguments, int stop_fd, json_t **record, int *sta
         result = child_follow(&child, stop_fd, error);
     }
     child_reap(&child, result < 0);
+    if (child.signal) {
+        raise(child.signal); /* blocked: whoever looks at stop_fd next sees it too */
+    }
     if (result == 0) {
         *status = WIFEXITED(child.wait_status) ? WEXITSTATUS(child.wait_status) : -1;
         *record = child_record(&child, error);

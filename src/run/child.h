@@ -15,4 +15,7 @@
 int child_measure(char *const *arguments, int stop_fd, json_t **record, int *status,
                   struct err *error);
 
+/* Why a record is not complete: its first run's error, or its own. Returns -1 with *error. */
+int child_failure(const json_t *record, struct err *error);
+
 #endif

@@ -42,6 +42,10 @@ static int find_parts(struct control_plan *plan, const struct control_message *m
         err_set(error, ERR_UNSUPPORTED, message->engine, "cannot serve there: %s", reason);
         return err_hint(error, "--server-engine names another one");
     }
+    const struct address through = {.transport = &transport_tcp, .text = "sonde://"};
+    if (workload_check_transport(plan->workload, &through, error) < 0) {
+        return -1;
+    }
     if (strcmp(message->transport, transport_tcp.scheme) != 0) {
         return err_set(error, ERR_UNSUPPORTED, message->transport,
                        "the server takes no data connections through it");

@@ -118,10 +118,12 @@ static void fill_host(struct conductor *conductor)
         return;
     }
     machine_noise(&before, &after, &noise);
-    set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
-              (double)(after.system.retransmits - before.system.retransmits));
-    set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],
-              (double)(after.system.listen_overflows - before.system.listen_overflows));
+    if (!(conductor->address.transport->caps & TRANSPORT_DATAGRAMS)) { /* it has neither */
+        set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
+                  (double)(after.system.retransmits - before.system.retransmits));
+        set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],
+                  (double)(after.system.listen_overflows - before.system.listen_overflows));
+    }
     if (noise.all_ns) {
         double others = noise.busy_share - own_cpu_ns(conductor) / (double)noise.all_ns;
         set_value(run, &run_extra_metrics[EXTRA_STEAL], noise.steal_share);

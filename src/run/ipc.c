@@ -54,6 +54,7 @@ static int open_watch(struct ipc_conductor *conductor, struct err *error)
     }
     if (watch_probes(conductor->watch) > 0) {
         conductor->gate = watch_gate(conductor->watch);
+        conductor->gate->muted = (uint32_t)gettid();
     }
     return 0;
 }
@@ -104,14 +105,50 @@ static bool more(const struct ipc_conductor *conductor, uint64_t transfers, uint
                               : transfers == 0 || clock_now_ns() < end_ns;
 }
 
+void ipc_report(struct ipc_conductor *conductor)
+{
+    const struct ipc_plan *plan = conductor->plan;
+    struct ipc_progress *progress = &conductor->progress;
+    if (!plan->progress || !conductor->reported_ns) {
+        return;
+    }
+    uint64_t now_ns = clock_now_ns();
+    if (now_ns - conductor->reported_ns < NS_PER_SECOND) {
+        return;
+    }
+    progress->at_ns = now_ns - conductor->window_start_ns;
+    /* Read while the end counts on: a moment ago is near enough for a line of progress. */
+    progress->moved_bytes =
+        *(volatile uint64_t *)&conductor->shared->sides[SIDE_RECEIVER].sum.counts.bytes;
+    plan->progress(plan->owner, progress);
+    *progress = (struct ipc_progress){0};
+    conductor->reported_ns = now_ns;
+}
+
+/* An unobserved transfer has ended. */
+static void take_plain(struct ipc_conductor *conductor)
+{
+    const struct ipc_tally *last = &conductor->last;
+    histogram_record(conductor->times, last->time_ns, 1);
+    conductor->progress.transfers++;
+    conductor->progress.bytes += last->bytes;
+    conductor->progress.time_ns += last->time_ns;
+}
+
 static int measure_plain(struct ipc_conductor *conductor, uint64_t end_ns, struct err *error)
 {
     while (more(conductor, conductor->plain.transfers, end_ns)) {
         if (ipc_ends_transfer(conductor, false, error) != 0) {
+            /* Left in the middle of the first: what it had moved is all there is, and is kept. */
+            if (conductor->interrupted && conductor->plain.transfers == 0 &&
+                ipc_ends_unfinished(conductor)) {
+                ipc_tally_add(&conductor->plain, &conductor->last);
+            }
             return -1;
         }
         ipc_tally_add(&conductor->plain, &conductor->last);
-        histogram_record(conductor->times, conductor->last.time_ns, 1);
+        take_plain(conductor);
+        ipc_report(conductor);
     }
     return 0;
 }
@@ -128,8 +165,9 @@ static int run_part(struct ipc_conductor *conductor, bool seen, uint64_t part_ns
         }
         ipc_tally_add(&conductor->part, &conductor->last);
         if (!seen) {
-            histogram_record(conductor->times, conductor->last.time_ns, 1);
+            take_plain(conductor);
         }
+        ipc_report(conductor);
         ++*transfers;
     } while (more(conductor, *transfers, end_ns) && clock_now_ns() < part_end_ns);
     return 0;
@@ -142,6 +180,7 @@ static int observe_part(struct ipc_conductor *conductor, int probe, uint64_t par
     if (probe != WATCH_OFF && watch_begin(conductor->watch, error) != 0) {
         return -1;
     }
+    uint64_t begin_ns = clock_now_ns();
     int result = run_part(conductor, probe != WATCH_OFF, part_ns, end_ns, transfers, error);
     if (probe == WATCH_OFF) {
         ipc_tally_add(&conductor->plain, part);
@@ -149,8 +188,10 @@ static int observe_part(struct ipc_conductor *conductor, int probe, uint64_t par
         return result;
     }
     struct err ignored;
-    struct probe_scope scope = {
-        .window_ns = part->time_ns, .operations = part->blocks, .bytes = part->bytes};
+    struct probe_scope scope = {.window_ns = part->time_ns,
+                                .operations = part->blocks,
+                                .bytes = part->bytes,
+                                .stretch_ns = clock_now_ns() - begin_ns};
     if (watch_end(conductor->watch, result ? &ignored : error) != 0) {
         return -1;
     }
@@ -198,7 +239,7 @@ static int measure(struct ipc_conductor *conductor, struct err *error)
         return -1;
     }
     uint64_t end_ns = clock_now_ns() + conductor->plan->options->duration_ns;
-    conductor->window_start_ns = clock_now_ns();
+    conductor->window_start_ns = conductor->reported_ns = clock_now_ns();
     int result = (conductor->gate ? measure_observed : measure_plain)(conductor, end_ns, error);
     conductor->window_end_ns = clock_now_ns();
     if (result == 0 && conductor->interrupted) {

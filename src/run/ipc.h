@@ -42,6 +42,18 @@ struct ipc_outcome {
                          last read, summed over the unobserved transfers */
 };
 
+/* What has been measured since the last time, while the run goes on. */
+struct ipc_progress {
+    uint64_t at_ns;     /* from the start of the window */
+    uint64_t transfers; /* that ended, unobserved */
+    uint64_t bytes, time_ns;
+    uint64_t moved_bytes; /* of the one that goes on */
+};
+
+/* Figures for the manual, group by group; NULL behind the last. */
+const struct metric *ipc_figures(size_t group, size_t *count);
+extern const struct histogram_metric ipc_transfer_time;
+
 struct ipc_plan {
     enum ipc_mode mode;
     const struct ipc_options *options;
@@ -49,6 +61,9 @@ struct ipc_plan {
     const struct method_ops *method;
     const char *label;
     int stop_fd; /* as in run_plan */
+    void (*progress)(void *owner,
+                     const struct ipc_progress *progress); /* each second; may be NULL */
+    void *owner;
 };
 
 /* Checks options against each other and against the machine, as far as that is possible before a

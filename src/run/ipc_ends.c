@@ -8,7 +8,9 @@
  *   returned from its futex before the gate opens.
  * - Whoever ends last closes the gate, before it wakes the conductor. The other one goes to wait
  * for its next turn, a call that does not return before the gate is closed.
- * - CPU clocks are read only in turns that are not observed. */
+ * - CPU clocks are read only in turns that are not observed: the sender's right before its first
+ *   clock reading, the receiver's before it says that it is ready, so that its going to sleep for
+ *   the first byte is in them. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -16,7 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -25,9 +26,11 @@
 #include "base/clock.h"
 #include "run/ipc_state.h"
 #include "run/machine.h"
+#include "run/usage.h"
 
-/* How often a transfer looks whether it is to be left. */
+/* How often a transfer looks whether it is to be left: after so many bytes, or blocks. */
 #define CHUNK_BYTES (UINT64_C(64) << 20)
+#define CHUNK_BLOCKS UINT64_C(4096)
 /* How often the conductor looks after the user and the child. */
 #define LOOK_NS (50 * NS_PER_MS)
 /* An end that has been told to leave and does not within this time is stuck. */
@@ -47,37 +50,15 @@ static void futex_wake(_Atomic uint32_t *word)
 
 /* ---- what an end used ---- */
 
-struct usage {
-    uint64_t cpu_ns, user_ns, system_ns;
-    uint64_t voluntary, involuntary;
-};
-
-static uint64_t of_timeval(struct timeval time)
-{
-    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_usec * NS_PER_US;
-}
-
-static void take_usage(struct usage *usage)
-{
-    struct rusage kernel;
-    struct timespec cpu;
-    memset(&kernel, 0, sizeof kernel);
-    getrusage(RUSAGE_THREAD, &kernel);
-    usage->user_ns = of_timeval(kernel.ru_utime);
-    usage->system_ns = of_timeval(kernel.ru_stime);
-    usage->voluntary = (uint64_t)kernel.ru_nvcsw;
-    usage->involuntary = (uint64_t)kernel.ru_nivcsw;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
-    usage->cpu_ns = (uint64_t)cpu.tv_sec * NS_PER_SECOND + (uint64_t)cpu.tv_nsec;
-}
-
-static void add_usage(struct ipc_sum *sum, const struct usage *from, const struct usage *to)
+static void add_usage(struct ipc_sum *sum, const struct thread_usage *from,
+                      const struct thread_usage *to)
 {
     sum->cpu_ns = to->cpu_ns - from->cpu_ns;
     sum->user_ns = to->user_ns - from->user_ns;
     sum->system_ns = to->system_ns - from->system_ns;
-    sum->switches_voluntary = to->voluntary - from->voluntary;
-    sum->switches_involuntary = to->involuntary - from->involuntary;
+    sum->switches_voluntary = to->switches_voluntary - from->switches_voluntary;
+    sum->switches_involuntary = to->switches_involuntary - from->switches_involuntary;
+    sum->runnable_ns = to->runnable_ns - from->runnable_ns;
 }
 
 /* ---- one transfer, as its ends see it ---- */
@@ -88,7 +69,7 @@ struct end {
     struct ipc_side *side;
     struct transfer_end *transfer, *other; /* other: the receiver of a thread that is both */
     struct transfer_counts other_counts;
-    struct usage before;
+    struct thread_usage before;
 };
 
 /* The last one to finish closes the gate, and only then tells the conductor. */
@@ -110,8 +91,9 @@ static int move(struct end *end, int (*piece)(struct transfer_end *, uint64_t, s
                 struct err *error)
 {
     const struct ipc_options *options = end->conductor->plan->options;
-    uint64_t chunk = options->buffer_bytes;
-    chunk = chunk < CHUNK_BYTES ? CHUNK_BYTES / chunk * chunk : chunk;
+    uint64_t block = options->buffer_bytes, blocks = CHUNK_BYTES / block;
+    blocks = blocks < 1 ? 1 : blocks > CHUNK_BLOCKS ? CHUNK_BLOCKS : blocks;
+    uint64_t chunk = blocks * block;
     for (uint64_t left = options->total_bytes; left > 0;) {
         uint64_t now = left < chunk ? left : chunk;
         if (piece(end->transfer, now, error) != 0) {
@@ -125,21 +107,30 @@ static int move(struct end *end, int (*piece)(struct transfer_end *, uint64_t, s
     return 0;
 }
 
-static void begin(struct end *end, uint32_t turn)
+static void begin_usage(struct end *end)
+{
+    if (!end->shared->observed) {
+        thread_usage_begin(&end->before);
+    }
+}
+
+/* `sends`: its usage is to be read later, when the other end is ready. */
+static void begin(struct end *end, uint32_t turn, bool sends)
 {
     memset(&end->side->sum, 0, sizeof end->side->sum);
     end->transfer->counts = &end->side->sum.counts;
-    if (!end->shared->observed) {
-        take_usage(&end->before);
+    end->side->clock_ns = 0;
+    if (!sends) {
+        begin_usage(end);
     }
     atomic_store(&end->side->ready, turn);
 }
 
 static void end_usage(struct end *end)
 {
-    struct usage after;
+    struct thread_usage after;
     if (!end->shared->observed) {
-        take_usage(&after);
+        thread_usage_end(&after);
         add_usage(&end->side->sum, &end->before, &after);
     }
 }
@@ -155,7 +146,7 @@ static int send_turn(struct end *end, uint32_t turn, struct err *error)
 {
     const struct ipc_side *receiver = &end->shared->sides[SIDE_RECEIVER];
     const struct timespec pause = clock_timespec(20 * NS_PER_US);
-    begin(end, turn);
+    begin(end, turn, true);
     for (uint32_t spins = 0; atomic_load(&receiver->ready) != turn; spins++) {
         if (atomic_load(&end->shared->leave)) {
             return err_set(error, ERR_INTERRUPTED, "run", "interrupted before a transfer");
@@ -164,6 +155,7 @@ static int send_turn(struct end *end, uint32_t turn, struct err *error)
             clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         }
     }
+    begin_usage(end);
     end->side->clock_ns = clock_now_ns();
     open_gate(end, end->side->clock_ns);
     int result = move(end, end->transfer->ops->send, error);
@@ -173,7 +165,7 @@ static int send_turn(struct end *end, uint32_t turn, struct err *error)
 
 static int receive_turn(struct end *end, uint32_t turn, struct err *error)
 {
-    begin(end, turn);
+    begin(end, turn, false);
     int result = move(end, end->transfer->ops->receive, error);
     end->side->clock_ns = clock_now_ns();
     end_usage(end);
@@ -184,11 +176,12 @@ static int both_turn(struct end *end, uint32_t turn, struct err *error)
 {
     memset(&end->shared->sides[SIDE_RECEIVER].sum, 0, sizeof(struct ipc_sum));
     end->other->counts = &end->shared->sides[SIDE_RECEIVER].sum.counts;
-    begin(end, turn);
+    begin(end, turn, false);
     end->side->clock_ns = clock_now_ns();
     open_gate(end, end->side->clock_ns);
     int result =
-        transfer_both(end->transfer, end->other, end->conductor->plan->options->total_bytes, error);
+        transfer_both(end->transfer, end->other, end->conductor->plan->options->total_bytes,
+                      &end->shared->stop, error);
     end->shared->sides[SIDE_RECEIVER].clock_ns = clock_now_ns();
     end_usage(end);
     return result;
@@ -272,6 +265,9 @@ static int start_child(struct ipc_conductor *conductor, struct err *error)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         prctl(PR_SET_NAME, "sonde-sender");
         signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the whole group: the parent ends the run */
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL); /* but a SIGTERM to it alone is meant for it */
         if (getppid() != parent) {
             _exit(1);
         }
@@ -300,9 +296,9 @@ static int start_thread(struct ipc_conductor *conductor, int side, struct err *e
 /* The child is gone: whatever it was to send never comes, so the receiver ends by itself. */
 static void look_after_child(struct ipc_conductor *conductor)
 {
-    if (conductor->child > 0 && !conductor->child_ended &&
-        waitpid(conductor->child, &conductor->child_status, WNOHANG) == conductor->child) {
-        conductor->child_ended = true;
+    if (conductor->child > 0 && !conductor->child_ended) {
+        pid_t left = waitpid(conductor->child, &conductor->child_status, WNOHANG);
+        conductor->child_ended = left == conductor->child || (left < 0 && errno == ECHILD);
     }
 }
 
@@ -329,6 +325,7 @@ static void await_ends(struct ipc_conductor *conductor)
         futex_wait(&shared->done, done, LOOK_NS);
         look_after_child(conductor);
         look_after_user(conductor);
+        ipc_report(conductor);
         if (conductor->interrupted && leave_ns == UINT64_MAX) {
             leave_ns = clock_now_ns() + LEAVE_NS;
         }
@@ -413,6 +410,24 @@ int ipc_ends_transfer(struct ipc_conductor *conductor, bool observed, struct err
         receiver->clock_ns > sender->clock_ns ? receiver->clock_ns - sender->clock_ns : 1;
     look_after_user(conductor);
     return 0;
+}
+
+bool ipc_ends_unfinished(struct ipc_conductor *conductor)
+{
+    const struct ipc_side *sides = conductor->shared->sides;
+    struct ipc_tally *last = &conductor->last;
+    uint64_t bytes = sides[SIDE_RECEIVER].sum.counts.bytes;
+    uint64_t begin_ns = sides[SIDE_SENDER].clock_ns, end_ns = sides[SIDE_RECEIVER].clock_ns;
+    if (bytes == 0 || begin_ns == 0 || end_ns <= begin_ns || conductor->shared->observed) {
+        return false;
+    }
+    last->sides[SIDE_SENDER] = sides[SIDE_SENDER].sum;
+    last->sides[SIDE_RECEIVER] = sides[SIDE_RECEIVER].sum;
+    last->transfers = 1;
+    last->bytes = bytes;
+    last->blocks = sides[SIDE_RECEIVER].sum.counts.blocks;
+    last->time_ns = end_ns - begin_ns;
+    return last->blocks > 0;
 }
 
 void ipc_ends_stop(struct ipc_conductor *conductor)

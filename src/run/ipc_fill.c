@@ -12,6 +12,10 @@
 
 /* An end that was on its CPU for at least this share of the time had no time left to speak of. */
 #define SATURATED 0.93
+/* Waiting for a CPU for this share of the time is said. */
+#define COMPETITION 0.05
+/* Two ends that the scheduler has put on one CPU wait for it at least so much, together. */
+#define SHARING 0.3
 
 static const struct metric ipc_metrics[] = {
     {"bytes_per_second", "bytes/s", "bandwidth",
@@ -98,10 +102,18 @@ enum {
          0,                                                                                        \
          0,                                                                                        \
          false},                                                                                   \
+        {side "_cpu_share",                                                                        \
+         "1",                                                                                      \
+         title " on CPU",                                                                          \
+         "share of the measured time that the " side "'s thread was on a CPU",                     \
+         METRIC_VALUE,                                                                             \
+         0,                                                                                        \
+         0,                                                                                        \
+         false},                                                                                   \
     {                                                                                              \
-        side "_cpu_share", "1", title " on CPU",                                                   \
-            "share of the measured time that the " side "'s thread was on a CPU", METRIC_VALUE, 0, \
-            0, false                                                                               \
+        side "_runnable_share", "1", title " to run",                                              \
+            "share of the measured time that the " side "'s thread was ready and had no CPU",      \
+            METRIC_VALUE, 0, 0, false                                                              \
     }
 enum {
     SIDE_CALLS,
@@ -111,6 +123,7 @@ enum {
     SIDE_CPU,
     SIDE_SWITCHES,
     SIDE_SHARE,
+    SIDE_RUNNABLE,
     SIDE_METRIC_COUNT
 };
 static const struct metric side_metrics[SIDES][SIDE_METRIC_COUNT] = {
@@ -118,9 +131,15 @@ static const struct metric side_metrics[SIDES][SIDE_METRIC_COUNT] = {
     {SIDE_METRICS("receiver", "receiver", "moved")},
 };
 
-static const struct histogram_metric transfer_time = {
+const struct histogram_metric ipc_transfer_time = {
     "transfer_time", "ns", "transfer time",
     "from before the first write to after the last read of one transfer"};
+
+const struct metric *ipc_figures(size_t group, size_t *count)
+{
+    *count = group == 0 ? sizeof ipc_metrics / sizeof *ipc_metrics : SIDE_METRIC_COUNT;
+    return group == 0 ? ipc_metrics : group <= SIDES ? side_metrics[group - 1] : NULL;
+}
 
 static void add_calls(struct call_table *to, const struct call_table *from)
 {
@@ -151,6 +170,7 @@ void ipc_tally_add(struct ipc_tally *to, const struct ipc_tally *from)
         sum->system_ns += more->system_ns;
         sum->switches_voluntary += more->switches_voluntary;
         sum->switches_involuntary += more->switches_involuntary;
+        sum->runnable_ns += more->runnable_ns;
     }
     to->transfers += from->transfers;
     to->bytes += from->bytes;
@@ -198,9 +218,11 @@ static bool fill_side(const struct ipc_conductor *conductor, int side)
             set(run, &metrics[SIDE_BYTES], (double)sum->counts.bytes / (double)moving)) &&
            set(run, &metrics[SIDE_SHORT], (double)sum->counts.short_calls / all) &&
            set(run, &metrics[SIDE_AGAIN], (double)again / all) &&
-           (!apart || (set(run, &metrics[SIDE_CPU], cpu / kib) &&
-                       set(run, &metrics[SIDE_SWITCHES], switches / blocks) &&
-                       set(run, &metrics[SIDE_SHARE], cpu / (double)plain->time_ns)));
+           (!apart ||
+            (set(run, &metrics[SIDE_CPU], cpu / kib) &&
+             set(run, &metrics[SIDE_SWITCHES], switches / blocks) &&
+             set(run, &metrics[SIDE_SHARE], cpu / (double)plain->time_ns) &&
+             set(run, &metrics[SIDE_RUNNABLE], (double)sum->runnable_ns / (double)plain->time_ns)));
 }
 
 static bool fill_values(const struct ipc_conductor *conductor)
@@ -274,33 +296,77 @@ static int add_ends(const struct ipc_conductor *conductor)
     return add_end(conductor, "both", SIDE_SENDER, &both);
 }
 
-/* What the bandwidth was limited by, from how long each end was on a CPU. */
+/* One end's share of the measured time. */
+struct load {
+    double on_cpu, runnable;
+};
+
+static struct load load_of(const struct ipc_tally *tally, int side)
+{
+    const struct ipc_sum *sum = &tally->sides[side];
+    return (struct load){.on_cpu = (double)sum->cpu_ns / (double)tally->time_ns,
+                         .runnable = (double)sum->runnable_ns / (double)tally->time_ns};
+}
+
+/* Both ends took turns on one CPU: together they used about one, and waited for it. Pinned so, or
+ * placed so by the scheduler. */
+static bool shared_a_cpu(const struct ipc_conductor *conductor, struct load sender,
+                         struct load receiver)
+{
+    const struct ipc_options *options = conductor->plan->options;
+    int cpu = ipc_cpu(options, true);
+    if (cpu >= 0 && cpu != ipc_cpu(options, false)) {
+        return false;
+    }
+    double together = sender.on_cpu + receiver.on_cpu;
+    return together >= SATURATED && together <= 2 - SATURATED &&
+           (cpu >= 0 || sender.runnable + receiver.runnable >= SHARING);
+}
+
+static void judge_two(const struct ipc_conductor *conductor, struct load sender,
+                      struct load receiver, char *text, size_t size)
+{
+    bool first = sender.on_cpu >= SATURATED, second = receiver.on_cpu >= SATURATED;
+    if (first && second) {
+        snprintf(text, size, "both ends: sender CPU (at %.0f%%) and receiver CPU (at %.0f%%)",
+                 sender.on_cpu * 100, receiver.on_cpu * 100);
+    } else if (first || second) {
+        snprintf(text, size, "%s CPU (at %.0f%%, %s at %.0f%%)", first ? "sender" : "receiver",
+                 (first ? sender : receiver).on_cpu * 100, first ? "receiver" : "sender",
+                 (first ? receiver : sender).on_cpu * 100);
+    } else if (shared_a_cpu(conductor, sender, receiver)) {
+        snprintf(text, size, "the one CPU that both ends shared (sender %.0f%%, receiver %.0f%%)",
+                 sender.on_cpu * 100, receiver.on_cpu * 100);
+    } else if (sender.runnable >= COMPETITION || receiver.runnable >= COMPETITION) {
+        snprintf(text, size,
+                 "waiting for a CPU: sender had one for %.0f%% of the time and waited for one for "
+                 "%.0f%%, receiver %.0f%% and %.0f%%",
+                 sender.on_cpu * 100, sender.runnable * 100, receiver.on_cpu * 100,
+                 receiver.runnable * 100);
+    } else {
+        snprintf(text, size,
+                 "waiting for each other: sender on a CPU for %.0f%% of the time, receiver for "
+                 "%.0f%%",
+                 sender.on_cpu * 100, receiver.on_cpu * 100);
+    }
+}
+
+/* What the bandwidth was limited by, from what each end did in the measured time. */
 static void judge(const struct ipc_conductor *conductor)
 {
     const struct ipc_tally *plain = &conductor->plain;
     struct record_run *run = conductor->run;
-    double sender = (double)plain->sides[SIDE_SENDER].cpu_ns / (double)plain->time_ns;
-    double receiver = (double)plain->sides[SIDE_RECEIVER].cpu_ns / (double)plain->time_ns;
     size_t size = sizeof run->limited_by;
-    if (plain->transfers == 0) {
-        return;
-    }
-    if (conductor->end_count == 1) {
-        snprintf(run->limited_by, size, "one CPU does it all (at %.0f%%)", sender * 100);
-    } else if (sender >= SATURATED && receiver >= SATURATED) {
+    struct load sender = load_of(plain, SIDE_SENDER);
+    if (conductor->end_count == 2) {
+        judge_two(conductor, sender, load_of(plain, SIDE_RECEIVER), run->limited_by, size);
+    } else if (sender.runnable >= COMPETITION) {
         snprintf(run->limited_by, size,
-                 "both ends: sender CPU (at %.0f%%) and receiver CPU (at %.0f%%)", sender * 100,
-                 receiver * 100);
-    } else if (sender >= SATURATED || receiver >= SATURATED) {
-        bool first = sender >= SATURATED;
-        snprintf(run->limited_by, size, "%s CPU (at %.0f%%, %s at %.0f%%)",
-                 first ? "sender" : "receiver", (first ? sender : receiver) * 100,
-                 first ? "receiver" : "sender", (first ? receiver : sender) * 100);
+                 "other programs: the thread had a CPU for %.0f%% of the time and waited for one "
+                 "for %.0f%%",
+                 sender.on_cpu * 100, sender.runnable * 100);
     } else {
-        snprintf(run->limited_by, size,
-                 "waiting for each other: sender on a CPU for %.0f%% of the time, receiver for "
-                 "%.0f%%",
-                 sender * 100, receiver * 100);
+        snprintf(run->limited_by, size, "one CPU does it all (at %.0f%%)", sender.on_cpu * 100);
     }
 }
 
@@ -341,7 +407,7 @@ int ipc_fill(struct ipc_conductor *conductor, struct err *error)
     describe(conductor);
     bool measured = conductor->plain.transfers > 0;
     if (measured) {
-        struct record_histogram *row = record_add_histogram(run, &transfer_time, "client");
+        struct record_histogram *row = record_add_histogram(run, &ipc_transfer_time, "client");
         if (!fill_values(conductor) || !row || add_ends(conductor) != 0) {
             return err_system(error, ENOMEM, "memory", "cannot keep the record");
         }

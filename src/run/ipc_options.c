@@ -119,11 +119,29 @@ int ipc_cpu(const struct ipc_options *options, bool sender)
     return (int)cpu;
 }
 
+/* A method that serves another transport here is asked for wrongly; else it is the machine. */
+static bool serves_any(const struct method_ops *method)
+{
+    char reason[160];
+    for (size_t i = 0; transports_of_ipc[i]; i++) {
+        if (method->why_not(ipc_transports[i], reason, sizeof reason) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int check_methods(const struct ipc_options *options, enum ipc_mode mode, struct err *error)
 {
     for (size_t i = 0; i < options->methods.count; i++) {
         const struct method_ops *method = method_find(options->methods.items[i]);
         char reason[160] = "";
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(options->methods.items[k], options->methods.items[i]) == 0) {
+                return err_set(error, ERR_USAGE, "--method", "%s stands twice",
+                               options->methods.items[i]);
+            }
+        }
         if (!method) {
             return err_set(error, ERR_USAGE, "--method", "\"%s\" is no method",
                            options->methods.items[i]);
@@ -138,8 +156,9 @@ static int check_methods(const struct ipc_options *options, enum ipc_mode mode, 
                            method->name);
         }
         if (method->why_not(ipc_transports[options->transport], reason, sizeof reason) != 0) {
-            return err_set(error, ERR_UNSUPPORTED, "--method", "%s cannot serve %s: %s",
-                           method->name, transports_of_ipc[options->transport], reason);
+            return err_set(error, serves_any(method) ? ERR_USAGE : ERR_UNSUPPORTED, "--method",
+                           "%s cannot serve %s: %s", method->name,
+                           transports_of_ipc[options->transport], reason);
         }
     }
     return 0;
@@ -147,12 +166,20 @@ static int check_methods(const struct ipc_options *options, enum ipc_mode mode, 
 
 int ipc_check(const struct ipc_options *options, enum ipc_mode mode, struct err *error)
 {
-    /* Both ends have a buffer; that of a sender that is verified is a little longer. */
     struct limits_need need = {.files = 8, .threads = 2};
-    need.memory_bytes = 2 * options->buffer_bytes;
     if (check_transport(options, error) != 0 || check_cpus(options, error) != 0 ||
         check_methods(options, mode, error) != 0) {
         return -1;
     }
-    return limits_check(&need, NULL, error);
+    uint64_t buffers = options->methods.count ? 0 : 2;
+    for (size_t i = 0; i < options->methods.count; i++) {
+        const struct method_ops *method = method_find(options->methods.items[i]);
+        buffers = method->buffers > buffers ? method->buffers : buffers;
+    }
+    /* Verifying, the receiver has one more: what it expects. */
+    need.memory_bytes = (buffers + options->verify) * options->buffer_bytes;
+    if (limits_check(&need, NULL, error) < 0) {
+        return err_hint(error, "both ends have a buffer: a smaller --buffer");
+    }
+    return 0;
 }

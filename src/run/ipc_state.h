@@ -16,6 +16,7 @@ struct ipc_sum {
     uint64_t cpu_ns;             /* the thread's CPU clock: exact */
     uint64_t user_ns, system_ns; /* as the kernel samples them */
     uint64_t switches_voluntary, switches_involuntary;
+    uint64_t runnable_ns; /* it waited for a CPU */
 };
 
 /* One end and the conductor: the end writes while its turn lasts, the conductor reads after it. */
@@ -80,6 +81,8 @@ struct ipc_conductor {
     struct ipc_tally block_plain, block_seen;
     struct histogram *times;
     uint64_t window_start_ns, window_end_ns;
+    uint64_t reported_ns; /* when progress was last said; 0: the window has not begun */
+    struct ipc_progress progress;
 };
 
 extern const struct transport_ops *const ipc_transports[]; /* by enum ipc_transport */
@@ -96,6 +99,11 @@ void ipc_channel_close(struct ipc_channel *channel, int side); /* safe to call t
 int ipc_ends_start(struct ipc_conductor *conductor, struct err *error);
 /* One transfer, into conductor->last. -1 with *error where it was not finished. */
 int ipc_ends_transfer(struct ipc_conductor *conductor, bool observed, struct err *error);
+/* What the transfer that was left in the middle had moved, into conductor->last; false where none
+ * was begun. */
+bool ipc_ends_unfinished(struct ipc_conductor *conductor);
+/* Looks whether progress is to be said (ipc.c). */
+void ipc_report(struct ipc_conductor *conductor);
 void ipc_ends_stop(struct ipc_conductor *conductor);
 
 /* ipc_fill.c */

@@ -113,6 +113,16 @@ static int watch_targets(struct observation *self, struct err *error)
     return 0;
 }
 
+static void take_baseline(struct observation *self, pid_t pid)
+{
+    struct baseline *baseline = &self->baselines[self->baseline_count];
+    struct err gone = {0};
+    baseline->pid = pid;
+    if (process_sample(pid, &baseline->sample, &gone) == 0) {
+        self->baseline_count++;
+    }
+}
+
 /* What every process that is observed now has used so far. */
 static int take_baselines(struct observation *self, struct err *error)
 {
@@ -121,14 +131,12 @@ static int take_baselines(struct observation *self, struct err *error)
     if (targets_list(self->probes.targets, &list, &count, error) != 0) {
         return -1;
     }
-    self->baselines = calloc(count + 1, sizeof *self->baselines);
+    self->baselines = calloc(count + 2, sizeof *self->baselines);
     for (size_t i = 0; self->baselines != NULL && i < count; i++) {
-        struct baseline *baseline = &self->baselines[self->baseline_count];
-        struct err gone = {0};
-        baseline->pid = list[i].pid;
-        if (process_sample(baseline->pid, &baseline->sample, &gone) == 0) {
-            self->baseline_count++;
-        }
+        take_baseline(self, list[i].pid);
+    }
+    if (self->baselines != NULL && self->command.pid > 0) {
+        take_baseline(self, self->command.pid); /* it waits for its execve, after a fork */
     }
     free(list);
     return self->baselines != NULL ? 0 : no_memory(error);
@@ -160,7 +168,7 @@ static int open_probes(struct observation *self, struct err *error)
     if (probe_set_open(set, &whom, self->plan->options, false, error) != 0) {
         return -1;
     }
-    self->calls = probe_set_find(set, probe_syscalls.name);
+    self->calls = probe_set_find_calls(set);
     for (size_t i = 0; i < set->count; i++) {
         struct chosen_probe *chosen = &set->chosen[i];
         if (chosen->probe != NULL && chosen->ops->start(chosen->probe, error) != 0) {

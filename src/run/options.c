@@ -79,8 +79,9 @@ const struct opt wire_rows[WIRE_OPTIONS] = {
 
 const struct opt watch_rows[WATCH_OPTIONS] = {
     OPT_LIST(WATCH, observe, .name = "observe", .letter = 'o', .argument = "WHO",
-             .help = "see what the kernel does for self, server (sonde's own), pid=N or "
-                     "comm=NAME; several allowed"),
+             .help = "see what the kernel does for self, an end of the run (server, if it is "
+                     "sonde's own; of ipc sender or receiver), pid=N or comm=NAME; several "
+                     "allowed"),
     OPT_LIST(WATCH, probes, .name = "probe", .argument = "LIST",
              .help = "look with these probes, which take turns (default: syscalls; sonde doctor "
                      "lists them); without --observe at all that sonde itself runs"),

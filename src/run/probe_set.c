@@ -155,10 +155,10 @@ int probe_set_open(struct probe_set *set, const struct targets_config *whom,
     return 0;
 }
 
-struct chosen_probe *probe_set_find(struct probe_set *set, const char *name)
+struct chosen_probe *probe_set_find_calls(struct probe_set *set)
 {
     for (size_t i = 0; i < set->count; i++) {
-        if (set->chosen[i].probe != NULL && strcmp(set->chosen[i].ops->name, name) == 0) {
+        if (set->chosen[i].probe != NULL && set->chosen[i].ops->flags & PROBE_CALLS) {
             return &set->chosen[i];
         }
     }
@@ -174,6 +174,7 @@ static struct record_probe *add_entry(const struct chosen_probe *chosen, struct 
         return NULL;
     }
     entry->available = chosen->probe != NULL;
+    entry->with_processes = chosen->ops->flags & PROBE_CALLS;
     snprintf(entry->reason, sizeof entry->reason, "%s", chosen->reason);
     for (size_t i = 0; i < run->process_count && entry->available; i++) {
         entry->lost += run->processes[i].kernel_calls.lost;

@@ -34,8 +34,8 @@ int probe_set_choose(struct probe_set *set, const struct opt_list *names,
 int probe_set_open(struct probe_set *set, const struct targets_config *whom,
                    const struct probe_options *options, bool all, struct err *error);
 
-/* The open probe of that name; NULL where it is not there. */
-struct chosen_probe *probe_set_find(struct probe_set *set, const char *name);
+/* The open probe that counts system calls (PROBE_CALLS); NULL where it is not there. */
+struct chosen_probe *probe_set_find_calls(struct probe_set *set);
 
 /* Reads one probe into *run: always a record_probe of its name, with the scope, which is returned;
  * NULL with *error. */

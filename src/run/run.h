@@ -25,7 +25,8 @@ struct run_plan {
     const void *workload_options;
     const struct run_options *options;
     const struct engine_ops *engine, *server_engine;
-    /* NULL: sonde's own server on loopback TCP; local: and pipe: mean its own server too. */
+    /* NULL: sonde's own server on loopback, through TCP or, for a workload of datagrams, UDP. One
+     * with `own` set means its own server too. */
     const struct address *target;
     /* What brings the connections instead of a target; NULL: none (run/session.h). */
     const struct session_ops *session;

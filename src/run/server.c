@@ -117,6 +117,7 @@ static void fill_worker(struct server *server, struct member *member)
         .tuning = config->tuning,
         .receive_bytes = config->receive_bytes,
         .receive_mode = config->receive_mode,
+        .channel_options = config->channel_options,
         .cpu = config->cpu,
         .quota = UINT64_MAX,
         .connections_max = config->connections_max,
@@ -155,7 +156,8 @@ static void accepted(void *owner, int fd)
     }
 }
 
-/* A thread a connection: acceptors, and threads for the connections given at the start. */
+/* A thread a connection: acceptors, threads for sockets of datagrams, which serve those themselves,
+ * and threads for the connections given at the start. */
 static int start_threads(struct server *server, struct err *error)
 {
     const struct server_config *config = server->config;
@@ -373,7 +375,9 @@ int server_listen(struct address *addresses, uint32_t address_count, uint32_t th
             if (fd >= 0) {
                 files[opened++] = fd;
             }
-            if (fd < 0 || (many && address->transport->tune(fd, tuning, error) < 0)) {
+            /* What a unix stream listener is told, its connections do not inherit. */
+            bool tuned = address->transport->caps & (TRANSPORT_PORTS | TRANSPORT_DATAGRAMS);
+            if (fd < 0 || (tuned && address->transport->tune(fd, tuning, error) < 0)) {
                 while (opened) {
                     close(files[--opened]);
                 }

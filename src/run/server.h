@@ -25,10 +25,12 @@ struct server_config {
     uint32_t connections_max; /* in all */
     struct net_tuning tuning;
     uint32_t receive_bytes, receive_mode;
-    int cpu; /* -1: not pinned */
+    uint8_t channel_options; /* of every connection's channel */
+    int cpu;                 /* -1: not pinned */
 };
 
-/* How many slots a server needs. */
+/* How many slots a server needs. A bound socket of datagrams is a listener, its peers are no
+ * connections. */
 uint32_t server_slots(const struct engine_ops *engine, uint32_t threads, uint32_t listeners,
                       uint32_t connections_max);
 
@@ -46,7 +48,7 @@ int server_stop(pid_t pid, struct run_control *control, struct err *error);
 
 /* One listening socket a thread for each address (SO_REUSEPORT, or the same socket again where the
  * transport has no such thing), tuned: what is set here, accepted sockets inherit. *listeners is
- * malloc'ed; addresses are updated (port 0). */
+ * malloc'ed; addresses are updated (port 0, an abstract name of the kernel's). */
 int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
                   const struct net_tuning *tuning, int **listeners, struct err *error);
 

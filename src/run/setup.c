@@ -30,15 +30,44 @@ static int find_target(struct conductor *conductor, struct err *error)
             return err_set(error, ERR_USAGE, "--engine", "null speaks to nobody, not to %s either",
                            conductor->address.text);
         }
-        return 0;
+        return workload_check_transport(plan->workload, &conductor->address, error);
     }
     if (plan->target) {
         conductor->address = *plan->target;
-        conductor->own_server = plan->target->transport->caps & TRANSPORT_PAIRS;
+    } else if (address_parse(plan->workload->needs & WORKLOAD_DATAGRAMS ? "udp:" : "tcp:", false,
+                             &conductor->address, error) < 0) {
+        return -1;
+    }
+    conductor->own_server = conductor->address.own && !(plan->engine->flags & ENGINE_NO_KERNEL);
+    return workload_check_transport(plan->workload, &conductor->address, error);
+}
+
+static bool has_datagrams(const struct conductor *conductor)
+{
+    return conductor->address.transport->caps & TRANSPORT_DATAGRAMS;
+}
+
+/* Threads of the server that are there from the start, each with a listener of its own. The threads
+ * engine accepts on one thread and makes one for each connection; datagrams make no connections, so
+ * that as many threads as were asked for serve them. */
+static uint32_t server_threads(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    return thread_each(plan->server_engine) && !has_datagrams(conductor)
+               ? 1
+               : (uint32_t)plan->options->server_threads;
+}
+
+static uint32_t server_slot_count(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
+    uint32_t threads = server_threads(conductor);
+    if (!conductor->own_server) {
         return 0;
     }
-    conductor->own_server = !(plan->engine->flags & ENGINE_NO_KERNEL);
-    return address_parse("tcp://127.0.0.1:0", true, &conductor->address, error);
+    return server_slots(plan->server_engine, threads, pairs ? 0 : threads,
+                        has_datagrams(conductor) ? 0 : (uint32_t)plan->options->connections + 8);
 }
 
 static int check_limits(struct conductor *conductor, struct err *error)
@@ -58,7 +87,8 @@ static int check_limits(struct conductor *conductor, struct err *error)
         .ports = kernel && transport->caps & TRANSPORT_PORTS,
         .threads =
             conductor->worker_count + (conductor->own_server ? conductor->server_slot_count : 0),
-        .backlog = kernel && !plan->session && transport->caps & TRANSPORT_CONNECTS
+        .backlog = kernel && !plan->session && transport->caps & TRANSPORT_CONNECTS &&
+                           !has_datagrams(conductor)
                        ? options->connections
                        : 0,
     };
@@ -104,7 +134,7 @@ static int start_server(struct conductor *conductor, struct err *error)
     const struct run_plan *plan = conductor->plan;
     const struct run_options *options = plan->options;
     bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
-    uint32_t threads = thread_each(plan->server_engine) ? 1 : (uint32_t)options->server_threads;
+    uint32_t threads = server_threads(conductor);
     struct net_tuning tuning = {.nodelay = options->wire.nodelay,
                                 .congestion = options->wire.congestion};
     int *listeners = NULL;
@@ -318,12 +348,7 @@ int setup_run(struct conductor *conductor, struct err *error)
                                                   &conductor->source_count, error) < 0) {
         return -1;
     }
-    conductor->server_slot_count =
-        conductor->own_server
-            ? server_slots(plan->server_engine, (uint32_t)options->server_threads,
-                           conductor->address.transport->caps & TRANSPORT_PAIRS ? 0 : 1,
-                           connections + 8)
-            : 0;
+    conductor->server_slot_count = server_slot_count(conductor);
     if (check_limits(conductor, error) < 0 || make_tallies(conductor, error) < 0) {
         return -1;
     }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "report/record.h"
+#include "report/result.h"
 
 #define FORMAT "sonde.sweep/1"
 /* An interrupt of the machine itself costs at most the runs of this time. */
@@ -50,6 +52,22 @@ static int sync_file(struct sweep_state *state, struct err *error)
                : 0;
 }
 
+/* The names of the parts ("NAME:VALUE NAME:VALUE") in which two plans differ. */
+static void list_differences(const char *theirs, const char *ours, char *to, size_t size)
+{
+    size_t used = 0;
+    to[0] = '\0';
+    while (*theirs && *ours && used < size) {
+        size_t length = strcspn(theirs, " "), own = strcspn(ours, " ");
+        if (length != own || strncmp(theirs, ours, length) != 0) {
+            used += (size_t)snprintf(to + used, size - used, "%s%.*s", used ? ", " : "",
+                                     (int)strcspn(ours, ":"), ours);
+        }
+        theirs += length + (theirs[length] == ' ');
+        ours += own + (ours[own] == ' ');
+    }
+}
+
 /* The header line: is it of this plan? */
 static int check_header(const struct sweep_state *state, json_t *header, const char *plan,
                         struct err *error)
@@ -58,16 +76,36 @@ static int check_header(const struct sweep_state *state, json_t *header, const c
     const char *theirs = json_string_value(json_object_get(header, "plan"));
     json_int_t turns = json_integer_value(json_object_get(header, "turns"));
     if (!format || !theirs) {
-        return refuse_other(state, "is no state of a sweep", error);
+        return err_set(error, ERR_USAGE, state->path, "is no state of a sweep");
     }
     if (strcmp(format, FORMAT) != 0) {
         return refuse_other(state, "is the state of another version's sweep", error);
     }
     if (strcmp(theirs, plan) != 0 || turns != (json_int_t)state->turns) {
-        return refuse_other(
-            state, "holds the runs of another sweep (other arguments, program or machine)", error);
+        char what[160], differ[100];
+        list_differences(theirs, plan, differ, sizeof differ);
+        snprintf(what, sizeof what, "holds the runs of another sweep: another %s",
+                 differ[0] ? differ : "number of runs");
+        return refuse_other(state, what, error);
     }
     return 0;
+}
+
+/* Reads like the runs of a record: what was damaged on the disk must not spoil the whole result. */
+static bool sweep_state_valid(const json_t *outcome)
+{
+    struct result result = {0};
+    struct err ignored;
+    if (!json_is_array(json_object_get(outcome, "runs"))) {
+        return false;
+    }
+    json_t *json = json_pack("{s:s, s:O, s:O?}", "schema", RECORD_SCHEMA, "runs",
+                             json_object_get(outcome, "runs"), "operation",
+                             json_object_get(outcome, "operation"));
+    bool valid = json && result_from_json(json, "sweep", &result, &ignored) == 0;
+    result_release(&result);
+    json_decref(json);
+    return valid;
 }
 
 /* An outcome that was kept earlier; json is consumed. */
@@ -76,7 +114,7 @@ static int take_line(struct sweep_state *state, json_t *json, size_t line, struc
     json_t *turn = json_object_get(json, "turn");
     json_int_t index = json_is_integer(turn) ? json_integer_value(turn) : -1;
     if (index < 0 || (size_t)index >= state->turns || state->outcomes[index] ||
-        !json_is_array(json_object_get(json, "runs"))) {
+        !sweep_state_valid(json)) {
         char what[80];
         snprintf(what, sizeof what, "is damaged: line %zu is no run of this sweep", line);
         json_decref(json);
@@ -188,6 +226,10 @@ int sweep_state_open(struct sweep_state *state, const char *path, const char *pl
     if (state->file < 0) {
         return err_system(error, errno, path, "cannot be opened");
     }
+    struct stat opened;
+    if (fstat(state->file, &opened) < 0 || !S_ISREG(opened.st_mode)) {
+        return err_set(error, ERR_USAGE, path, "is no regular file: a state cannot be kept there");
+    }
     if (flock(state->file, LOCK_EX | LOCK_NB) < 0) {
         return errno == EWOULDBLOCK ? err_set(error, ERR_SYSTEM, path, "is in use by another sweep")
                                     : err_system(error, errno, path, "cannot be locked");
@@ -228,7 +270,10 @@ int sweep_state_close(struct sweep_state *state, bool finished, struct err *erro
     free(state->outcomes);
     state->outcomes = NULL;
     if (state->file >= 0) {
-        if (finished && unlink(state->path) < 0) {
+        struct stat own, named;
+        bool still = fstat(state->file, &own) == 0 && stat(state->path, &named) == 0 &&
+                     own.st_dev == named.st_dev && own.st_ino == named.st_ino;
+        if (finished && still && unlink(state->path) < 0) {
             result = err_system(error, errno, state->path, "cannot be removed");
         } else if (!finished) {
             result = sync_file(state, error);

@@ -217,6 +217,10 @@ static int open_probes(struct watch *watch, struct err *error)
     struct err failure = {0};
     if (probe_set_open(&watch->set, &whom, &watch->options->probe, watch->options->require,
                        &failure) < 0) {
+        if (failure.code == ERR_USAGE) { /* a counter that nobody knows */
+            *error = failure;
+            return -1;
+        }
         return without(watch, &failure, error);
     }
     for (size_t i = 0; i < watch->set.count; i++) {
@@ -338,8 +342,7 @@ int watch_plan(const struct watch *watch, uint64_t part)
 
 bool watch_counts_calls(const struct watch *watch, int probe)
 {
-    return probe != WATCH_OFF && watch->turns[probe].chosen->ops->total != NULL &&
-           strcmp(watch->turns[probe].chosen->ops->name, probe_syscalls.name) == 0;
+    return probe != WATCH_OFF && watch->turns[probe].chosen->ops->flags & PROBE_CALLS;
 }
 
 int watch_attach(struct watch *watch, int probe, struct err *error)
@@ -391,6 +394,7 @@ void watch_seen(struct watch *watch, const struct probe_scope *scope)
         seen->window_ns += scope->window_ns;
         seen->operations += scope->operations;
         seen->bytes += scope->bytes;
+        seen->stretch_ns += scope->stretch_ns;
     }
 }
 

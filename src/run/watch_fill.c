@@ -7,7 +7,10 @@
 #include "run/watch_state.h"
 
 /* A probe effect from fewer blocks says nothing. */
-#define BLOCKS_LEAST 2
+#define BLOCKS_LEAST 3
+
+/* A stretch that is longer than its measured part by no more than this is as good as it. */
+#define BETWEEN_MOST 1.03
 
 static const char ended_before[] = "the run ended before its first observed part";
 
@@ -70,14 +73,43 @@ static const struct turns *turns_of(const struct watch *watch, const struct chos
     return NULL;
 }
 
+/* What a probe's counts cover. One that counts whole stretches has counted what lay between the
+ * measured parts of them too: where that is more than a trifle, there is nothing to divide by. */
+static struct probe_scope scope_of(const struct turns *turns, bool *between)
+{
+    struct probe_scope scope = turns->seen;
+    *between = (turns->chosen->ops->flags & PROBE_STRETCH) &&
+               (double)scope.stretch_ns > BETWEEN_MOST * (double)scope.window_ns;
+    if (*between) {
+        scope.window_ns = scope.stretch_ns;
+        scope.operations = scope.bytes = 0;
+    }
+    return scope;
+}
+
+static void say_between(const struct turns *turns, struct record_probe *probe)
+{
+    size_t used = strlen(probe->reason);
+    double share = 1 - (double)turns->seen.window_ns / (double)turns->seen.stretch_ns;
+    snprintf(probe->reason + used, sizeof probe->reason - used,
+             "%s%.0f %% of what it counted lay between the transfers, so nothing is given for each "
+             "operation: longer transfers (--total)",
+             used ? "; " : "", share * 100);
+}
+
 static int fill_probe(struct watch *watch, struct chosen_probe *chosen, const char *metric,
                       struct record_run *run, struct err *error)
 {
     const struct turns *turns = turns_of(watch, chosen);
+    bool between = false;
     const struct probe_scope none = {0};
-    struct record_probe *probe = probe_set_read(chosen, turns ? &turns->seen : &none, run, error);
+    const struct probe_scope scope = turns ? scope_of(turns, &between) : none;
+    struct record_probe *probe = probe_set_read(chosen, &scope, run, error);
     if (!probe) {
         return -1;
+    }
+    if (between) {
+        say_between(turns, probe);
     }
     fill_effect(turns, metric, &probe->effect);
     if (turns && turns->seen.window_ns == 0) {
@@ -124,7 +156,7 @@ static int fill_calls(struct watch *watch, struct record *record, struct record_
 {
     const struct chosen_probe *calls = NULL;
     for (size_t i = 0; i < watch->set.count; i++) {
-        calls = watch->set.chosen[i].ops == &probe_syscalls ? &watch->set.chosen[i] : calls;
+        calls = watch->set.chosen[i].ops->flags & PROBE_CALLS ? &watch->set.chosen[i] : calls;
     }
     const struct turns *turns = calls ? turns_of(watch, calls) : NULL;
     for (size_t i = 0; i < run->process_count; i++) {

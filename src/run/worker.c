@@ -2,12 +2,9 @@
 #include "run/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "run/worker_state.h"
@@ -25,52 +22,18 @@
 /* Arrivals taken before completions get their turn. */
 #define ARRIVALS_IN_A_ROW 256
 
-static uint64_t timeval_ns(struct timeval time)
-{
-    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_usec * NS_PER_US;
-}
-
-/* How long the calling thread was ready to run while another ran: the second field of schedstat
- * (Documentation/scheduler/sched-stats.rst); 0 where the kernel does not say. */
-static uint64_t runnable_now_ns(void)
-{
-    char text[96];
-    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return 0;
-    }
-    ssize_t length = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[length > 0 ? length : 0] = '\0';
-    char *second;
-    strtoull(text, &second, 10);
-    return strtoull(second, NULL, 10);
-}
-
-static struct worker_usage usage_now(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_THREAD, &usage);
-    return (struct worker_usage){
-        .cpu_user_ns = timeval_ns(usage.ru_utime),
-        .cpu_system_ns = timeval_ns(usage.ru_stime),
-        .switches_voluntary = (uint64_t)usage.ru_nvcsw,
-        .switches_involuntary = (uint64_t)usage.ru_nivcsw,
-        .runnable_ns = runnable_now_ns(),
-    };
-}
-
 /* Closes the present bank's account of CPU time at now_ns. */
 static void account(struct worker *worker, struct bank *bank, uint64_t now_ns)
 {
-    struct worker_usage now = usage_now();
-    const struct worker_usage *last = &worker->usage;
+    struct thread_usage now;
+    const struct thread_usage *last = &worker->usage;
     bank->end_ns = now_ns;
     if (worker->finished) {
         return;
     }
-    bank->cpu_user_ns += now.cpu_user_ns - last->cpu_user_ns;
-    bank->cpu_system_ns += now.cpu_system_ns - last->cpu_system_ns;
+    thread_usage_end(&now);
+    bank->cpu_user_ns += now.user_ns - last->user_ns;
+    bank->cpu_system_ns += now.system_ns - last->system_ns;
     bank->runnable_ns += now.runnable_ns - last->runnable_ns;
     bank->switches_voluntary += now.switches_voluntary - last->switches_voluntary;
     bank->switches_involuntary += now.switches_involuntary - last->switches_involuntary;
@@ -476,7 +439,7 @@ void worker_run(const struct worker_config *config)
     if (open_worker(&worker) == 0) {
         uint64_t now_ns = clock_now_ns();
         struct bank *bank = worker.context.bank;
-        worker.usage = usage_now(); /* starting is not the work */
+        thread_usage_begin(&worker.usage); /* starting is not the work */
         if (bank->start_ns == 0) { /* or another thread used this slot before: its time counts on */
             bank->start_ns = now_ns;
         }

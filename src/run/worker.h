@@ -66,8 +66,9 @@ struct worker_config {
     struct worker_slot *slot;
     struct net_tuning tuning;
     uint32_t receive_bytes;
-    uint32_t receive_mode; /* enum uring_receive */
-    int cpu;               /* to pin to; -1: not pinned */
+    uint32_t receive_mode;   /* enum uring_receive */
+    uint8_t channel_options; /* CHANNEL_SEGMENTS and others, of every connection's channel */
+    int cpu;                 /* to pin to; -1: not pinned */
     /* Client: */
     const struct dial *dials;
     uint32_t dial_count;
@@ -79,13 +80,15 @@ struct worker_config {
     uint64_t seed;
     uint64_t connect_timeout_ns;
     /* Server: */
-    const int *listeners; /* non-blocking listening sockets, taken over */
+    const int *listeners; /* non-blocking, taken over: listening sockets, and bound ones of
+                             datagrams, each of which is one connection to all its peers */
     uint32_t listener_count;
     const struct net_end *ends; /* connected pairs, taken over */
     uint32_t end_count;
     uint32_t connections_max;
     _Atomic uint32_t *connections; /* open in all workers together; counted against the limit */
-    /* Servers whose engine takes one channel hand each accepted file over. NULL: serve it here. */
+    /* Servers whose engine takes one channel hand each accepted file over. NULL: serve it here.
+     * Datagrams are always served here. */
     void (*accepted)(void *owner, int fd);
     void *owner;
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -47,8 +48,25 @@ static void unlink_open(struct worker *worker, struct connection *connection)
 
 static void close_connection(struct worker *worker, struct connection *connection);
 
+static bool is_datagram_socket(int fd)
+{
+    int type = 0;
+    socklen_t length = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_DGRAM;
+}
+
+/* Of files that somebody else has connected. */
+static enum channel_kind kind_of(struct net_end end)
+{
+    if (end.read_fd != end.write_fd) {
+        return CHANNEL_PIPE;
+    }
+    return is_datagram_socket(end.read_fd) ? CHANNEL_DATAGRAM : CHANNEL_SOCKET;
+}
+
 /* An empty connection around files; takes the files over: on failure they are closed. */
-static struct connection *new_connection(struct worker *worker, struct net_end end, int *failed)
+static struct connection *new_connection(struct worker *worker, struct net_end end,
+                                         enum channel_kind kind, int *failed)
 {
     struct connection *connection = worker->spare;
     if (connection) {
@@ -61,7 +79,9 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
     if (connection) {
         connection->channel.fd = end.read_fd;
         connection->channel.write_fd = end.write_fd;
-        connection->channel.kind = end.read_fd == end.write_fd ? CHANNEL_SOCKET : CHANNEL_PIPE;
+        connection->channel.kind = (uint8_t)kind;
+        connection->channel.options = worker->config->channel_options & 0x7fu; /* as wide */
+        connection->flow = (uint16_t)(worker->opened < UINT16_MAX ? worker->opened++ : UINT16_MAX);
         *failed = worker->engine->ops->add(worker->engine, &connection->channel);
     }
     if (*failed == 0) {
@@ -264,7 +284,8 @@ static void accepted(struct worker *worker, struct op *op)
         transport_tcp.tune(fd, &config->tuning, &ignored);
     }
     int failed;
-    struct connection *connection = new_connection(worker, (struct net_end){fd, fd}, &failed);
+    struct connection *connection =
+        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_SOCKET, &failed);
     if (!connection) {
         bank_error(worker->context.bank, PHASE_ACCEPT, -failed, NULL);
         if (config->connections) {
@@ -330,7 +351,11 @@ static int dial_one(struct worker *worker, const struct dial *dial)
         end = (struct net_end){fd, fd};
     }
     int failed;
-    struct connection *connection = new_connection(worker, end, &failed);
+    enum channel_kind kind = !dial->address ? kind_of(end)
+                             : dial->address->transport->caps & TRANSPORT_DATAGRAMS
+                                 ? CHANNEL_DATAGRAM
+                                 : CHANNEL_SOCKET;
+    struct connection *connection = new_connection(worker, end, kind, &failed);
     if (!connection) {
         return err_system(&worker->failure, -failed, "connection", "cannot open");
     }
@@ -347,8 +372,24 @@ static int dial_one(struct worker *worker, const struct dial *dial)
     return worker->failure.code == ERR_NONE ? 0 : -1;
 }
 
+/* A socket to which all peers send: served from the start, like a connection. */
+static int open_datagrams(struct worker *worker, int fd)
+{
+    int failed;
+    struct connection *connection =
+        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_MANY, &failed);
+    if (!connection) {
+        return err_system(&worker->failure, -failed, "listener", "cannot open");
+    }
+    start(worker, connection);
+    return 0;
+}
+
 static int open_listener(struct worker *worker, int fd)
 {
+    if (is_datagram_socket(fd)) {
+        return open_datagrams(worker, fd);
+    }
     struct connection *listener = calloc(1, sizeof *listener);
     if (!listener) {
         return err_system(&worker->failure, ENOMEM, "listener", "cannot open");
@@ -375,7 +416,8 @@ int worker_open_all(struct worker *worker)
     }
     for (uint32_t i = 0; i < config->end_count; i++) {
         int failed;
-        struct connection *connection = new_connection(worker, config->ends[i], &failed);
+        struct connection *connection =
+            new_connection(worker, config->ends[i], kind_of(config->ends[i]), &failed);
         if (!connection) {
             return err_system(&worker->failure, -failed, "connection", "cannot open");
         }

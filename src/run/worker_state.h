@@ -3,6 +3,7 @@
 #define SONDE_RUN_WORKER_STATE_H
 
 #include "base/timers.h"
+#include "run/usage.h"
 #include "run/worker.h"
 
 enum {
@@ -12,12 +13,6 @@ enum {
     CONNECTION_STARTED = 8,
     CONNECTION_LISTENER = 16,
     CONNECTION_ADMITTED = 32,
-};
-
-/* What the worker's thread has used since it began (RUSAGE_THREAD, schedstat). */
-struct worker_usage {
-    uint64_t runnable_ns;
-    uint64_t cpu_user_ns, cpu_system_ns, switches_voluntary, switches_involuntary;
 };
 
 struct worker {
@@ -39,7 +34,8 @@ struct worker {
     bool started, blocked, given; /* given: served connections were handed to it */
     uint32_t phase;
     uint32_t connecting, open;
-    struct worker_usage usage; /* at the last cut */
+    uint32_t opened;           /* connections so far: the next one's flow */
+    struct thread_usage usage; /* of its thread, at the last cut */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
 };

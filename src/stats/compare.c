@@ -206,6 +206,18 @@ static bool excludes(struct interval interval, double value)
 
 static const struct interval unknown = {NAN, NAN, NAN};
 
+/* A number that stands for a sample. */
+static uint64_t digest(const double *values, size_t count)
+{
+    uint64_t sum = count, bits;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&bits, &values[i], sizeof bits);
+        sum = (sum ^ bits) * UINT64_C(0x100000001b3);
+        sum ^= sum >> 29;
+    }
+    return sum;
+}
+
 /* Difference and ratio of the medians, resampling each sample on its own. */
 static int bootstrap(const double *a, size_t a_count, const double *b, size_t b_count,
                      uint64_t seed, struct comparison *result)
@@ -215,13 +227,15 @@ static int bootstrap(const double *a, size_t a_count, const double *b, size_t b_
     double *ratios = calloc(RESAMPLES, sizeof *ratios);
     uint32_t *times = calloc(a_count > b_count ? a_count : b_count, sizeof *times);
     bool whole = sorted_a && sorted_b && differences && ratios && times;
-    struct rng rng;
+    struct rng rng_a, rng_b;
 
     if (whole) {
-        rng_seed(&rng, seed);
+        /* Each by what the sample holds, so that the two sides may change places. */
+        rng_seed(&rng_a, seed ^ digest(sorted_a, a_count));
+        rng_seed(&rng_b, seed ^ digest(sorted_b, b_count));
         for (size_t i = 0; i < RESAMPLES; i++) {
-            double of_a = resample_median(sorted_a, times, a_count, &rng);
-            double of_b = resample_median(sorted_b, times, b_count, &rng);
+            double of_a = resample_median(sorted_a, times, a_count, &rng_a);
+            double of_b = resample_median(sorted_b, times, b_count, &rng_b);
             differences[i] = of_b - of_a;
             ratios[i] = of_b / of_a;
         }

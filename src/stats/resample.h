@@ -7,7 +7,7 @@
 
 #include "base/rng.h"
 
-#define RESAMPLES 2000
+#define RESAMPLES 10000
 
 int resample_order(const void *left, const void *right); /* of doubles, for qsort */
 /* A sorted copy, malloc'ed; NULL without memory. */

@@ -86,7 +86,7 @@ void resample_bounds(double *values, double *low, double *high)
 {
     qsort(values, RESAMPLES, sizeof *values, resample_order);
     *low = values[RESAMPLES * 25 / 1000 - 1];
-    *high = values[RESAMPLES * 975 / 1000 - 1];
+    *high = values[RESAMPLES - RESAMPLES * 25 / 1000]; /* as far from the end as the low one */
 }
 
 struct interval summary_median_interval(const double *values, size_t n, uint64_t seed)

@@ -37,6 +37,7 @@ const struct method_ops method_copy = {
     .name = "copy",
     .help = "write of one buffer, read until it is full: the kernel copies in and out",
     .flags = METHOD_SOME | METHOD_VERIFY,
+    .buffers = 2,
     .why_not = copy_why_not,
     .open = copy_open,
     .send = copy_send,

@@ -22,7 +22,10 @@ const struct method_ops *method_find(const char *name)
     return NULL;
 }
 
-/* Waits until an end can go on, for as long as that takes. An end with nothing left is not looked
+/* How often a wait for nothing looks whether it is to be left. */
+#define LOOK_S 1
+
+/* Waits until an end can go on, or a while. An end with nothing left is not looked
  * at. A hang-up wakes too: the next call says what it is. */
 static int wait_for_either(const struct transfer_end *sender, bool sends,
                            struct transfer_end *receiver, struct err *error)
@@ -32,7 +35,8 @@ static int wait_for_either(const struct transfer_end *sender, bool sends,
         {.fd = receiver->config.fd, .events = POLLIN},
     };
     receiver->counts->waits++;
-    int ready = ppoll(files, 2, NULL, NULL);
+    const struct timespec look = {.tv_sec = LOOK_S};
+    int ready = ppoll(files, 2, &look, NULL);
     call_counted(&receiver->counts->calls, CALL_PPOLL, ready, false);
     if (ready < 0 && errno != EINTR) {
         return err_system(error, errno, receiver->config.transport->scheme, "waiting failed");
@@ -41,11 +45,14 @@ static int wait_for_either(const struct transfer_end *sender, bool sends,
 }
 
 int transfer_both(struct transfer_end *sender, struct transfer_end *receiver, uint64_t bytes,
-                  struct err *error)
+                  const _Atomic uint32_t *stop, struct err *error)
 {
     uint64_t sent = 0, received = 0;
     while (received < bytes) {
         ssize_t out = 0;
+        if (stop && atomic_load_explicit(stop, memory_order_relaxed)) {
+            return err_set(error, ERR_INTERRUPTED, "run", "interrupted in a transfer");
+        }
         if (sent < bytes) {
             out = sender->ops->send_some(sender, bytes - sent, error);
             if (out < 0) {

@@ -4,6 +4,7 @@
 #ifndef SONDE_TRANSFER_TRANSFER_H
 #define SONDE_TRANSFER_TRANSFER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,6 +50,7 @@ struct method_ops {
     const char *name; /* "copy" */
     const char *help; /* one line: which calls at which end */
     uint32_t flags;   /* METHOD_* */
+    uint32_t buffers; /* of buffer_bytes that both ends hold together, at the least */
     /* 0 where it can serve this transport here; else -1 and in words why not. */
     int (*why_not)(const struct transport_ops *transport, char *reason, size_t size);
     /* Makes an end (buffers are allocated, touched and filled; no system call is left for the
@@ -86,8 +88,9 @@ extern const char *const method_names[];
 const struct method_ops *method_find(const char *name); /* NULL where unknown */
 
 /* Both ends in one thread, files non-blocking: writes and reads alternate, ppoll only when neither
- * moves. Each end counts for itself; a wait is counted at the receiver. */
+ * moves. Each end counts for itself; a wait is counted at the receiver. Left with ERR_INTERRUPTED
+ * once *stop is not 0 (NULL: never). */
 int transfer_both(struct transfer_end *sender, struct transfer_end *receiver, uint64_t bytes,
-                  struct err *error);
+                  const _Atomic uint32_t *stop, struct err *error);
 
 #endif

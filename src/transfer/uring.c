@@ -282,6 +282,7 @@ const struct method_ops method_uring = {
     .help =
         "io_uring writes and reads of registered memory, up to 16 linked ones (64 KiB) an entry",
     .flags = METHOD_SOME | METHOD_VERIFY,
+    .buffers = 2,
     .why_not = method_why_not,
     .open = method_open,
     .send = uring_all,

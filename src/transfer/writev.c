@@ -81,6 +81,7 @@ const struct method_ops method_writev = {
     .name = "writev",
     .help = "writev and readv of up to 16 blocks, 1 MiB at most: fewer calls, as many copies",
     .flags = METHOD_SOME | METHOD_VERIFY,
+    .buffers = 2,
     .why_not = writev_why_not,
     .open = writev_open,
     .send = writev_send,

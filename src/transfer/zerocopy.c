@@ -283,6 +283,7 @@ const struct method_ops method_zerocopy = {
     .name = "zerocopy",
     .help = "send with MSG_ZEROCOPY and its notices, read: loopback copies after all, and says so",
     .flags = METHOD_VERIFY,
+    .buffers = 3,
     .why_not = zerocopy_why_not,
     .open = zerocopy_open,
     .send = zerocopy_send,

@@ -128,6 +128,7 @@ const struct workload workload_call = {
     .operations = CALL_COUNT_COMPLETED,
     .bytes = CALL_COUNT_BYTES,
     .send_lag = CALL_SEND_LAG,
+    .needs = WORKLOAD_STREAM,
     .operation = "call",
     .server_metrics = echo_metrics,
     .server_metric_count = ECHO_METRICS_OF_RUN, /* connections are no news in a run */

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/opt.h"
 #include "engine/engine.h"
+#include "net/net.h"
 #include "stats/metric.h"
 #include "workload/bank.h"
 
@@ -75,6 +76,12 @@ struct role {
     void (*close)(struct role_context *context, struct connection *connection);
 };
 
+/* What a workload needs of its transport. */
+enum {
+    WORKLOAD_STREAM = 1,    /* bytes in order, none lost */
+    WORKLOAD_DATAGRAMS = 2, /* messages that stay apart (TRANSPORT_DATAGRAMS) */
+};
+
 struct workload {
     const char *name;
     const char *summary; /* one line, for the list of commands */
@@ -90,6 +97,7 @@ struct workload {
     uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
     uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
     uint32_t send_lag;     /* histogram of how late operations of an open loop were issued */
+    uint32_t needs;        /* WORKLOAD_*; 0: it runs over any transport */
     const char *operation; /* "call" */
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;
@@ -100,6 +108,11 @@ extern const struct workload workload_call;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];
+
+/* Refuses an address whose transport is not what the workload needs (ERR_USAGE, with the forms of
+ * those that are). */
+int workload_check_transport(const struct workload *workload, const struct address *address,
+                             struct err *error);
 
 /* Appends an operation to what a step asks for and returns it for its fields to be set. */
 static inline struct op *step_submit(struct role_context *context, struct connection *connection,

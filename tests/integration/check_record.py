@@ -220,6 +220,38 @@ def _probe_problems(where, run):
         yield f"{where}.probe_effect: is not that of the probe {headline['name']}"
 
 
+def _transfer_problems(where, run):
+    """Of `ipc`: what its metrics say follows from what stands beside them."""
+    values = {key: metric["value"] for key, metric in run["metrics"].items()}
+    if "transfers" not in values:
+        return
+    ends = {process["role"]: process for process in run["processes"]
+            if process["role"] in ("sender", "receiver", "both")}
+    kib = values["bytes"] / 1024
+    cpu = {role: end["cpu_user_ns"] + end["cpu_system_ns"] for role, end in ends.items()}
+    expected = {"cpu_ns_per_kib": sum(cpu.values()) / kib}
+    for role, end in ends.items():
+        switches = end["context_switches"]
+        calls = end["engine_calls"]["syscalls"]
+        if role != "both":
+            expected[role + "_cpu_ns_per_kib"] = cpu[role] / kib
+            expected[role + "_switches_per_block"] = (
+                (switches["voluntary"] + switches["involuntary"]) / values["blocks"])
+            expected[role + "_calls_per_block"] = (
+                sum(call["calls"] for call in calls) / values["blocks"])
+            moving = sum(call["calls"] - sum(call["errors"].values()) for call in calls
+                         if call["bytes"])
+            if moving and role + "_bytes_per_call" in values:
+                expected[role + "_bytes_per_call"] = (
+                    sum(call["bytes"] for call in calls) / moving)
+    for key, value in expected.items():
+        if values.get(key) is None or not math.isclose(values[key], value, rel_tol=1e-6):
+            yield f"{where}.metrics.{key}: {values.get(key)}, but its parts say {value}"
+    time = run["histograms"].get("transfer_time")
+    if run["complete"] and time and time["count"] + time["out_of_range"] != values["transfers"]:
+        yield f"{where}.histograms.transfer_time: of {time['count']} transfers"
+
+
 def _run_problems(where, run):
     if run["window_ns"] > run["wall_ns"] * 1.001 + 1e6:
         yield f"{where}.window_ns: longer than wall_ns"
@@ -231,6 +263,7 @@ def _run_problems(where, run):
         yield from _process_problems(f"{where}.processes[{i}]", process)
     yield from _effect_problems(f"{where}.probe_effect", run["probe_effect"])
     yield from _probe_problems(where, run)
+    yield from _transfer_problems(where, run)
     starts = [interval["start_ns"] for interval in run["intervals"]]
     if starts != sorted(starts):
         yield f"{where}.intervals: not in order"

@@ -53,6 +53,9 @@ class BadOptions(unittest.TestCase):
             (["tcp://127.0.0.1:99999"], ["99999"]),
             (["tpc://127.0.0.1:80"], ["tpc", "tcp"]),
             (["local:", "pipe:"], ["pipe:"]),
+            (["udp:"], ["udp:", "needs a stream", "tcp://HOST:PORT or unix:PATH"]),
+            (["unix-dgram:/tmp/x"], ["unix-dgram:/tmp/x", "needs a stream"]),
+            (["unix:", "--congestion=reno", "-n", "1"], ["unix", "only tcp", "congestion"]),
             (["-o", "everybody", "-n", "1"], ["--observe", "everybody"]),
         ):
             with self.subTest(arguments=arguments):
@@ -289,7 +292,7 @@ class Output(unittest.TestCase):
         process.stdout.close()
         process.stdout = open(os.devnull)
         done = end(process, began)
-        check_one_line(self, done, 1)
+        self.assertEqual((done.returncode, done.stderr), (1, "")) # nobody is there to be told
         self.assertLess(done.seconds, 6)
 
     def test_file_that_cannot_be_written(self):
@@ -368,6 +371,9 @@ class EveryWay(unittest.TestCase):
 
     def test_pipe(self):
         self.check_matrix(["pipe:"], True)
+
+    def test_own_unix(self):
+        self.check_matrix(["unix:"], True)
 
     def test_unix(self):
         with Serving("unix:" + Folder(self).file("socket")) as server:

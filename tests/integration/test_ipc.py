@@ -190,19 +190,21 @@ class Observed(unittest.TestCase):
             end = end_of(one, role)["kernel_calls"]
             self.assertEqual(end["operations"], blocks)
             self.assertGreaterEqual(seen[name], blocks)
-            self.assertEqual(set(seen) - {name, "futex", "poll", "wait4"}, set(), seen)
+            self.assertEqual(set(seen), {name}, seen)
             if role == "sender":
                 self.assertEqual(seen, {"write": blocks})
 
     def test_one_process(self):
         for mode in ("1thread", "2thread"):
-            one = ipc_record(self, mode, "-b", "4096", "-T", "1m", "-n", "8", "--observe",
+            one = ipc_record(self, mode, "-b", "4096", "-T", "1m", "-n", "12", "--observe",
                              "self")["runs"][0]
             seen = self.seen(one, "both")
-            self.assertGreaterEqual(seen["write"], 1024)
-            self.assertGreaterEqual(seen["read"], 1024)
+            self.assertGreaterEqual(seen["write"], 1536)
+            self.assertGreaterEqual(seen["read"], 1536)
             if mode == "2thread":
-                self.assertEqual(seen["write"], 1024)
+                self.assertEqual(seen["write"], 1536)
+            # The conductor looks after the run meanwhile, and is not counted.
+            self.assertEqual(set(seen) - {"ppoll"}, {"read", "write"})
             self.assertIsNotNone(one["probe_effect"]["ratio"])
 
     def test_only_one_end(self):
@@ -223,8 +225,10 @@ class Trouble(unittest.TestCase):
                 check_one_line(self, run("ipc", *arguments), 2)
 
     def test_what_cannot_be(self):
-        for arguments in (["--method", "vmsplice", "-i", "tcp"], ["-b", "900g", "-T", "900g"],
-                          ["--method", "zerocopy"], ["-i", "tcp", "--congestion", "nonesuch"]):
+        for arguments in (["--method", "vmsplice", "-i", "tcp"], ["--method", "zerocopy"]):
+            with self.subTest(arguments=arguments):
+                check_one_line(self, run("ipc", "-n", "1", *arguments), 2)
+        for arguments in (["-b", "900g", "-T", "900g"], ["-i", "tcp", "--congestion", "nonesuch"]):
             with self.subTest(arguments=arguments):
                 done = run("ipc", "-n", "1", *arguments)
                 self.assertEqual(done.returncode, 1, done.stderr)

@@ -12,7 +12,7 @@ SONDE = os.path.abspath(os.environ.get("SONDE", "build/sonde"))
 
 # Computes, sleeps, and says what the kernel has counted for it, as late as it can.
 WORK = """
-import sys, time, resource
+import os, sys, time, resource
 end = time.thread_time() + 0.3
 while time.thread_time() < end:
     pass
@@ -20,6 +20,8 @@ for i in range(20):
     time.sleep(0.005)
 usage = resource.getrusage(resource.RUSAGE_SELF)
 sys.stdout.write("%d %d %d" % (time.process_time_ns(), usage.ru_nvcsw, usage.ru_nivcsw))
+sys.stdout.flush()
+os._exit(0)
 """
 
 

@@ -41,6 +41,17 @@ struct world {
     uint64_t deliveries;
 };
 
+/* A datagram as it was delivered; its data stands in end->received. */
+struct letter {
+    int64_t result;
+    size_t length, at;
+    uint32_t segment;
+    struct sockaddr_storage peer;
+    socklen_t peer_length;
+    bool stamped;
+    struct op_stamps stamps;
+};
+
 /* A channel and all that was delivered to it. */
 struct end {
     struct channel channel;
@@ -51,9 +62,33 @@ struct end {
     bool ended, sent, connected, closed, reading;
     bool pause_after_receive;
     int64_t end_result, send_result, connect_result, accept_error;
+    struct letter *letters; /* datagrams: each receive, errors too */
+    size_t letter_count;
+    uint32_t errors; /* of them */
     int accepted[128];
     uint32_t accept_count;
 };
+
+static inline void note_letter(struct end *end, const struct op *op)
+{
+    end->letters = realloc(end->letters, (end->letter_count + 1) * sizeof *end->letters);
+    assert_non_null(end->letters);
+    struct letter *letter = &end->letters[end->letter_count++];
+    *letter = (struct letter){.result = op->result,
+                              .length = op->length,
+                              .at = end->received_length,
+                              .segment = op->segment,
+                              .peer_length = op->peer_length,
+                              .stamped = op->stamps != NULL};
+    if (op->peer) {
+        assert_true(op->peer_length <= sizeof letter->peer);
+        memcpy(&letter->peer, op->peer, op->peer_length);
+    }
+    if (op->stamps) {
+        letter->stamps = *op->stamps;
+    }
+    end->errors += op->result < 0;
+}
 
 static inline void note(struct world *world, struct op *op)
 {
@@ -64,6 +99,12 @@ static inline void note(struct world *world, struct op *op)
     case OP_RECEIVE:
         assert_true(end->reading);
         assert_false(end->ended);
+        if (end->channel.kind >= CHANNEL_DATAGRAM || end->channel.options) {
+            note_letter(end, op);
+        }
+        if (op->result <= 0 && end->channel.kind >= CHANNEL_DATAGRAM) {
+            break;
+        }
         if (op->result <= 0) {
             end->ended = true;
             end->end_result = op->result;
@@ -198,16 +239,23 @@ static inline void world_open(struct world *world, void **state, size_t receive_
     }
 }
 
-static inline struct end *end_add(struct world *world, enum channel_kind kind, int fd, int write_fd)
+static inline struct end *end_add_with(struct world *world, enum channel_kind kind, int fd,
+                                       int write_fd, uint32_t options)
 {
     struct end *end = calloc(1, sizeof *end);
     assert_non_null(end);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     assert_int_equal(fcntl(write_fd, F_SETFL, O_NONBLOCK), 0);
     end->world = world;
-    end->channel = (struct channel){.fd = fd, .write_fd = write_fd, .kind = (uint8_t)kind};
+    end->channel = (struct channel){
+        .fd = fd, .write_fd = write_fd, .kind = (uint8_t)kind, .options = (uint8_t)(options & 127)};
     assert_int_equal(world->engine->ops->add(world->engine, &end->channel), 0);
     return end;
+}
+
+static inline struct end *end_add(struct world *world, enum channel_kind kind, int fd, int write_fd)
+{
+    return end_add_with(world, kind, fd, write_fd, 0);
 }
 
 /* Closes the channel and frees it as soon as it may be freed. */
@@ -217,6 +265,7 @@ static inline void end_close(struct end *end)
     submit_op(end, (struct op){.kind = OP_CLOSE});
     REAP_WHILE_NOT(world, end->closed);
     free(end->received);
+    free(end->letters);
     free(end);
     reap_until(world, 0); /* nothing looks at it again */
     reap_until(world, 0);

@@ -38,12 +38,22 @@ static void test_canonical(void **state)
         {"tcp://[::1]:1234", "tcp://[::1]:1234", AF_INET6},
         {"tcp://[2001:DB8:0:0::7]:1", "tcp://[2001:db8::7]:1", AF_INET6},
         {"tcp://[::ffff:127.0.0.1]:1", "tcp://[::ffff:127.0.0.1]:1", AF_INET6},
+        {"udp://127.0.0.1:1234", "udp://127.0.0.1:1234", AF_INET},
+        {"UDP://localhost:09", "udp://127.0.0.1:9", AF_INET},
+        {"udp://[2001:DB8:0:0::7]:1", "udp://[2001:db8::7]:1", AF_INET6},
         {"unix:/run/x.sock", "unix:/run/x.sock", AF_UNIX},
         {"unix:///run/x.sock", "unix:/run/x.sock", AF_UNIX},
         {"unix:////run//x", "unix:/run//x", AF_UNIX},
         {"unix:x.sock", "unix:x.sock", AF_UNIX},
         {"unix:/tmp/a b", "unix:/tmp/a b", AF_UNIX},
         {"unix:@name", "unix:@name", AF_UNIX},
+        {"unix-dgram:/run/x", "unix-dgram:/run/x", AF_UNIX},
+        {"Unix-Dgram:///run/x", "unix-dgram:/run/x", AF_UNIX},
+        {"unix-dgram:@name", "unix-dgram:@name", AF_UNIX},
+        {"tcp:", "tcp:", AF_INET},
+        {"UDP:", "udp:", AF_INET},
+        {"unix:", "unix:", AF_UNIX},
+        {"unix-dgram:", "unix-dgram:", AF_UNIX},
         {"local:", "local:", 0},
         {"pipe:", "pipe:", 0},
     };
@@ -78,9 +88,20 @@ static void test_malformed(void **state)
         {"nonsense", "no transport named", "pipe:"},
         {"tpc://127.0.0.1:80", "no transport \"tpc\"", "tcp://HOST:PORT"},
         {"unx:/run/x", "no transport \"unx\"", "unix:PATH"},
-        {"gopher://x:70", "no transport \"gopher\"", "write one of tcp://HOST:PORT, unix:PATH"},
+        {"gopher://x:70", "no transport \"gopher\"",
+         "write one of tcp://HOST:PORT, udp://HOST:PORT"},
+        {"gopher://x:70", "no transport \"gopher\"", "unix:PATH, unix-dgram:PATH, local:, pipe:"},
+        {"udp", "no transport named", "udp://HOST:PORT"},
+        {"unix-dgram", "no transport named", "unix-dgram:PATH"},
+        {"upd://127.0.0.1:80", "no transport \"upd\"", "udp://HOST:PORT"},
+        {"unix-dgarm:x", "no transport \"unix-dgarm\"", "unix-dgram:PATH"},
+        {"udp:127.0.0.1:80", "\"//\" is missing after \"udp:\"", "udp://HOST:PORT"},
+        {"udp:/", "\"//\" is missing", ""},
+        {"udp://", "no port", "udp://HOST:PORT"},
+        {"udp://::1:80", "in brackets", "udp://[::1]:1234"},
+        {"udp://127.0.0.1:0", "port 0", "for listening"},
         {"tcp:127.0.0.1:80", "\"//\" is missing", "tcp://HOST:PORT"},
-        {"tcp:", "\"//\" is missing", ""},
+        {"tcp:x", "\"//\" is missing", ""},
         {"tcp://", "no port", ""},
         {"tcp://127.0.0.1", "no port", "tcp://HOST:PORT"},
         {"tcp://127.0.0.1:", "no port", ""},
@@ -110,8 +131,9 @@ static void test_malformed(void **state)
         {"tcp://127.0.0.1:80 ", "white space", ""},
         {"tcp://127.0.0.1:80\n", "control character", ""},
         {"unix:/tmp/a\tb", "control character", ""},
-        {"unix:", "no path", "unix:PATH"},
-        {"unix:@", "no name", ""},
+        {"unix:@", "no name", "unix:@NAME"},
+        {"unix-dgram:@", "no name", "unix-dgram:@NAME"},
+        {"unix-dgram://run/x", "no host", "unix-dgram:/run/x"},
         {"unix://run/x.sock", "no host", "unix:/run/x.sock"},
         {"local:x", "nothing follows", ""},
         {"pipe://", "nothing follows", ""},
@@ -142,6 +164,39 @@ static void test_listening_forms(void **state)
     assert_int_equal(error.code, ERR_USAGE);
     assert_int_equal(address_parse("tcp://127.0.0.1:-1", true, &address, &error), -1);
     assert_non_null(strstr(error.what, "from 0 to 65535"));
+}
+
+/* Bare, a transport is sonde's own server as a target, and no place to listen. */
+static void test_own(void **state)
+{
+    static const struct {
+        const char *url, *hint; /* of listening there */
+    } bare[] = {{"tcp:", "write tcp://HOST:PORT"},
+                {"udp:", "write udp://HOST:PORT"},
+                {"unix:", "write unix:PATH or unix:@NAME"},
+                {"unix-dgram:", "write unix-dgram:PATH or unix-dgram:@NAME"},
+                {"local:", "listen on"},
+                {"pipe:", "listen on"}};
+    static const char *const theirs[] = {"tcp://127.0.0.1:1", "udp://[::1]:1", "unix:@x",
+                                         "unix-dgram:/x"};
+    (void)state;
+    for (size_t i = 0; i < sizeof bare / sizeof *bare; i++) {
+        struct address address = parsed(bare[i].url, false);
+        struct err error = {0};
+        assert_true(address.own);
+        assert_true(address_is_loopback(&address));
+        assert_int_equal(address_parse(bare[i].url, true, &address, &error), -1);
+        assert_int_equal(error.code, ERR_USAGE);
+        assert_non_null(strstr(error.hint, bare[i].hint));
+    }
+    struct address address = parsed("udp:", false);
+    const struct sockaddr_in *four = (const struct sockaddr_in *)&address.socket_address;
+    assert_int_equal(ntohl(four->sin_addr.s_addr), INADDR_LOOPBACK);
+    assert_int_equal(four->sin_port, 0);
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++) {
+        assert_false(parsed(theirs[i], false).own);
+        assert_false(parsed(theirs[i], true).own);
+    }
 }
 
 static void test_long_names(void **state)
@@ -285,8 +340,10 @@ static void test_table(void **state)
         assert_memory_equal(ops->form, ops->scheme, strlen(ops->scheme));
         assert_int_equal(ops->caps & TRANSPORT_CONNECTS ? 1 : 0, ops->listen && ops->open);
         assert_int_equal(ops->caps & TRANSPORT_PAIRS ? 1 : 0, ops->pair != NULL);
+        bool datagrams = ops == &transport_udp || ops == &transport_unix_dgram;
+        assert_int_equal(ops->caps & TRANSPORT_DATAGRAMS ? 1 : 0, datagrams);
     }
-    assert_int_equal(count, 4);
+    assert_int_equal(count, 6);
 }
 
 int main(void)
@@ -296,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_malformed),  cmocka_unit_test(test_listening_forms),
         cmocka_unit_test(test_long_names), cmocka_unit_test(test_names),
         cmocka_unit_test(test_kinds),      cmocka_unit_test(test_source_lists),
+        cmocka_unit_test(test_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -105,6 +105,9 @@ static int play(int argc, char **argv)
         return part_flood(part[5] != '\0');
     } else if (strcmp(part, "waits") == 0) {
         return part_waits();
+    } else if (strcmp(part, "stopped") == 0) {
+        raise(SIGSTOP);
+        return 1;
     } else if (strcmp(part, "orphan") == 0) {
         return part_orphan();
     } else if (strcmp(part, "dies") == 0) {
@@ -228,14 +231,48 @@ static void a_record_of_a_failed_run_is_kept(void **state)
     json_decref(record);
 }
 
+/* As output_stop_file makes it, for a signal that means nothing else here. */
+static int stop_file(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    assert_int_equal(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+    int file = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    assert_true(file >= 0);
+    return file;
+}
+
+/* Takes what is left; true where there was something. */
+static bool stop_taken(int file)
+{
+    struct signalfd_siginfo taken;
+    return read(file, &taken, sizeof taken) == sizeof taken;
+}
+
+/* Another process signals this one, that many times. */
+static pid_t signal_later(int times)
+{
+    pid_t us = getpid(), later = fork();
+    for (int i = 0; later == 0 && i < times; i++) {
+        usleep(500000);
+        kill(us, SIGUSR1);
+    }
+    if (later == 0) {
+        _exit(0);
+    }
+    assert_true(later > 0);
+    return later;
+}
+
 static void an_interrupt_is_forwarded_once(void **state)
 {
     (void)state;
     json_t *record;
     int status;
     struct err error;
-    int stop = eventfd(1, EFD_CLOEXEC); /* stays readable */
-    assert_true(stop >= 0);
+    int stop = stop_file();
+    raise(SIGUSR1);
     /* It may come before the child is ready for it: then there is no record, and that is said. */
     if (measure("waits", stop, &record, &status, &error) == 0) {
         assert_int_equal(status, 1);
@@ -244,8 +281,10 @@ static void an_interrupt_is_forwarded_once(void **state)
     } else {
         assert_int_equal(error.code, ERR_INTERRUPTED);
     }
+    /* Whoever looks next sees it too: so does the next run. */
     assert_int_equal(measure("interrupted-at-once", stop, &record, &status, &error), -1);
     assert_int_equal(error.code, ERR_INTERRUPTED);
+    assert_true(stop_taken(stop));
     close(stop);
 }
 
@@ -255,23 +294,33 @@ static void an_interrupt_gets_its_record(void **state)
     json_t *record;
     int status;
     struct err error;
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    pid_t later = fork();
-    if (later == 0) {
-        usleep(500000);
-        (void)!write(ends[1], "x", 1);
-        _exit(0);
-    }
-    assert_true(later > 0);
+    int stop = stop_file();
+    pid_t later = signal_later(1);
     char *arguments[] = {"waits", NULL};
-    assert_int_equal(child_measure(arguments, ends[0], &record, &status, &error), 0);
+    assert_int_equal(child_measure(arguments, stop, &record, &status, &error), 0);
     assert_int_equal(status, 1);
     assert_int_equal(number(record, "again"), 0);
     json_decref(record);
     waitpid(later, NULL, 0);
-    close(ends[0]);
-    close(ends[1]);
+    assert_true(stop_taken(stop));
+    close(stop);
+}
+
+static void a_second_interrupt_kills(void **state)
+{
+    (void)state;
+    json_t *record;
+    int status;
+    struct err error;
+    int stop = stop_file();
+    pid_t later = signal_later(2);
+    char *arguments[] = {"stopped", NULL};
+    assert_int_equal(child_measure(arguments, stop, &record, &status, &error), -1);
+    assert_int_equal(error.code, ERR_INTERRUPTED);
+    assert_string_equal(error.what, "killed by the second interrupt");
+    waitpid(later, NULL, 0);
+    stop_taken(stop);
+    close(stop);
 }
 
 static void who_holds_its_output_is_not_waited_for(void **state)
@@ -299,6 +348,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_record_of_a_failed_run_is_kept),
         cmocka_unit_test(an_interrupt_is_forwarded_once),
         cmocka_unit_test(an_interrupt_gets_its_record),
+        cmocka_unit_test(a_second_interrupt_kills),
         cmocka_unit_test(who_holds_its_output_is_not_waited_for),
     };
     return argc > 1 ? play(argc, argv) : cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,7 +99,7 @@ static void words_stand_side_by_side(void **state)
     struct plot plot = {"transport", "bytes_per_second", "bytes/s", words, none, 3, one, 2, 50, 5,
                         true};
     check(&plot, "  bytes_per_second (bytes/s)\n"
-                 "  2 KiB/s +&................&................&\n"
+                 "  2 KiB/s +&                &                &\n"
                  "          |\n"
                  "  1 KiB/s +\n"
                  "          |\n"

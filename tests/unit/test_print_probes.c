@@ -222,7 +222,7 @@ static void test_text_of_rows(void **state)
     assert_has(text, "\n  sched           switches\n"
                      "  machine  cpu 0         7\n");
     assert_has(text, "  sched: n/a (switches, for one): too many threads\n");
-    assert_has(text, "  sched: 3 events were lost: its counts are too low\n");
+    assert_has(text, "  sched: 3 events were lost: its counts are too low by that\n");
     assert_has(text, "  probe counters: n/a (no PMU)\n");
     assert_has(text, "sender sonde  1234/1235 "); /* in the table of costs */
     free(text);

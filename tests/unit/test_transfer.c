@@ -113,7 +113,7 @@ static void both(const struct method_ops *method, const struct transport_ops *tr
             .transport = transport, .buffer_bytes = buffer, .verify = verify, .nonblocking = true},
         wire);
     struct task_io before = task_io_now();
-    if (transfer_both(pair.sender, pair.receiver, total, &error) < 0) {
+    if (transfer_both(pair.sender, pair.receiver, total, NULL, &error) < 0) {
         fail_msg("%s %s %lu: %s: %s", method->name, transport->scheme, buffer, error.subject,
                  error.what);
     }
@@ -234,7 +234,7 @@ static void test_both_wait(void **state)
                                        .nonblocking = true},
               (struct wire){.send = first.send, .receive = second.receive});
     assert_int_equal(pthread_create(&relay.thread, NULL, relay_run, &relay), 0);
-    assert_int_equal(transfer_both(pair.sender, pair.receiver, 1 << 20, &error), 0);
+    assert_int_equal(transfer_both(pair.sender, pair.receiver, 1 << 20, NULL, &error), 0);
     close(first.send);
     assert_int_equal(pthread_join(relay.thread, NULL), 0);
     assert_true(relay.seen);

@@ -37,7 +37,7 @@ static int trace_both(const struct method_ops *method, const struct transport_op
     }
     mark();
     if (result == 0) {
-        result = transfer_both(sender, receiver, TOTAL_BYTES, &error);
+        result = transfer_both(sender, receiver, TOTAL_BYTES, NULL, &error);
     }
     mark();
     method->close(sender);

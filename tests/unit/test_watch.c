@@ -150,6 +150,7 @@ static void test_scopes_and_effects_are_each_probes_own(void **state)
     block(world, 2, 1000, 900);
     block(world, 3, 2000, 2000);
     block(world, 4, 1000, 900);
+    block(world, 5, 2000, 2000);
     assert_int_equal(watch_attach(world->watch, WATCH_OFF, &world->error), 0);
     fill(world, 0);
     assert_int_equal(run->probe_count, 2);
@@ -160,9 +161,9 @@ static void test_scopes_and_effects_are_each_probes_own(void **state)
     assert_int_equal(run->probes[0].effect.blocks, 3);
     assert_true(fabs(run->probes[0].effect.ratio.value - 0.9) < 1e-9);
     assert_float_equal(run->probes[0].rows[0].values[0].value, 6, 0);
-    assert_int_equal(run->probes[1].window_ns, 4000);
-    assert_int_equal(run->probes[1].operations, 4000);
-    assert_int_equal(run->probes[1].effect.blocks, 2);
+    assert_int_equal(run->probes[1].window_ns, 6000);
+    assert_int_equal(run->probes[1].operations, 6000);
+    assert_int_equal(run->probes[1].effect.blocks, 3);
     assert_true(fabs(run->probes[1].effect.ratio.value - 1) < 1e-9);
     assert_true(run->probes[1].effect.available);
     /* Without the system calls the run's is the first's. */
@@ -251,13 +252,13 @@ static void test_too_few_blocks_are_no_effect(void **state)
     struct world *world = *state;
     struct record_run *run = world->run;
     assert_int_equal(open_watch(world, WORDS("self"), WORDS("first", "second"), 0), 0);
-    block(world, 0, 100, 50);
-    block(world, 1, 100, 50);
-    block(world, 2, 100, 50);
+    for (uint64_t number = 0; number < 5; number++) {
+        block(world, number, 100, 50);
+    }
     fill(world, 0);
     assert_true(run->probes[0].effect.available);
     assert_false(run->probes[1].effect.available);
-    assert_non_null(strstr(run->probes[1].effect.reason, "holds 1 whole blocks"));
+    assert_non_null(strstr(run->probes[1].effect.reason, "holds 2 whole blocks"));
     assert_int_equal(world->record.warning_count, 1);
     assert_non_null(strstr(world->record.warnings[0], "1 of them have no probe effect"));
 }

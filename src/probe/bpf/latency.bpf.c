@@ -43,7 +43,7 @@ struct {
 static __always_inline struct latency_begun *find_begun(struct targets_state *state,
                                                         struct task_struct *task, __u32 *thread)
 {
-    if (!targets_gate_open(state) || !targets_find_thread(state, task, thread)) {
+    if (!targets_counted(state, task) || !targets_find_thread(state, task, thread)) {
         return 0;
     }
     __u32 place = *thread;

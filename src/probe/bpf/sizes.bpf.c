@@ -11,6 +11,8 @@ char license_name[] SEC("license") = "Dual MIT/GPL";
 const volatile __u8 call_cells[NUMBERS] = {0};
 const volatile __u8 operation_cells[OPERATIONS] = {0};
 
+__u64 foreign_calls; /* of 32-bit programs, whose numbers are others: not counted by call */
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(map_flags, BPF_F_MMAPABLE);
@@ -72,8 +74,11 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
     struct targets_state *state = targets_get();
     struct task_struct *task = bpf_get_current_task_btf();
     __u32 thread;
-    if (!state || !targets_gate_open(state) || !targets_find_thread(state, task, &thread) ||
-        call_is_foreign(task)) {
+    if (!state || !targets_gate_open(state) || !targets_find_thread(state, task, &thread)) {
+        return 0;
+    }
+    if (call_is_foreign(task)) {
+        __sync_fetch_and_add(&foreign_calls, 1);
         return 0;
     }
     struct sizes_thread *to = bpf_map_lookup_elem(&threads, &thread);

@@ -68,7 +68,8 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(on_call, struct pt_regs *regs, long result)
 {
     struct task_struct *task = bpf_get_current_task_btf();
-    struct slot_counts *to = counts_of(task->tgid);
+    struct targets_state *state = targets_get();
+    struct slot_counts *to = state && targets_counted(state, task) ? counts_of(task->tgid) : 0;
     if (!to) {
         return 0;
     }

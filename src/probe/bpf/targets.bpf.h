@@ -31,6 +31,13 @@ static __always_inline bool targets_gate_open(const struct targets_state *state)
     return *(volatile __u32 *)&state->gate.open;
 }
 
+/* True where calls of this thread count now. */
+static __always_inline bool targets_counted(const struct targets_state *state,
+                                            const struct task_struct *task)
+{
+    return targets_gate_open(state) && *(volatile __u32 *)&state->gate.muted != (__u32)task->pid;
+}
+
 /* The gate's clock, and its value at a time that was read before it (see gate_clock_at). */
 #define GATE_CLOCK_RUNS (1ull << 63)
 

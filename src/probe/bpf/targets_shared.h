@@ -42,11 +42,12 @@ struct shared_gate {
     __u32 open, turns;
     __u64 start_ns, end_ns;
     __u64 clock; /* GATE_CLOCK_RUNS and what to subtract from the time; else what it came to */
+    __u32 muted; /* thread */
 };
 
 struct targets_state {
     struct shared_gate gate;
-    __u64 padding[4];                            /* the gate alone in its cache line */
+    __u64 padding[3];                            /* the gate alone in its cache line */
     __u64 table[TABLE_SETS * TABLE_WAYS];        /* tgid << 32 | active | slot */
     __u64 thread_table[TABLE_SETS * TABLE_WAYS]; /* tid << 32 | active | thread slot */
     struct slot slots[SLOTS_MOST];

@@ -337,6 +337,19 @@ int opt_parse(struct opt_set *sets, size_t set_count, int argc, char **argv,
     return 0;
 }
 
+int opt_set_text(struct opt_set *sets, size_t set_count, const char *name, const char *value,
+                 struct err *error)
+{
+    const struct parser parser = {.sets = sets, .set_count = set_count, .error = error};
+    struct found found = find_name(&parser, name, strlen(name));
+    if (found.row == NULL) {
+        char word[OPT_NAME_MAX + 3];
+        snprintf(word, sizeof word, "--%s", name);
+        return refuse_unknown(&parser, word, error);
+    }
+    return give(&parser, found, opt_label(found.row, false).text, value);
+}
+
 int opt_hint_loose(const struct opt_arguments *arguments, struct err *error)
 {
     return arguments->loose

@@ -100,6 +100,11 @@ int opt_defaults(struct opt_set *sets, size_t set_count, struct err *error);
 int opt_parse(struct opt_set *sets, size_t set_count, int argc, char **argv,
               struct opt_arguments *arguments, struct err *error);
 
+/* Sets one option by its long name, as --NAME=VALUE on a command line would: for options that come
+ * by other ways. Its text must live as long as the target. */
+int opt_set_text(struct opt_set *sets, size_t set_count, const char *name, const char *value,
+                 struct err *error);
+
 /* True where --help or -h stands before a bare `--` as an option of its own. */
 bool opt_wants_help(int argc, char **argv);
 

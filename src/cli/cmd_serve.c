@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "run/collect.h"
+#include "run/control_server.h"
 #include "run/fill.h"
 #include "run/limits.h"
 #include "run/machine.h"
@@ -30,9 +31,10 @@ struct serve_options {
     uint64_t threads, connections_max;
     struct wire_options wire;
     uint64_t duration_ns;
+    const char *secret; /* a file; NULL: none */
 };
 
-enum { SERVE_OPTIONS = 4 };
+enum { SERVE_OPTIONS = 5 };
 static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_CHOICE(struct serve_options, engine, .name = "engine", .letter = 'e',
                .choices = engine_names, .initial = "epoll", .argument = "NAME",
@@ -46,6 +48,9 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_DURATION(struct serve_options, duration_ns, .name = "duration", .letter = 'd',
                  .initial = "0", .argument = "TIME",
                  .help = "stop after so long (0: on SIGTERM or Ctrl-C)"),
+    OPT_TEXT(struct serve_options, secret, .name = "secret", .argument = "FILE",
+             .help = "serve on sonde:// addresses only who proves the secret in this file "
+                     "(required where other hosts can reach them)"),
 };
 
 /* What a server does with what it receives. One process serves one kind: its figures are then of
@@ -73,7 +78,12 @@ struct serving {
     struct output_options output;
     struct address addresses[LISTEN_MAX];
     uint32_t address_count;
-    uint32_t listening; /* addresses whose socket was made: only these are unlinked */
+    struct address controls[LISTEN_MAX]; /* sonde:// */
+    uint32_t control_count;
+    struct control_server *control_server;
+    struct tls_secret secret;
+    _Atomic uint64_t reported_ns; /* when the last error of a client was printed */
+    uint32_t listening;           /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
     struct worker_slot *slots;
     uint32_t slot_count;
@@ -185,6 +195,32 @@ static bool all_network(const struct serving *serving)
     return true;
 }
 
+/* What went wrong with a client of the control channel; at most a line a second, whatever strangers
+ * do to it. */
+static void report(void *owner, const struct err *failure)
+{
+    struct serving *serving = owner;
+    uint64_t now_ns = clock_now_ns(), last_ns = atomic_load(&serving->reported_ns);
+    if (now_ns - last_ns >= NS_PER_SECOND &&
+        atomic_compare_exchange_strong(&serving->reported_ns, &last_ns, now_ns)) {
+        fprintf(stderr, "sonde: %s: %s\n", failure->subject, failure->what);
+    }
+}
+
+static int open_control(struct serving *serving, struct err *error)
+{
+    const struct control_server_config config = {
+        .secret = serving->options.secret ? &serving->secret : NULL,
+        .connections_most = (uint32_t)serving->options.connections_max,
+        .report = report,
+        .owner = serving,
+    };
+    return serving->control_count
+               ? control_server_open(&serving->control_server, &config, serving->controls,
+                                     serving->control_count, error)
+               : 0;
+}
+
 static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
@@ -212,8 +248,10 @@ static int prepare(struct serving *serving, struct err *error)
         return -1;
     }
     serving->listening = serving->address_count;
-    serving->slot_count =
-        server_slots(engine, threads, serving->address_count, (uint32_t)options->connections_max);
+    serving->slot_count = serving->address_count
+                              ? server_slots(engine, threads, serving->address_count,
+                                             (uint32_t)options->connections_max)
+                              : 1; /* of nobody */
     serving->control = shared_memory(sizeof *serving->control, error);
     serving->slots = serving->control
                          ? shared_memory(serving->slot_count * sizeof *serving->slots, error)
@@ -236,7 +274,7 @@ static int prepare(struct serving *serving, struct err *error)
         .busy_poll = options->wire.busy_poll,
         .cpu = -1,
     };
-    return serving->slots ? 0 : -1;
+    return serving->slots ? open_control(serving, error) : -1;
 }
 
 /* A client that is given the address with it speaks what is served there. */
@@ -254,6 +292,10 @@ static void announce(const struct serving *serving)
         fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
                 address->text, engines[serving->options.engine]->name,
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
+    }
+    for (uint32_t i = 0; i < serving->control_count; i++) {
+        fprintf(stderr, "sonde: serving on %s (for sonde's own clients%s)\n",
+                serving->controls[i].text, serving->options.secret ? ", with a secret" : "");
     }
 }
 
@@ -282,6 +324,11 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
             snprintf(run->detail + used, sizeof run->detail - used, "%s%s%s", i ? ", " : "",
                      prefix_of(serving, &serving->addresses[i]), serving->addresses[i].text);
         }
+        for (uint32_t i = 0; i < serving->control_count; i++) {
+            size_t used = strlen(run->detail);
+            snprintf(run->detail + used, sizeof run->detail - used, "%s%s", used ? ", " : "",
+                     serving->controls[i].text);
+        }
         run->window_ns = run->wall_ns = tally.window_ns;
         result = fill_server(run, serving->service->role, serving->service->metrics,
                              serving->service->metric_count, &tally, getpid(), error);
@@ -301,7 +348,8 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
     int stop_fd = output_check(&serving->output, error) < 0 ? -1 : output_stop_file(error);
     int result = stop_fd < 0 ? -1 : prepare(serving, error);
     uint64_t start_ns = clock_now_ns();
-    if (result == 0) {
+    bool echoes = serving->address_count > 0;
+    if (result == 0 && echoes) {
         int failed = pthread_create(&thread, NULL, serve_thread, serving);
         if (failed) {
             result = err_system(error, failed, "serve", "cannot start");
@@ -310,13 +358,16 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
     if (result == 0) {
         announce(serving);
         serve_until_stopped(serving, stop_fd);
-        pthread_join(thread, NULL);
+        if (echoes) {
+            pthread_join(thread, NULL);
+        }
         result = print_record(serving, sets, set_count, start_ns, argc, argv, error);
         if (serving->failure.code != ERR_NONE) {
             *error = serving->failure;
             result = -1;
         }
     }
+    control_server_close(serving->control_server);
     for (uint32_t i = 0; i < serving->listening; i++) {
         address_unlink(&serving->addresses[i]);
     }
@@ -345,17 +396,47 @@ static int take_service(struct serving *serving, const char *url, bool has_forma
     return 0;
 }
 
+/* Behind "sonde://"; NULL where it is another address. */
+static const char *control_rest(const char *text)
+{
+    static const char scheme[] = "sonde://";
+    return strncmp(text, scheme, sizeof scheme - 1) == 0 ? text + sizeof scheme - 1 : NULL;
+}
+
+static int take_control(struct serving *serving, const char *rest, struct err *error)
+{
+    const char *file = serving->options.secret;
+    char reason[80];
+    if (file && serving->control_count == 0) {
+        if (tls_why_not(reason, sizeof reason) < 0) {
+            return err_set(error, ERR_UNSUPPORTED, "--secret", "%s", reason);
+        }
+        if (tls_secret_read(file, &serving->secret, error) < 0) {
+            return -1;
+        }
+    }
+    return control_address_parse(rest, file ? &serving->secret : NULL, true,
+                                 &serving->controls[serving->control_count++], error);
+}
+
 static int take_addresses(struct serving *serving, const struct opt_arguments *arguments,
                           struct err *error)
 {
     if (arguments->count == 0 || arguments->count > LISTEN_MAX || arguments->rest) {
         err_set(error, ERR_USAGE, "serve",
                 arguments->count ? "too many addresses" : "no address to listen on");
-        return err_hint(error, "such as tcp://127.0.0.1:7000 or unix:/tmp/echo.sock");
+        return err_hint(error, "such as tcp://127.0.0.1:7000, unix:/tmp/echo.sock or "
+                               "sonde://127.0.0.1:7001");
     }
     for (size_t i = 0; i < arguments->count; i++) {
-        struct address *address = &serving->addresses[i];
-        const char *url = arguments->items[i];
+        const char *url = arguments->items[i], *rest = control_rest(url);
+        if (rest) {
+            if (take_control(serving, rest, error) < 0) {
+                return -1;
+            }
+            continue;
+        }
+        struct address *address = &serving->addresses[serving->address_count];
         uint32_t format = PING_OWN;
         bool has_format = ping_take_format(&url, &format);
         if (address_parse(url, true, address, error) < 0 ||
@@ -367,7 +448,7 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
             return err_hint(error, "serve tcp: or unix:; for local: and pipe: sonde call makes "
                                    "both ends itself");
         }
-        serving->address_count = (uint32_t)i + 1;
+        serving->address_count++;
     }
     return 0;
 }
@@ -388,6 +469,7 @@ static int run(int argc, char **argv, struct err *error)
         result = serve(serving, sets, count, argc, argv, error);
     }
     opt_release(sets, count, &arguments);
+    tls_secret_clear(&serving->secret);
     free(serving);
     return result;
 }
@@ -401,7 +483,10 @@ const struct command command_serve = {
         "unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or --duration; then says what it "
         "did. At udp://HOST:PORT and unix-dgram:PATH it answers each message with itself, to whom "
         "it came from. ping+tcp://HOST:PORT answers each message of --size bytes with one send; "
-        "sockperf+udp://HOST:PORT and sockperf+tcp://HOST:PORT serve sockperf's clients.",
+        "sockperf+udp://HOST:PORT and sockperf+tcp://HOST:PORT serve sockperf's clients. On "
+        "sonde://HOST:PORT it serves other sondes: each client (sonde call sonde://HOST:PORT) gets "
+        "a "
+        "server of its own with the options that it asks for, and what that server measured.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
                 "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n",

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "engine/engine.h"
 #include "run/run.h"
+#include "run/session.h"
 
 /* Places of the sets that are looked at again. */
 enum { SET_WORKLOAD, SET_COURSE, SET_RUN, SET_LOAD };
@@ -147,6 +148,8 @@ struct measurement {
     const struct opt_set *sets;
     struct address address;
     bool given_target;
+    const struct session_ops *session; /* of the target; NULL: none */
+    const char *session_target;
     char note[128];
 };
 
@@ -161,7 +164,9 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .workload = measurement->workload,
         .workload_options = measurement->command->options,
         .options = options,
-        .target = measurement->given_target ? &measurement->address : NULL,
+        .target = measurement->given_target && !measurement->session ? &measurement->address : NULL,
+        .session = measurement->session,
+        .session_target = measurement->session_target,
         .note = measurement->note,
         .stop_fd = turn->stop_fd,
         .progress = turn->progress ? print_progress : NULL,
@@ -194,7 +199,9 @@ static void add_idle_options(void *owner, struct record *record)
     const struct measurement *measurement = owner;
     const struct opt_set *sets = measurement->sets;
     const struct run_options *run = &measurement->command->run;
-    bool own_server = !measurement->given_target || measurement->address.own;
+    bool own_server =
+        !measurement->given_target ||
+        (measurement->session ? measurement->session->own_server : measurement->address.own);
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
         if (opt_given(&sets[SET_RUN], of_server[i].offset)) {
             record_add_warning(record, "%s has no effect: the server is not sonde's own",
@@ -218,7 +225,11 @@ static int find_target(struct measurement *measurement, const char *target, stru
     struct workload_command *command = measurement->command;
     measurement->workload = form->workload;
     measurement->given_target = target != NULL;
-    if (target) {
+    measurement->session = target ? session_find(target, &measurement->session_target) : NULL;
+    if (measurement->session) {
+        bool datagrams = measurement->session->datagrams && form->datagrams;
+        measurement->workload = datagrams ? form->datagrams : form->workload;
+    } else if (target) {
         if (address_parse(target, false, &measurement->address, error) < 0) {
             return -1;
         }
@@ -226,7 +237,8 @@ static int find_target(struct measurement *measurement, const char *target, stru
         measurement->workload = datagrams && form->datagrams ? form->datagrams : form->workload;
     }
     const struct workload *workload = measurement->workload;
-    if ((target && workload_check_transport(workload, &measurement->address, error) < 0) ||
+    if ((target && !measurement->session &&
+         workload_check_transport(workload, &measurement->address, error) < 0) ||
         (workload->check &&
          workload->check(command->options, command->run.wire.receive_bytes, error) < 0)) {
         return -1;

@@ -119,7 +119,7 @@ static json_t *build_error(struct builder *builder, const struct record_error_co
     return object;
 }
 
-static json_t *build_run(struct builder *builder, const struct record_run *run)
+json_t *build_run(struct builder *builder, const struct record_run *run)
 {
     json_t *object = build_object(builder);
     json_t *intervals = build_array(builder);

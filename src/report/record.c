@@ -75,6 +75,10 @@ static void release_run(struct record_run *run)
         record_release_probe(&run->probes[i]);
     }
     record_release_flows(&run->flows);
+    for (size_t i = 0; i < run->kept_count; i++) {
+        free(run->kept[i]);
+    }
+    free(run->kept);
     free(run->probes);
     free(run->values);
     free(run->histograms);

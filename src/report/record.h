@@ -148,6 +148,13 @@ struct record_probe {
     size_t distribution_count;
 };
 
+/* A metric that came with a record from elsewhere. */
+struct record_kept {
+    struct metric metric;
+    struct histogram_metric histogram;
+    char key[64], unit[16], title[64];
+};
+
 struct record_run {
     char label[48];      /* "epoll" */
     uint32_t repetition; /* 1..; 0: the run was not repeated */
@@ -171,6 +178,8 @@ struct record_run {
     struct record_probe *probes;
     size_t probe_count;
     struct record_flows flows; /* of the window */
+    struct record_kept **kept; /* owned, each: metrics that no module here declares */
+    size_t kept_count;
     struct record_effect effect;
     bool observing;        /* somebody was observed: what is missing of that is worth a line */
     char observation[224]; /* "server (pid 12), alternating"; "none (reason; what would fix it)" */

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "run/conductor.h"
 #include "run/fill.h"
+#include "run/session.h"
 #include "run/sysfile.h"
 
 /* Shorter windows get a warning. */
@@ -387,7 +388,10 @@ static void describe_tcp(const struct conductor *conductor, FILE *out)
 {
     const struct run_options *options = conductor->plan->options;
     char congestion[32];
-    const char *own = conductor->own_server ? "both ends" : "the client";
+    const char *own =
+        conductor->own_server || (conductor->plan->session && conductor->plan->session->own_server)
+            ? "both ends"
+            : "the client";
     if (conductor->plan->engine->flags & ENGINE_NO_KERNEL ||
         conductor->address.transport != &transport_tcp) {
         return;

@@ -67,34 +67,33 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
 #define ROW_SOURCE                                                                                 \
     OPT_TEXT(RUN, sources, .name = "source", .argument = "LIST",                                   \
              .help = "source addresses, for more local ports: 127.0.0.2-127.0.0.9")
+#define ROW_SECRET                                                                                 \
+    OPT_TEXT(RUN, secret, .name = "secret", .argument = "FILE",                                    \
+             .help = "prove to sonde://HOST:PORT with the secret in this file who you are, and "   \
+                     "encrypt the control channel (required for other hosts)")
 #define ROW_PIN                                                                                    \
     OPT_BOOL(RUN, pin, .name = "pin", .initial = "yes",                                            \
              .help = "pin sonde's own server and the client's threads to different CPUs (only "    \
                      "with sonde's own server)")
 
 const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
-    ROW_ENGINE("epoll"),
-    ROW_SERVER_ENGINE,
-    ROW_SERVER_THREADS,
-    ROW_SOCKET_BUFFER,
-    ROW_CONNECT_TIMEOUT,
-    ROW_SOURCE,
-    ROW_PIN,
+    ROW_ENGINE("epoll"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
+    ROW_CONNECT_TIMEOUT, ROW_SOURCE,        ROW_SECRET,         ROW_PIN,
 };
 
 const struct opt run_blocking_rows[RUN_OPTIONS_WIRE] = {
-    ROW_ENGINE("threads"),
-    ROW_SERVER_ENGINE,
-    ROW_SERVER_THREADS,
-    ROW_SOCKET_BUFFER,
-    ROW_CONNECT_TIMEOUT,
-    ROW_SOURCE,
-    ROW_PIN,
+    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
+    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_SECRET,         ROW_PIN,
 };
 
 const struct opt bulk_run_rows[BULK_OPTIONS_WIRE] = {
-    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS,
-    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_PIN,
+    ROW_ENGINE("threads"),
+    ROW_SERVER_ENGINE,
+    ROW_SERVER_THREADS,
+    ROW_CONNECT_TIMEOUT,
+    ROW_SOURCE,
+    ROW_SECRET,
+    ROW_PIN,
 };
 
 #define WIRE struct wire_options

@@ -44,6 +44,7 @@ struct run_options {
     struct wire_options wire;
     uint64_t socket_buffer_bytes;
     const char *sources;
+    const char *secret; /* a file; NULL: none */
     uint64_t connect_timeout_ns;
     bool pin;
     struct watch_options watch;
@@ -55,8 +56,8 @@ struct run_options {
 enum {
     RUN_OPTIONS_LOAD = 4,
     RUN_OPTIONS_COURSE = 5,
-    RUN_OPTIONS_WIRE = 7,
-    BULK_OPTIONS_WIRE = 6,
+    RUN_OPTIONS_WIRE = 8,
+    BULK_OPTIONS_WIRE = 7,
     WIRE_OPTIONS = 5,
     BULK_OPTIONS = 8,
     WATCH_OPTIONS = 4

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "run/conductor.h"
+#include "run/peer.h"
 
 /* Workers start together, this long after they are told: more than how often they look. */
 #define START_DELAY_NS (2 * NS_PER_MS)
@@ -136,6 +137,9 @@ static void measure(struct conductor *conductor, struct err *error)
     struct run_shared *shared = conductor->shared;
     const struct run_options *options = conductor->plan->options;
     window_discard(conductor);
+    if (peer_start(conductor, error) < 0) {
+        return;
+    }
     uint64_t start_ns = clock_now_ns() + START_DELAY_NS;
     atomic_store(&shared->server.phase, RUN_GO);
     atomic_store(&shared->client.start_ns, start_ns);
@@ -158,7 +162,7 @@ static void measure(struct conductor *conductor, struct err *error)
 static void finish(struct conductor *conductor, struct err *failure)
 {
     struct record_run *run = conductor->run;
-    struct err fill_error = {0}, end_error;
+    struct err fill_error = {0}, peer_error = {0}, end_error;
     const struct run_options *options = conductor->plan->options;
     if (!conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
         failure->code == ERR_NONE) {
@@ -169,6 +173,10 @@ static void finish(struct conductor *conductor, struct err *failure)
     }
     if (fill_run(conductor, &fill_error) < 0 && failure->code == ERR_NONE) {
         *failure = fill_error;
+    }
+    /* Why the peer broke down says more than that its connections were lost. */
+    if (peer_finish(conductor, &peer_error) < 0 && failure->code != ERR_INTERRUPTED) {
+        *failure = peer_error;
     }
     fill_verdict(conductor);
     teardown_run(conductor, &end_error);

@@ -262,6 +262,39 @@ int server_run(const struct server_config *config, struct err *error)
     return result;
 }
 
+static int by_number(const void *left, const void *right)
+{
+    return *(const int *)left - *(const int *)right;
+}
+
+/* The files of other clients are none of this child's: one that stays open here would not end where
+ * its owner closes it. */
+static int close_others(const struct server_config *config)
+{
+    uint32_t count = 0;
+    int *own = calloc(config->listener_count + 2 * (size_t)config->end_count + 1, sizeof *own);
+    if (!own) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        own[count++] = config->listeners[i];
+    }
+    for (uint32_t i = 0; i < config->end_count; i++) {
+        own[count++] = config->ends[i].read_fd;
+        own[count++] = config->ends[i].write_fd;
+    }
+    qsort(own, count, sizeof *own, by_number);
+    unsigned from = STDERR_FILENO + 1;
+    int result = 0;
+    for (uint32_t i = 0; i < count && result == 0; i++) {
+        unsigned fd = (unsigned)own[i];
+        result = fd > from ? close_range(from, fd - 1, 0) : 0;
+        from = fd >= from ? fd + 1 : from;
+    }
+    free(own);
+    return result < 0 ? -1 : close_range(from, ~0u, 0);
+}
+
 pid_t server_spawn(const struct server_config *config, struct err *error)
 {
     pid_t parent = getpid();
@@ -282,7 +315,11 @@ pid_t server_spawn(const struct server_config *config, struct err *error)
     for (uint32_t i = 0; i < config->foreign_count; i++) {
         net_end_close(config->foreign[i]);
     }
-    int result = server_run(config, &failure);
+    int result = 0;
+    if (config->close_others && close_others(config) < 0) {
+        result = err_system(&failure, errno, "server", "cannot close the files of others");
+    }
+    result = result < 0 ? result : server_run(config, &failure);
     if (result < 0 && failure.code != ERR_NONE) { /* the parent reads it there */
         config->slots[0].failure = failure;
         atomic_store(&config->slots[0].state, SLOT_ENDED);

@@ -21,6 +21,7 @@ struct server_config {
     uint32_t end_count;
     const struct net_end *foreign; /* the other ends: a child closes them */
     uint32_t foreign_count;
+    bool close_others;        /* a child closes every file but these and the standard ones */
     uint32_t connections_max; /* in all */
     struct net_tuning tuning;
     uint32_t receive_bytes, receive_mode;

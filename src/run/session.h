@@ -16,6 +16,7 @@ struct session; /* each kind's own state */
 
 struct session_config {
     const struct run_plan *plan; /* workload, its options, run options; outlives the session */
+    struct record *record;       /* for warnings, and what the peer's machine is */
     const char *target;          /* what stands behind "SCHEME://": HOST:PORT, or HOST */
     int stop_fd; /* readable when the user wants to end; -1: none. Whatever waits for
                     the peer watches it too (ERR_INTERRUPTED) */
@@ -24,7 +25,8 @@ struct session_config {
 /* What this side measured in the window, for a peer that wants to know. */
 struct session_own {
     const struct record_run *run; /* filled but for the peer's side */
-    uint64_t window_ns;
+    uint64_t window_ns;           /* unobserved time of the window */
+    uint64_t operations;          /* of the workload in it */
     uint64_t flow_count;
     const struct session_flow *flows; /* of the client's connections, in the order of connect */
 };
@@ -37,6 +39,11 @@ struct session_flow {
     uint64_t retransmits; /* of a TCP sender; UINT64_MAX: not known */
 };
 
+/* To which sum a part of the window belongs. */
+enum session_part { SESSION_NONE, SESSION_PLAIN, SESSION_SEEN };
+/* What becomes of the gate of the peer's probes with a cut. */
+enum session_gate { SESSION_GATE_KEEP, SESSION_GATE_OPEN, SESSION_GATE_CLOSE };
+
 /* Every function waits at most for a bounded time and gives -1 with *error: ERR_PROTOCOL (subject:
  * the peer's address) where the peer does not keep to the protocol, ERR_SYSTEM where it is not to
  * be reached or went away. */
@@ -44,6 +51,8 @@ struct session_ops {
     const char *scheme; /* "iperf3" */
     const char *form;   /* "iperf3://HOST[:PORT]" */
     const char *help;
+    bool datagrams;  /* the data connections carry datagrams */
+    bool own_server; /* the peer's end is sonde's own: options of its server have an effect */
     /* Reaches the peer and agrees on the test. */
     int (*open)(struct session **session, const struct session_config *config, struct err *error);
     /* Makes the data connections: `count` of them, connected, non-blocking, tuned, ready to be
@@ -54,6 +63,19 @@ struct session_ops {
     int (*start)(struct session *session, struct err *error);
     /* True where the peer has ended the test or gone; looked at now and then. May be NULL. */
     bool (*peer_ended)(struct session *session);
+    /* A part of the window has just ended (or, SESSION_NONE, what is to count begins): the peer
+     * closes its sums too. Does not wait. NULL: the peer keeps no sums of parts. */
+    void (*cut)(struct session *session, enum session_part part, enum session_gate gate);
+    /* The probes that take turns at the peer: how many, and their names. NULL: never any. */
+    size_t (*probe_count)(const struct session *session);
+    const char *(*probe_name)(const struct session *session, size_t index);
+    /* Attaches a probe at the peer (NULL: none), in place of what was. */
+    int (*attach)(struct session *session, const char *probe, struct err *error);
+    /* What this side finished in the observed part that was just cut, and how long that was; the
+     * same of a block's parts. */
+    void (*seen)(struct session *session, const struct probe_scope *scope);
+    void (*block)(struct session *session, const char *probe, uint64_t plain_operations,
+                  uint64_t plain_ns, uint64_t seen_operations, uint64_t seen_ns);
     /* The window is over: ends the test and exchanges results. */
     int (*finish)(struct session *session, const struct session_own *own, struct err *error);
     /* Adds the peer's side to the run: processes, metrics, tables. Called after finish. */
@@ -62,7 +84,9 @@ struct session_ops {
 };
 
 /* All sessions: one line each. */
-#define SESSIONS(X) X(iperf3)
+#define SESSIONS(X)                                                                                \
+    X(sonde)                                                                                       \
+    X(iperf3)
 
 #define X(name) extern const struct session_ops session_##name;
 SESSIONS(X)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "run/conductor.h"
 #include "run/limits.h"
+#include "run/peer.h"
 
 #define STACK_BYTES ((size_t)256 * 1024)
 #define BACKLOG 4096
@@ -24,6 +25,16 @@ static bool thread_each(const struct engine_ops *engine)
 static int find_target(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
+    if (plan->session) {
+        conductor->address = (struct address){.transport = &transport_tcp};
+        snprintf(conductor->address.text, sizeof conductor->address.text, "%s://%s",
+                 plan->session->scheme, plan->session_target);
+        if (plan->engine->flags & ENGINE_NO_KERNEL) {
+            return err_set(error, ERR_USAGE, "--engine", "null speaks to nobody, not to %s either",
+                           conductor->address.text);
+        }
+        return workload_check_transport(plan->workload, &conductor->address, error);
+    }
     if (plan->target) {
         conductor->address = *plan->target;
     } else if (address_parse(plan->workload->needs & WORKLOAD_DATAGRAMS ? "udp:" : "tcp:", false,
@@ -79,7 +90,8 @@ static int check_limits(struct conductor *conductor, struct err *error)
         .ports = kernel && transport->caps & TRANSPORT_PORTS,
         .threads =
             conductor->worker_count + (conductor->own_server ? conductor->server_slot_count : 0),
-        .backlog = kernel && transport->caps & TRANSPORT_CONNECTS && !has_datagrams(conductor)
+        .backlog = kernel && !plan->session && transport->caps & TRANSPORT_CONNECTS &&
+                           !has_datagrams(conductor)
                        ? options->connections
                        : 0,
     };
@@ -347,7 +359,8 @@ static int start_watch(struct conductor *conductor, struct err *error)
         {.word = "self", .target = {.pid = getpid(), .role = "client"}},
         {.word = "server",
          .target = {.pid = conductor->server_pid, .role = "server"},
-         .missing = "the server was not started by sonde"},
+         .missing = "the server was not started by sonde",
+         .elsewhere = conductor->session && conductor->plan->session->probe_count},
     };
     const struct watch_config config = {.options = &conductor->plan->options->watch,
                                         .names = names,
@@ -391,6 +404,7 @@ int setup_run(struct conductor *conductor, struct err *error)
         conductor->shared ? shared_memory(conductor->worker_count * sizeof *conductor->slots, error)
                           : NULL;
     if (!conductor->slots || (conductor->own_server && start_server(conductor, error) < 0) ||
+        peer_open(conductor, error) < 0 || peer_connect(conductor, error) < 0 ||
         start_watch(conductor, error) < 0 || make_dials(conductor, error) < 0 ||
         start_client(conductor, error) < 0) {
         return -1;
@@ -451,16 +465,17 @@ void teardown_run(struct conductor *conductor, struct err *error)
             *error = server_error;
         }
     }
-    if (conductor->dials) { /* ends that no worker took over */
-        for (uint32_t i = 0; i < conductor->pair_count; i++) {
-            if (conductor->started == 0) {
-                net_end_close(conductor->dials[i].end);
-            }
-        }
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < conductor->started; i++) {
+        taken += conductor->configs[i].dial_count;
+    }
+    for (uint32_t i = taken; conductor->dials && i < conductor->pair_count; i++) {
+        net_end_close(conductor->dials[i].end); /* no worker took it over */
     }
     close_ends(conductor->client_ends, conductor->pair_count);
     close_ends(conductor->server_ends, conductor->pair_count);
     watch_close(conductor->watch);
     conductor->watch = NULL;
+    peer_close(conductor);
     release_memory(conductor);
 }

@@ -42,13 +42,15 @@ static struct load load_of(const struct tally *tally, size_t cpus)
     return load;
 }
 
-/* The observed processes that are not sonde's: the busiest thread, or CPU of a process. */
+/* The observed processes that are not sonde's, and a peer's server (this side counts no tallies of
+ * it): the busiest thread, or CPU of a process. */
 static struct load load_of_observed(const struct record_run *run)
 {
     struct load load = {0};
     for (size_t i = 0; i < run->process_count; i++) {
         const struct record_process *process = &run->processes[i];
-        if (strcmp(process->role, "observed") == 0 && process->busiest_thread >= 0) {
+        bool other = strcmp(process->role, "observed") == 0 || strcmp(process->role, "server") == 0;
+        if (other && process->busiest_thread >= 0) {
             load.known = true;
             load.busy = process->busiest_thread > load.busy ? process->busiest_thread : load.busy;
         }

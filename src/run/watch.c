@@ -63,6 +63,10 @@ static int parse_target(struct watch *watch, const struct watch_config *config, 
         if (strcmp(text, name->word) != 0) {
             continue;
         }
+        if (name->elsewhere) {
+            watch->elsewhere = true;
+            return 0;
+        }
         if (name->later) {
             return expect(watch, name, error);
         }
@@ -123,6 +127,15 @@ static bool already(const struct watch *watch, pid_t pid)
     return false;
 }
 
+static bool names_elsewhere(const struct watch_config *config, const char *word)
+{
+    bool found = false;
+    for (size_t i = 0; i < config->name_count; i++) {
+        found |= config->names[i].elsewhere && strcmp(config->names[i].word, word) == 0;
+    }
+    return found;
+}
+
 /* Probes without --observe look at all that sonde has of its own in this run. */
 static int parse_targets(struct watch *watch, const struct watch_config *config, struct err *error)
 {
@@ -132,7 +145,9 @@ static int parse_targets(struct watch *watch, const struct watch_config *config,
         if (parse_target(watch, config, options->observe.items[i], error) < 0) {
             return -1;
         }
-        describe_word(watch, options->observe.items[i], before);
+        if (!names_elsewhere(config, options->observe.items[i])) {
+            describe_word(watch, options->observe.items[i], before);
+        }
     }
     for (size_t i = 0; i < config->name_count && options->observe.count == 0; i++) {
         const struct watch_name *name = &config->names[i];
@@ -235,7 +250,7 @@ int watch_open(struct watch **opened, const struct watch_config *config, struct 
         return -1;
     }
     if (watch->target_count + watch->later_count == 0) {
-        if (config->options->require) {
+        if (config->options->require && !watch->elsewhere) {
             err_set(error, ERR_USAGE, "--require-observe", "nothing is observed");
             return err_hint(error, "say whom: --observe %s",
                             config->name_count ? config->names[config->name_count - 1].word
@@ -291,6 +306,16 @@ const char *watch_role(const struct watch *watch)
     return watch->target_count == 1 ? watch->targets[0].role : "observed";
 }
 
+const char *watch_probe_name(const struct watch *watch, int probe)
+{
+    return watch->turns[probe].chosen->ops->name;
+}
+
+int watch_attached(const struct watch *watch)
+{
+    return watch->on;
+}
+
 struct targets *watch_targets(const struct watch *watch)
 {
     return watch->probe_count ? watch->set.targets : NULL;
@@ -301,13 +326,18 @@ struct gate *watch_gate(const struct watch *watch)
     return watch->probe_count ? targets_gate(watch->set.targets) : NULL;
 }
 
-int watch_plan(const struct watch *watch, uint64_t part)
+int watch_plan_of(size_t probe_count, uint64_t part)
 {
     uint64_t place = part % WATCH_PARTS_IN_BLOCK;
-    if (watch->probe_count == 0 || (place != 1 && place != 2)) {
+    if (probe_count == 0 || (place != 1 && place != 2)) {
         return WATCH_OFF;
     }
-    return (int)(part / WATCH_PARTS_IN_BLOCK % watch->probe_count);
+    return (int)(part / WATCH_PARTS_IN_BLOCK % probe_count);
+}
+
+int watch_plan(const struct watch *watch, uint64_t part)
+{
+    return watch_plan_of(watch->probe_count, part);
 }
 
 bool watch_counts_calls(const struct watch *watch, int probe)

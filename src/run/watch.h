@@ -30,7 +30,8 @@ struct watch_name {
     const char *word;
     struct probe_target target; /* pid 0: not there in this run, `missing` says why */
     const char *missing;
-    bool later; /* its process comes with watch_add */
+    bool later;     /* its process comes with watch_add */
+    bool elsewhere; /* it is on the peer, whose matter it is (run/session.h) */
 };
 
 struct watch_config {
@@ -55,11 +56,15 @@ size_t watch_probes(const struct watch *watch); /* how many take turns */
 const char *watch_state(const struct watch *watch);
 /* The role of the only target; "observed" where there are several. */
 const char *watch_role(const struct watch *watch);
+/* The name of one of them; the one that is attached now, WATCH_OFF for none. */
+const char *watch_probe_name(const struct watch *watch, int probe);
+int watch_attached(const struct watch *watch);
 struct targets *watch_targets(const struct watch *watch); /* NULL where nothing is observed */
 struct gate *watch_gate(const struct watch *watch);       /* likewise */
 
-/* Which probe is on in this part (0, 1, 2 …), WATCH_OFF for none. */
+/* Which probe is on in this part (0, 1, 2 …), WATCH_OFF for none; and where so many take turns. */
 int watch_plan(const struct watch *watch, uint64_t part);
+int watch_plan_of(size_t probe_count, uint64_t part);
 /* Attaches one probe (not counting yet) and detaches the one that was on. */
 int watch_attach(struct watch *watch, int probe, struct err *error);
 int watch_begin(struct watch *watch, struct err *error);

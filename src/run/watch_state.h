@@ -36,6 +36,7 @@ struct watch {
     size_t target_count;
     struct probe_target later[4]; /* whose processes come with watch_add */
     size_t later_count;
+    bool elsewhere;                        /* somebody on the peer was asked for */
     struct foreign foreign[WATCH_TARGETS]; /* targets with a pid, and what comm= found at first */
     size_t foreign_count;
     struct probe_set set;

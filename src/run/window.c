@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "run/conductor.h"
+#include "run/peer.h"
 
 /* At least so many blocks in a window, so that the probe effect gets an interval. */
 #define BLOCKS_WANTED 5
@@ -39,7 +40,7 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
             conductor->interrupted = true;
             return false;
         }
-        if (window_finished(conductor)) {
+        if (window_finished(conductor) || peer_ended(conductor)) {
             return false;
         }
     }
@@ -88,9 +89,22 @@ void window_collect(struct conductor *conductor)
     collect_ends(conductor, &conductor->client.part, &conductor->server.part);
 }
 
+/* As window_discard, with the gate of the peer's probes. */
+static void discard(struct conductor *conductor, enum session_gate gate)
+{
+    peer_cut(conductor, SESSION_NONE, gate);
+    collect_ends(conductor, &conductor->discarded, &conductor->server.part);
+}
+
 void window_discard(struct conductor *conductor)
 {
-    collect_ends(conductor, &conductor->discarded, &conductor->server.part);
+    discard(conductor, SESSION_GATE_KEEP);
+}
+
+/* The turn of this side's own watch; WATCH_OFF where only the peer observes. */
+static int own_turn(const struct conductor *conductor, int turn)
+{
+    return watch_probes(conductor->watch) ? turn : WATCH_OFF;
 }
 
 /* When the interval's first part began at the workers, from the start of the window. */
@@ -137,12 +151,14 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
     conductor->interval_start_ns = now_ns;
 }
 
-/* `probe`: the one that was on. */
-static void take_part(struct conductor *conductor, int probe)
+/* `probe`: the one that was on; `last`: no further part is observed with it for now. */
+static void take_part(struct conductor *conductor, int probe, bool last)
 {
     const struct workload *workload = conductor->plan->workload;
     const struct tally *part = &conductor->client.part;
     bool seen = probe != WATCH_OFF;
+    peer_cut(conductor, seen ? SESSION_SEEN : SESSION_PLAIN,
+             seen && last ? SESSION_GATE_CLOSE : SESSION_GATE_KEEP);
     window_collect(conductor);
     watch_part_ends(conductor->watch, seen, part->bank->counters[workload->operations]);
     if (seen) {
@@ -150,10 +166,11 @@ static void take_part(struct conductor *conductor, int probe)
                                     .operations = part->bank->counters[workload->operations],
                                     .bytes = part->bank->counters[workload->bytes]};
         watch_seen(conductor->watch, &scope);
+        peer_seen(conductor, &scope);
         tally_add(&conductor->client.seen, part);
         tally_add(&conductor->server.seen, &conductor->server.part);
         tally_add(&conductor->block_seen, part);
-        if (watch_counts_calls(conductor->watch, probe)) {
+        if (watch_counts_calls(conductor->watch, own_turn(conductor, probe))) {
             conductor->interval_kernel_ns += part->window_ns;
         }
     } else {
@@ -171,9 +188,10 @@ static void take_part(struct conductor *conductor, int probe)
 static void close_block(struct conductor *conductor, int probe)
 {
     uint32_t operations = conductor->plan->workload->operations;
-    watch_block(conductor->watch, probe, conductor->block_plain.bank->counters[operations],
-                conductor->block_plain.window_ns, conductor->block_seen.bank->counters[operations],
-                conductor->block_seen.window_ns);
+    peer_block(conductor, probe);
+    watch_block(conductor->watch, own_turn(conductor, probe),
+                conductor->block_plain.bank->counters[operations], conductor->block_plain.window_ns,
+                conductor->block_seen.bank->counters[operations], conductor->block_seen.window_ns);
     tally_clear(&conductor->block_plain);
     tally_clear(&conductor->block_seen);
 }
@@ -187,7 +205,7 @@ static void close_block(struct conductor *conductor, int probe)
 static uint64_t part_length(const struct conductor *conductor, uint64_t *parts_in_interval)
 {
     const struct run_options *options = conductor->plan->options;
-    uint64_t probe_count = watch_probes(conductor->watch);
+    uint64_t probe_count = peer_turns(conductor);
     *parts_in_interval = 1;
     if (probe_count == 0) {
         return options->interval_ns;
@@ -208,6 +226,9 @@ static uint64_t part_length(const struct conductor *conductor, uint64_t *parts_i
 /* Counting begins: behind the cut that begins the observed part. */
 static int begin_counting(struct conductor *conductor, struct err *error)
 {
+    if (watch_probes(conductor->watch) == 0) {
+        return 0; /* the peer's do */
+    }
     if (watch_begin(conductor->watch, error) < 0) {
         return -1;
     }
@@ -218,6 +239,9 @@ static int begin_counting(struct conductor *conductor, struct err *error)
 
 static int end_counting(struct conductor *conductor, struct err *error)
 {
+    if (watch_probes(conductor->watch) == 0) {
+        return 0;
+    }
     gate_close(watch_gate(conductor->watch), clock_now_ns());
     conductor->interval_kernel_calls += watch_calls(conductor->watch) - conductor->calls_before;
     return watch_end(conductor->watch, error);
@@ -227,28 +251,30 @@ static int end_counting(struct conductor *conductor, struct err *error)
 static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_ns, uint64_t end_ns,
                     int *on, bool *more, struct err *error)
 {
-    int probe = watch_plan(conductor->watch, part);
+    size_t turns = peer_turns(conductor);
+    int probe = watch_plan_of(turns, part);
     uint64_t place = part % WATCH_PARTS_IN_BLOCK;
     if (probe != *on) {
-        if (watch_attach(conductor->watch, probe, error) < 0) {
+        if (watch_attach(conductor->watch, own_turn(conductor, probe), error) < 0 ||
+            peer_attach(conductor, probe, error) < 0) {
             return -1;
         }
         *on = probe;
-        window_discard(conductor);
+        discard(conductor, probe == WATCH_OFF ? SESSION_GATE_KEEP : SESSION_GATE_OPEN);
         if (probe != WATCH_OFF && begin_counting(conductor, error) < 0) {
             return -1;
         }
     }
     watch_part_begins(conductor->watch);
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;
-    take_part(conductor, probe);
-    if (probe != WATCH_OFF && (!*more || watch_plan(conductor->watch, part + 1) != probe) &&
-        end_counting(conductor, error) < 0) {
+    bool last = !*more || watch_plan_of(turns, part + 1) != probe;
+    take_part(conductor, probe, last);
+    if (probe != WATCH_OFF && last && end_counting(conductor, error) < 0) {
         return -1;
     }
     if (place == WATCH_PARTS_IN_BLOCK - 1) {
         /* The block's own probe: that of its inner parts. */
-        close_block(conductor, watch_plan(conductor->watch, part - 1));
+        close_block(conductor, watch_plan_of(turns, part - 1));
     }
     return 0;
 }

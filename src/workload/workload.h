@@ -92,6 +92,9 @@ struct workload {
     const char *summary; /* one line, for the list of commands */
     const struct opt *options;
     size_t option_count, options_bytes;
+    /* Options of sonde's own server alone, over a part of the same struct; may be none. */
+    const struct opt *server_options;
+    size_t server_option_count, server_options_offset;
     /* Checks options against each other once they are parsed. */
     int (*check)(void *options, uint64_t receive_bytes, struct err *error);
     /* Takes its own part off the head of a target ("sockperf+") into the options, before they are

@@ -1,0 +1,521 @@
+#include "run/control_run.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "report/record_read.h"
+#include "run/collect.h"
+#include "run/control_plan.h"
+#include "run/fill.h"
+#include "run/machine.h"
+#include "run/server.h"
+#include "run/watch.h"
+
+/* From "ready" until all data connections are there. */
+#define CONNECT_NS (30 * NS_PER_SECOND)
+/* The client's next message, before it measures and after. */
+#define ANSWER_NS (60 * NS_PER_SECOND)
+/* While it measures: twice the longest interval that it may have. Its death is noticed earlier, by
+ * the socket. */
+#define MEASURE_NS (2 * 3600 * NS_PER_SECOND)
+#define READY_NS (10 * NS_PER_SECOND)
+
+/* What the thread has. */
+struct conduct {
+    struct control_run *run;
+    struct control_plan plan;
+    struct run_control *control; /* shared with the server's process */
+    struct worker_slot *slots;
+    uint32_t slot_count;
+    pid_t server_pid;
+    struct tally part, plain, seen;
+    struct watch *watch;
+    struct record record; /* one run */
+    bool measuring;
+};
+
+/* ---- data connections ---- */
+
+/* In a time that says nothing of where they differ. */
+static bool same_token(const uint8_t *a, const uint8_t *b)
+{
+    volatile uint8_t different = 0;
+    for (size_t i = 0; i < HELLO_TOKEN_BYTES; i++) {
+        different = (uint8_t)(different | (a[i] ^ b[i]));
+    }
+    return different == 0;
+}
+
+int control_run_take(struct control_run *run, const struct hello *hello, int fd)
+{
+    uint64_t one = 1;
+    bool same = same_token(run->token, hello->token);
+    if (!same || !run->token_valid || hello->number >= run->wanted ||
+        run->ends[hello->number].read_fd >= 0) {
+        return -1;
+    }
+    run->ends[hello->number] = (struct net_end){fd, fd};
+    if (++run->come == run->wanted) {
+        run->token_valid = false;
+        (void)!write(run->wake_fd, &one, sizeof one);
+    }
+    return 0;
+}
+
+/* No further data connection; those that came are closed unless the server's process has them. */
+static void refuse_more(struct control_run *run)
+{
+    pthread_mutex_lock(run->config.lock);
+    run->token_valid = false;
+    pthread_mutex_unlock(run->config.lock);
+}
+
+static void close_ends(struct control_run *run)
+{
+    for (uint32_t i = 0; i < run->wanted; i++) {
+        net_end_close(run->ends[i]);
+        run->ends[i] = (struct net_end){-1, -1};
+    }
+}
+
+/* Waits until all are there, and meanwhile whether the client still is. */
+static int await_connections(struct conduct *conduct, struct err *error)
+{
+    struct control_run *run = conduct->run;
+    uint64_t until_ns = clock_now_ns() + CONNECT_NS;
+    for (;;) {
+        uint64_t now_ns = clock_now_ns(), count;
+        if (now_ns >= until_ns) {
+            return err_set(error, ERR_PROTOCOL, run->link.peer,
+                           "not all data connections came in time");
+        }
+        struct timespec wait = clock_timespec(until_ns - now_ns);
+        struct pollfd files[] = {{.fd = run->wake_fd, .events = POLLIN},
+                                 {.fd = run->link.fd, .events = POLLIN},
+                                 {.fd = run->config.stop_fd, .events = POLLIN}};
+        if (ppoll(files, 3, &wait, NULL) < 0 && errno != EINTR) {
+            return err_system(error, errno, run->link.peer, "cannot wait");
+        }
+        if (files[2].revents) {
+            return err_set(error, ERR_SYSTEM, "serve", "the server is closing");
+        }
+        if (files[0].revents) {
+            return read(run->wake_fd, &count, sizeof count) == sizeof count ? 0 : -1;
+        }
+        /* It has nothing to say before it is told that they are there. */
+        if (files[1].revents) {
+            struct control_message message;
+            if (control_link_move(&run->link, error) < 0) {
+                return -1;
+            }
+            int found = control_link_next(&run->link, &message, error);
+            if (found > 0) {
+                control_release(&message);
+                return err_set(error, ERR_PROTOCOL, run->link.peer, "a message out of turn");
+            }
+            if (found < 0) {
+                return -1;
+            }
+        }
+    }
+}
+
+/* ---- the server's process ---- */
+
+static int start_server(struct conduct *conduct, struct err *error)
+{
+    struct control_run *run = conduct->run;
+    const struct control_plan *plan = &conduct->plan;
+    struct net_tuning tuning = {.nodelay = plan->wire.nodelay, .congestion = plan->wire.congestion};
+    bool each = plan->engine->flags & ENGINE_ONE_CHANNEL;
+    for (uint32_t i = 0; i < run->wanted; i++) {
+        if (transport_tcp.tune(run->ends[i].read_fd, &tuning, error) < 0) {
+            return -1;
+        }
+    }
+    struct server_config config = {
+        .engine = plan->engine,
+        .role = plan->workload->server,
+        .options = plan->options,
+        .control = conduct->control,
+        .slots = conduct->slots,
+        .slot_count = conduct->slot_count,
+        .threads = each ? 1 : plan->threads,
+        .ends = run->ends,
+        .end_count = run->wanted,
+        .connections_max = UINT32_MAX / 2,
+        .tuning = tuning,
+        .receive_bytes = (uint32_t)plan->wire.receive_bytes,
+        .receive_mode = plan->wire.uring_receive,
+        .cpu = -1,
+        .close_others = true,
+    };
+    conduct->server_pid = server_spawn(&config, error);
+    close_ends(run);
+    return conduct->server_pid < 0 ? -1 : 0;
+}
+
+/* Until its workers serve. */
+static int await_ready(struct conduct *conduct, struct err *error)
+{
+    const struct control_plan *plan = &conduct->plan;
+    bool each = plan->engine->flags & ENGINE_ONE_CHANNEL;
+    uint32_t wanted = each ? plan->connections : plan->threads;
+    uint64_t until_ns = clock_now_ns() + READY_NS;
+    struct timespec pause = clock_timespec(NS_PER_MS);
+    for (;;) {
+        uint32_t ready = 0;
+        for (uint32_t i = 0; i < conduct->slot_count; i++) {
+            struct worker_slot *slot = &conduct->slots[i];
+            uint32_t state = atomic_load(&slot->state);
+            if (state == SLOT_ENDED && slot->failure.code != ERR_NONE) {
+                *error = slot->failure;
+                return -1;
+            }
+            ready += state == SLOT_READY;
+        }
+        if (ready >= wanted) {
+            return 0;
+        }
+        if (clock_now_ns() > until_ns) {
+            return err_set(error, ERR_SYSTEM, "server", "did not start in time");
+        }
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+}
+
+static int prepare(struct conduct *conduct, struct err *error)
+{
+    const struct control_plan *plan = &conduct->plan;
+    char *argv[] = {"sonde", NULL};
+    if (control_plan_read(&conduct->plan, &conduct->run->prepare, error) < 0 ||
+        record_init(&conduct->record, 1, argv, error) < 0) {
+        return -1;
+    }
+    conduct->slot_count = server_slots(plan->engine, plan->threads, 0, plan->connections + 8);
+    conduct->control = shared_memory(sizeof *conduct->control, error);
+    conduct->slots = conduct->control
+                         ? shared_memory(conduct->slot_count * sizeof *conduct->slots, error)
+                         : NULL;
+    if (!conduct->slots || tally_init(&conduct->part, conduct->slot_count, 0, error) < 0 ||
+        tally_init(&conduct->plain, conduct->slot_count, 0, error) < 0 ||
+        tally_init(&conduct->seen, conduct->slot_count, 0, error) < 0) {
+        return -1;
+    }
+    return machine_describe(&conduct->record, error);
+}
+
+static int send_ready(struct conduct *conduct, struct err *error)
+{
+    struct control_run *run = conduct->run;
+    char token[CONTROL_TOKEN_TEXT + 1];
+    for (size_t i = 0; i < HELLO_TOKEN_BYTES; i++) {
+        snprintf(token + 2 * i, 3, "%02x", run->token[i]);
+    }
+    struct control_message ready = {
+        .kind = CONTROL_READY, .token = token, .port = run->config.port, .machine = json_object()};
+    for (size_t i = 0; i < conduct->record.machine_count; i++) {
+        const struct record_pair *pair = &conduct->record.machine[i];
+        json_object_set_new(ready.machine, pair->key, json_string(pair->text));
+    }
+    pthread_mutex_lock(run->config.lock);
+    run->token_valid = true;
+    pthread_mutex_unlock(run->config.lock);
+    int result = control_link_send(&run->link, &ready, error);
+    json_decref(ready.machine);
+    return result;
+}
+
+static int open_watch(struct conduct *conduct, struct err *error)
+{
+    const struct watch_name names[] = {
+        {.word = "server", .target = {.pid = conduct->server_pid, .role = "server"}}};
+    const struct watch_config config = {
+        .options = &conduct->plan.watch, .names = names, .name_count = 1};
+    return watch_open(&conduct->watch, &config, error);
+}
+
+static int send_connected(struct conduct *conduct, struct err *error)
+{
+    struct control_message connected = {.kind = CONTROL_CONNECTED,
+                                        .probes = json_array(),
+                                        .observation = watch_state(conduct->watch)};
+    for (size_t i = 0; i < watch_probes(conduct->watch); i++) {
+        json_array_append_new(connected.probes,
+                              json_string(watch_probe_name(conduct->watch, (int)i)));
+    }
+    int result = control_link_send(&conduct->run->link, &connected, error);
+    json_decref(connected.probes);
+    return result;
+}
+
+/* ---- measuring ---- */
+
+static int find_probe(const struct conduct *conduct, const char *name)
+{
+    for (size_t i = 0; i < watch_probes(conduct->watch); i++) {
+        if (strcmp(watch_probe_name(conduct->watch, (int)i), name) == 0) {
+            return (int)i;
+        }
+    }
+    return WATCH_OFF; /* one that serves at the client alone */
+}
+
+static int attach(struct conduct *conduct, const struct control_message *message, struct err *error)
+{
+    const struct control_message answer = {.kind = CONTROL_ATTACHED};
+    int probe = find_probe(conduct, message->probe_name);
+    if (watch_attach(conduct->watch, probe, error) < 0) {
+        return -1;
+    }
+    return control_link_send(&conduct->run->link, &answer, error);
+}
+
+static int cut(struct conduct *conduct, const struct control_message *message, struct err *error)
+{
+    struct watch *watch = conduct->watch;
+    bool on = watch_attached(watch) != WATCH_OFF;
+    collect(conduct->slots, conduct->slot_count, &conduct->part);
+    if (strcmp(message->part, CONTROL_PART_PLAIN) == 0) {
+        tally_add(&conduct->plain, &conduct->part);
+    } else if (strcmp(message->part, CONTROL_PART_SEEN) == 0) {
+        tally_add(&conduct->seen, &conduct->part);
+    }
+    if (on && strcmp(message->gate, CONTROL_GATE_OPEN) == 0) {
+        if (watch_begin(watch, error) < 0) {
+            return -1;
+        }
+        gate_open(watch_gate(watch), clock_now_ns());
+    } else if (on && strcmp(message->gate, CONTROL_GATE_CLOSE) == 0) {
+        gate_close(watch_gate(watch), clock_now_ns());
+        return watch_end(watch, error);
+    }
+    return 0;
+}
+
+/* The share of a count of the client's in window_ns that falls into the server's last part. */
+static uint64_t scaled(const struct conduct *conduct, uint64_t count, uint64_t window_ns)
+{
+    double scale = window_ns ? (double)conduct->part.window_ns / (double)window_ns : 0;
+    return (uint64_t)((double)count * scale + 0.5);
+}
+
+/* What the client says of the part that was cut last: only it knows what was finished in it. The
+ * server was cut a little earlier or later. */
+static void seen(struct conduct *conduct, const struct control_message *message)
+{
+    const struct probe_scope scope = {.window_ns = conduct->part.window_ns,
+                                      .operations =
+                                          scaled(conduct, message->operations, message->window_ns),
+                                      .bytes = scaled(conduct, message->bytes, message->window_ns)};
+    watch_seen(conduct->watch, &scope);
+}
+
+static void block(struct conduct *conduct, const struct control_message *message)
+{
+    watch_block(conduct->watch, find_probe(conduct, message->probe_name), message->plain_operations,
+                message->plain_ns, message->seen_operations, message->seen_ns);
+}
+
+static int fill(struct conduct *conduct, const struct control_message *message, struct err *error)
+{
+    const struct workload *workload = conduct->plan.workload;
+    struct record_run *run = record_add_run(&conduct->record, "server");
+    const struct tally *plain = &conduct->plain;
+    if (!run) {
+        return err_system(error, ENOMEM, "memory", "cannot keep the record");
+    }
+    run->window_ns = plain->window_ns;
+    if (fill_server(run, workload->server, workload->server_metrics, workload->server_metric_count,
+                    plain, conduct->server_pid, error) < 0) {
+        return -1;
+    }
+    struct record_process *server = &run->processes[run->process_count - 1];
+    /* Its workers were cut a little earlier or later than the client's. */
+    double scale = message->window_ns ? (double)plain->window_ns / (double)message->window_ns : 0;
+    server->cpu_operations = server->engine_calls.operations =
+        (uint64_t)((double)message->operations * scale + 0.5);
+    return watch_fill(conduct->watch, workload->metrics[0].key, &conduct->record, run, error);
+}
+
+static int finish(struct conduct *conduct, const struct control_message *message, struct err *error)
+{
+    struct control_run *run = conduct->run;
+    if (conduct->record.run_count) {
+        return err_set(error, ERR_PROTOCOL, run->link.peer, "the run is finished already");
+    }
+    if (watch_attach(conduct->watch, WATCH_OFF, error) < 0 || fill(conduct, message, error) < 0) {
+        return -1;
+    }
+    struct control_message record = {.kind = CONTROL_RECORD, .warnings = json_array()};
+    record.run = record_run_json(&conduct->record.runs[0], error);
+    for (size_t i = 0; i < conduct->record.warning_count; i++) {
+        json_array_append_new(record.warnings, json_string(conduct->record.warnings[i]));
+    }
+    int result = record.run ? control_link_send(&run->link, &record, error) : -1;
+    json_decref(record.run);
+    json_decref(record.warnings);
+    conduct->measuring = false;
+    return result;
+}
+
+/* One message. 1: that was the last one. */
+static int follow(struct conduct *conduct, const struct control_message *message, struct err *error)
+{
+    const struct control_message going = {.kind = CONTROL_GOING};
+    switch (message->kind) {
+    case CONTROL_GO:
+        conduct->measuring = true;
+        atomic_store(&conduct->control->phase, RUN_GO);
+        return control_link_send(&conduct->run->link, &going, error);
+    case CONTROL_ATTACH:
+        return attach(conduct, message, error);
+    case CONTROL_CUT:
+        return cut(conduct, message, error);
+    case CONTROL_SEEN:
+        seen(conduct, message);
+        return 0;
+    case CONTROL_BLOCK:
+        block(conduct, message);
+        return 0;
+    case CONTROL_FINISH:
+        return finish(conduct, message, error);
+    case CONTROL_BYE:
+        return 1;
+    default:
+        return err_set(error, ERR_PROTOCOL, conduct->run->link.peer,
+                       "the message \"%s\" out of turn", control_name(message->kind));
+    }
+}
+
+static int follow_all(struct conduct *conduct, struct err *error)
+{
+    struct control_run *run = conduct->run;
+    for (;;) {
+        struct control_message message;
+        uint64_t wait_ns = conduct->measuring ? MEASURE_NS : ANSWER_NS;
+        if (control_link_await(&run->link, &message, clock_now_ns() + wait_ns, run->config.stop_fd,
+                               error) < 0) {
+            return -1;
+        }
+        int result = follow(conduct, &message, error);
+        control_release(&message);
+        if (result != 0) {
+            return result < 0 ? -1 : 0;
+        }
+    }
+}
+
+/* ---- the thread ---- */
+
+static int conduct_run(struct conduct *conduct, struct err *error)
+{
+    if (prepare(conduct, error) < 0 || send_ready(conduct, error) < 0 ||
+        await_connections(conduct, error) < 0 || start_server(conduct, error) < 0 ||
+        await_ready(conduct, error) < 0 || open_watch(conduct, error) < 0 ||
+        send_connected(conduct, error) < 0) {
+        return -1;
+    }
+    return follow_all(conduct, error);
+}
+
+static void release(struct conduct *conduct)
+{
+    struct err ignored;
+    refuse_more(conduct->run);
+    if (conduct->server_pid > 0) {
+        server_stop(conduct->server_pid, conduct->control, &ignored);
+    }
+    close_ends(conduct->run);
+    watch_close(conduct->watch);
+    tally_release(&conduct->part);
+    tally_release(&conduct->plain);
+    tally_release(&conduct->seen);
+    shared_release(conduct->slots, conduct->slot_count * sizeof *conduct->slots);
+    shared_release(conduct->control, sizeof *conduct->control);
+    record_release(&conduct->record);
+    control_plan_release(&conduct->plan);
+}
+
+static void *run_thread(void *argument)
+{
+    struct control_run *run = argument;
+    struct conduct *conduct = calloc(1, sizeof *conduct);
+    struct err error = {0}, ignored;
+    if (conduct) {
+        conduct->run = run;
+        if (conduct_run(conduct, &error) < 0 && error.code != ERR_NONE) {
+            struct control_message message;
+            if (error.code == ERR_INTERRUPTED) {
+                err_set(&error, ERR_SYSTEM, "serve", "the server is closing");
+            } else if (run->config.report) {
+                run->config.report(run->config.owner, &error);
+            }
+            control_error_message(&error, &message);
+            control_link_send(&run->link, &message, &ignored);
+        }
+        release(conduct);
+        free(conduct);
+    }
+    control_link_flush(&run->link, clock_now_ns() + NS_PER_SECOND, &ignored);
+    control_link_close(&run->link);
+    atomic_store(&run->over, true);
+    return NULL;
+}
+
+static void release_run(struct control_run *run)
+{
+    if (run->wake_fd >= 0) {
+        close(run->wake_fd);
+    }
+    free(run->ends);
+    free(run);
+}
+
+struct control_run *control_run_start(struct control_link *link, struct control_message *prepare,
+                                      const struct control_run_config *config, struct err *error)
+{
+    struct control_run *run = calloc(1, sizeof *run);
+    if (!run) {
+        err_system(error, ENOMEM, "serve", "cannot take a client");
+        return NULL;
+    }
+    run->wanted = (uint32_t)prepare->connections;
+    run->ends = calloc(run->wanted, sizeof *run->ends);
+    run->wake_fd = eventfd(0, EFD_CLOEXEC);
+    for (uint32_t i = 0; run->ends && i < run->wanted; i++) {
+        run->ends[i] = (struct net_end){-1, -1};
+    }
+    run->config = *config;
+    if (!run->ends || run->wake_fd < 0 ||
+        getrandom(run->token, sizeof run->token, 0) != sizeof run->token) {
+        err_system(error, errno, "serve", "cannot take a client");
+        release_run(run);
+        return NULL;
+    }
+    run->link = *link;
+    run->prepare = *prepare;
+    int failed = pthread_create(&run->thread, NULL, run_thread, run);
+    if (failed) {
+        err_system(error, failed, "serve", "cannot start a thread");
+        release_run(run);
+        return NULL;
+    }
+    *link = (struct control_link){.fd = -1};
+    *prepare = (struct control_message){0};
+    return run;
+}
+
+void control_run_free(struct control_run *run)
+{
+    pthread_join(run->thread, NULL);
+    control_release(&run->prepare);
+    release_run(run);
+}

@@ -1,0 +1,38 @@
+/* The serving end of the control channel: clients ask for a workload's server, each gets one in a
+ * process of its own, and afterwards what that one measured.
+ *
+ * One thread looks after everybody who has not yet said what he wants, and never waits for anyone;
+ * who has gets a thread (control_run.c). */
+#ifndef SONDE_RUN_CONTROL_SERVER_H
+#define SONDE_RUN_CONTROL_SERVER_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "net/net.h"
+#include "net/tls.h"
+
+struct control_server;
+
+enum { CONTROL_CLIENTS_MOST = 256, CONTROL_LISTENERS_MOST = 32 };
+
+struct control_server_config {
+    const struct tls_secret *secret; /* NULL: none, and loopback only; outlives the server */
+    uint32_t connections_most;       /* of all clients together */
+    /* Called from any thread with what went wrong with a client; NULL: nobody is told. */
+    void (*report)(void *owner, const struct err *failure);
+    void *owner;
+};
+
+/* "HOST:PORT" behind sonde:// as a place to listen on. A place that other hosts can reach is
+ * refused where there is no secret. address->text becomes sonde://HOST:PORT. */
+int control_address_parse(const char *rest, const struct tls_secret *secret, bool to_listen,
+                          struct address *address, struct err *error);
+
+/* Listens on the addresses (updated: port 0) and starts the thread. */
+int control_server_open(struct control_server **server, const struct control_server_config *config,
+                        struct address *addresses, uint32_t address_count, struct err *error);
+/* Ends every run that is going on and frees everything; NULL is allowed. */
+void control_server_close(struct control_server *server);
+
+#endif

@@ -1,0 +1,130 @@
+#include "run/peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int peer_open(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct session_config config = {.plan = plan,
+                                          .record = conductor->record,
+                                          .target = plan->session_target,
+                                          .stop_fd = plan->stop_fd};
+    if (!plan->session) {
+        return 0;
+    }
+    return plan->session->open(&conductor->session, &config, error);
+}
+
+int peer_connect(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    uint32_t count = (uint32_t)plan->options->connections;
+    if (!conductor->session) {
+        return 0;
+    }
+    conductor->client_ends = calloc(count, sizeof *conductor->client_ends);
+    if (!conductor->client_ends) {
+        return err_system(error, ENOMEM, "memory", "cannot make the connections");
+    }
+    if (plan->session->connect(conductor->session, conductor->client_ends, count, error) < 0) {
+        return -1;
+    }
+    conductor->pair_count = count;
+    return 0;
+}
+
+int peer_start(struct conductor *conductor, struct err *error)
+{
+    return conductor->session ? conductor->plan->session->start(conductor->session, error) : 0;
+}
+
+bool peer_ended(struct conductor *conductor)
+{
+    const struct session_ops *ops = conductor->plan->session;
+    return conductor->session && ops->peer_ended && ops->peer_ended(conductor->session);
+}
+
+void peer_cut(struct conductor *conductor, enum session_part part, enum session_gate gate)
+{
+    const struct session_ops *ops = conductor->plan->session;
+    if (conductor->session && ops->cut) {
+        ops->cut(conductor->session, part, gate);
+    }
+}
+
+static bool observes(const struct conductor *conductor)
+{
+    const struct session_ops *ops = conductor->plan->session;
+    return conductor->session && ops->probe_count && ops->probe_count(conductor->session) > 0;
+}
+
+size_t peer_turns(const struct conductor *conductor)
+{
+    size_t own = watch_probes(conductor->watch);
+    return own || !observes(conductor) ? own
+                                       : conductor->plan->session->probe_count(conductor->session);
+}
+
+/* The name of the probe whose turn it is. */
+static const char *turn_name(const struct conductor *conductor, int turn)
+{
+    if (turn == WATCH_OFF) {
+        return NULL;
+    }
+    return watch_probes(conductor->watch)
+               ? watch_probe_name(conductor->watch, turn)
+               : conductor->plan->session->probe_name(conductor->session, (size_t)turn);
+}
+
+void peer_seen(struct conductor *conductor, const struct probe_scope *scope)
+{
+    if (observes(conductor)) {
+        conductor->plan->session->seen(conductor->session, scope);
+    }
+}
+
+int peer_attach(struct conductor *conductor, int turn, struct err *error)
+{
+    if (!observes(conductor)) {
+        return 0;
+    }
+    return conductor->plan->session->attach(conductor->session, turn_name(conductor, turn), error);
+}
+
+void peer_block(struct conductor *conductor, int turn)
+{
+    uint32_t operations = conductor->plan->workload->operations;
+    if (observes(conductor) && turn != WATCH_OFF) {
+        conductor->plan->session->block(
+            conductor->session, turn_name(conductor, turn),
+            conductor->block_plain.bank->counters[operations], conductor->block_plain.window_ns,
+            conductor->block_seen.bank->counters[operations], conductor->block_seen.window_ns);
+    }
+}
+
+int peer_finish(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct tally *client = &conductor->client.plain;
+    const struct session_own own = {
+        .run = conductor->run,
+        .window_ns = client->window_ns,
+        .operations = client->bank->counters[plan->workload->operations],
+    };
+    if (!conductor->session) {
+        return 0;
+    }
+    return plan->session->finish(conductor->session, &own, error) < 0
+               ? -1
+               : plan->session->fill(conductor->session, conductor->run, error);
+}
+
+void peer_close(struct conductor *conductor)
+{
+    if (conductor->session) {
+        conductor->plan->session->close(conductor->session);
+        conductor->session = NULL;
+    }
+}

@@ -1,0 +1,485 @@
+/* A session with another sonde: `sonde serve sonde://HOST:PORT`. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "codec/hello.h"
+#include "report/record_read.h"
+#include "run/control_link.h"
+#include "run/control_plan.h"
+#include "run/control_server.h"
+#include "run/session.h"
+
+/* What the server answers at once; what it has to load probes for; its record. */
+#define ANSWER_NS (15 * NS_PER_SECOND)
+#define PREPARE_NS (60 * NS_PER_SECOND)
+#define RECORD_NS (20 * NS_PER_SECOND)
+/* Data connections that are being established at the same time: less than its backlog. */
+#define CONNECTING_MOST 128u
+
+struct session {
+    struct session_config config;
+    struct tls_secret secret;
+    bool secured;
+    struct address address; /* of the server; text: sonde://HOST:PORT */
+    struct control_link link;
+    struct control_message ready, connected, record; /* owned */
+    struct err failure; /* the first of what does not wait: it is told at the next that does */
+};
+
+static int stop_of(const struct session *session)
+{
+    return session->config.stop_fd;
+}
+
+/* Sends; an error is kept for later. */
+static void tell(struct session *session, const struct control_message *message)
+{
+    if (session->failure.code == ERR_NONE) {
+        control_link_send(&session->link, message, &session->failure);
+    }
+}
+
+static int tell_or_fail(struct session *session, const struct control_message *message,
+                        struct err *error)
+{
+    if (session->failure.code != ERR_NONE) {
+        *error = session->failure;
+        return -1;
+    }
+    return control_link_send(&session->link, message, error);
+}
+
+static int expect(struct session *session, enum control_kind kind, struct control_message *message,
+                  uint64_t wait_ns, struct err *error)
+{
+    return control_link_expect(&session->link, kind, message, clock_now_ns() + wait_ns,
+                               stop_of(session), error);
+}
+
+/* ---- connecting ---- */
+
+/* Whether a socket that was told to connect has, until an instant. */
+static int await_connect(const struct session *session, int fd, uint64_t until_ns,
+                         struct err *error)
+{
+    int failed = 0;
+    socklen_t size = sizeof failed;
+    for (;;) {
+        uint64_t now_ns = clock_now_ns();
+        if (now_ns >= until_ns) {
+            err_set(error, ERR_SYSTEM, session->address.text, "does not answer");
+            return err_hint(error, "is sonde serve running there? see --connect-timeout");
+        }
+        struct timespec wait = clock_timespec(until_ns - now_ns);
+        struct pollfd files[] = {{.fd = fd, .events = POLLOUT},
+                                 {.fd = stop_of(session), .events = POLLIN}};
+        if (ppoll(files, 2, &wait, NULL) < 0 && errno != EINTR) {
+            return err_system(error, errno, session->address.text, "cannot wait");
+        }
+        if (files[1].revents) {
+            return err_set(error, ERR_INTERRUPTED, "run", "interrupted while connecting");
+        }
+        if (files[0].revents) {
+            break;
+        }
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &size) < 0 || failed) {
+        err_system(error, failed ? failed : errno, session->address.text, "cannot connect");
+        return failed == ECONNREFUSED ? err_hint(error, "is sonde serve running there?") : -1;
+    }
+    return 0;
+}
+
+static int begin_connect(const struct session *session, const struct net_tuning *tuning,
+                         struct err *error)
+{
+    const struct address *address = &session->address;
+    int fd = address->transport->open(address, tuning, error);
+    if (fd >= 0 &&
+        connect(fd, (const struct sockaddr *)&address->socket_address, address->length) < 0 &&
+        errno != EINPROGRESS) {
+        err_system(error, errno, address->text, "cannot connect");
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int open_link(struct session *session, struct err *error)
+{
+    const struct net_tuning tuning = {.nodelay = true};
+    uint64_t until_ns = clock_now_ns() + session->config.plan->options->connect_timeout_ns;
+    int fd = begin_connect(session, &tuning, error);
+    if (fd < 0) {
+        return -1;
+    }
+    if (await_connect(session, fd, until_ns, error) < 0) {
+        close(fd);
+        return -1;
+    }
+    return control_link_open(&session->link, fd, TLS_CLIENT,
+                             session->secured ? &session->secret : NULL, CONTROL_TEXT_MOST,
+                             session->address.text, error);
+}
+
+static int say_hello(struct session *session, struct err *error)
+{
+    const struct control_message hello = {.kind = CONTROL_HELLO,
+                                          .version_least = CONTROL_VERSION,
+                                          .version_most = CONTROL_VERSION,
+                                          .program = "sonde " SONDE_VERSION};
+    struct control_message answer;
+    /* TLS has to be over before anything can be said in it. */
+    while (!session->link.secured) {
+        struct pollfd file = {.fd = session->link.fd, .events = POLLIN};
+        if (control_link_move(&session->link, error) < 0) {
+            return error->hint[0] ? -1 : err_hint(error, "was it started with --secret?");
+        }
+        if (session->link.secured) {
+            break;
+        }
+        if (session->link.ended || poll(&file, 1, (int)(ANSWER_NS / NS_PER_MS)) <= 0) {
+            err_set(error, ERR_PROTOCOL, session->address.text,
+                    "the server does not speak TLS here");
+            return err_hint(error, "was it started with --secret?");
+        }
+    }
+    if (control_link_send(&session->link, &hello, error) < 0 ||
+        expect(session, CONTROL_HELLO, &answer, ANSWER_NS, error) < 0) {
+        return -1;
+    }
+    bool known = answer.version_least <= CONTROL_VERSION && answer.version_most >= CONTROL_VERSION;
+    if (!known) {
+        err_set(error, ERR_UNSUPPORTED, session->address.text,
+                "speaks versions %lu to %lu of the control channel, not %d", answer.version_least,
+                answer.version_most, CONTROL_VERSION);
+    }
+    control_release(&answer);
+    return known ? 0 : -1;
+}
+
+static bool wants_observation(const struct run_options *options)
+{
+    for (size_t i = 0; i < options->watch.observe.count; i++) {
+        if (strcmp(options->watch.observe.items[i], "server") == 0) {
+            return true;
+        }
+    }
+    /* Probes without --observe look at all that is sonde's. */
+    return options->watch.observe.count == 0 && options->watch.probes.count > 0;
+}
+
+static int agree(struct session *session, struct err *error)
+{
+    const struct run_plan *plan = session->config.plan;
+    struct control_message prepare;
+    if (control_plan_message(plan, wants_observation(plan->options), &prepare, error) < 0) {
+        return -1;
+    }
+    int result = control_link_send(&session->link, &prepare, error);
+    control_plan_message_release(&prepare);
+    return result < 0 ? -1 : expect(session, CONTROL_READY, &session->ready, ANSWER_NS, error);
+}
+
+/* What the server's machine is, beside what this one is; of several runs only once. */
+static int describe_machine(struct session *session, struct err *error)
+{
+    struct record *record = session->config.record;
+    const char *name;
+    json_t *value;
+    json_object_foreach(session->ready.machine, name, value)
+    {
+        char key[80];
+        bool known = false;
+        snprintf(key, sizeof key, "server_%.64s", name);
+        for (size_t i = 0; i < record->machine_count; i++) {
+            known |= strcmp(record->machine[i].key, key) == 0;
+        }
+        if (!known && record_add_machine(record, key, false, "%s", json_string_value(value)) < 0) {
+            return err_system(error, ENOMEM, "memory", "cannot keep the record");
+        }
+    }
+    return 0;
+}
+
+static void close_session(struct session *session);
+
+static int open_session(struct session **opened, const struct session_config *config,
+                        struct err *error)
+{
+    const struct run_options *options = config->plan->options;
+    struct session *session = *opened = calloc(1, sizeof *session);
+    if (!session) {
+        return err_system(error, ENOMEM, "memory", "cannot start");
+    }
+    session->config = *config;
+    session->link.fd = -1;
+    session->secured = options->secret != NULL;
+    int result = options->sources ? err_set(error, ERR_USAGE, "--source",
+                                            "has no effect with sonde://: leave it out")
+                                  : 0;
+    if (result == 0 && session->secured) {
+        result = tls_secret_read(options->secret, &session->secret, error);
+    }
+    if (result < 0 ||
+        control_address_parse(config->target, session->secured ? &session->secret : NULL, false,
+                              &session->address, error) < 0 ||
+        open_link(session, error) < 0 || say_hello(session, error) < 0 ||
+        agree(session, error) < 0 || describe_machine(session, error) < 0) {
+        close_session(session);
+        *opened = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- data connections ---- */
+
+static void read_token(const char *text, uint8_t token[HELLO_TOKEN_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < HELLO_TOKEN_BYTES; i++) {
+        const char *high = strchr(digits, text[2 * i]), *low = strchr(digits, text[2 * i + 1]);
+        token[i] = (uint8_t)((high ? (unsigned)(high - digits) : 0) << 4 |
+                             (low ? (unsigned)(low - digits) : 0));
+    }
+}
+
+/* The server's data port at the address where it is reached already. */
+static void aim_at_data(struct session *session)
+{
+    struct sockaddr_storage *to = &session->address.socket_address;
+    in_port_t port = htons((uint16_t)session->ready.port);
+    if (to->ss_family == AF_INET6) {
+        ((struct sockaddr_in6 *)to)->sin6_port = port;
+    } else {
+        ((struct sockaddr_in *)to)->sin_port = port;
+    }
+}
+
+/* Some connections at a time, each of which says whose it is. */
+static int connect_some(struct session *session, struct net_end *ends, uint32_t first,
+                        uint32_t count, uint64_t until_ns, struct err *error)
+{
+    const struct run_options *options = session->config.plan->options;
+    const struct net_tuning tuning = {.nodelay = options->wire.nodelay,
+                                      .congestion = options->wire.congestion,
+                                      .send_buffer = options->socket_buffer_bytes,
+                                      .receive_buffer = options->socket_buffer_bytes};
+    struct hello hello = {0};
+    uint8_t bytes[HELLO_BYTES];
+    read_token(session->ready.token, hello.token);
+    for (uint32_t i = first; i < first + count; i++) {
+        int fd = begin_connect(session, &tuning, error);
+        if (fd < 0) {
+            return -1;
+        }
+        ends[i] = (struct net_end){fd, fd};
+    }
+    for (uint32_t i = first; i < first + count; i++) {
+        hello.number = i;
+        hello_encode(bytes, &hello);
+        if (await_connect(session, ends[i].write_fd, until_ns, error) < 0) {
+            return -1;
+        }
+        if (send(ends[i].write_fd, bytes, sizeof bytes, MSG_NOSIGNAL) != sizeof bytes) {
+            return err_system(error, errno, session->address.text, "a data connection broke down");
+        }
+    }
+    return 0;
+}
+
+static int connect_session(struct session *session, struct net_end *ends, uint32_t count,
+                           struct err *error)
+{
+    uint64_t until_ns = clock_now_ns() + session->config.plan->options->connect_timeout_ns;
+    int result = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        ends[i] = (struct net_end){-1, -1};
+    }
+    aim_at_data(session);
+    for (uint32_t done = 0; done < count && result == 0; done += CONNECTING_MOST) {
+        uint32_t some = count - done < CONNECTING_MOST ? count - done : CONNECTING_MOST;
+        result = connect_some(session, ends, done, some, until_ns, error);
+    }
+    if (result == 0) {
+        result = expect(session, CONTROL_CONNECTED, &session->connected, PREPARE_NS, error);
+    }
+    for (uint32_t i = 0; i < count && result < 0; i++) {
+        net_end_close(ends[i]);
+        ends[i] = (struct net_end){-1, -1};
+    }
+    return result;
+}
+
+/* ---- the run ---- */
+
+static int start_session(struct session *session, struct err *error)
+{
+    const struct control_message go = {.kind = CONTROL_GO};
+    struct control_message answer;
+    /* Its cut before this one has to be over: else the first operations would be in no sum. */
+    if (tell_or_fail(session, &go, error) < 0 ||
+        expect(session, CONTROL_GOING, &answer, ANSWER_NS, error) < 0) {
+        return -1;
+    }
+    control_release(&answer);
+    return 0;
+}
+
+/* The server says nothing while it is measured with, unless something is wrong. */
+static bool peer_ended(struct session *session)
+{
+    struct control_message message;
+    struct pollfd file = {.fd = session->link.fd, .events = POLLIN};
+    if (session->failure.code != ERR_NONE) {
+        return true;
+    }
+    if (poll(&file, 1, 0) <= 0) {
+        return false;
+    }
+    if (control_link_await(&session->link, &message, clock_now_ns() + NS_PER_SECOND, -1,
+                           &session->failure) == 0) {
+        err_set(&session->failure, ERR_PROTOCOL, session->address.text,
+                "the message \"%s\" out of turn", control_name(message.kind));
+        control_release(&message);
+    }
+    return true;
+}
+
+static void cut(struct session *session, enum session_part part, enum session_gate gate)
+{
+    static const char *const parts[] = {CONTROL_PART_NONE, CONTROL_PART_PLAIN, CONTROL_PART_SEEN};
+    static const char *const gates[] = {CONTROL_GATE_KEEP, CONTROL_GATE_OPEN, CONTROL_GATE_CLOSE};
+    const struct control_message message = {
+        .kind = CONTROL_CUT, .part = parts[part], .gate = gates[gate]};
+    tell(session, &message);
+}
+
+static size_t probe_count(const struct session *session)
+{
+    return json_array_size(session->connected.probes);
+}
+
+static const char *probe_name(const struct session *session, size_t index)
+{
+    return json_string_value(json_array_get(session->connected.probes, index));
+}
+
+static int attach(struct session *session, const char *probe, struct err *error)
+{
+    const struct control_message message = {.kind = CONTROL_ATTACH,
+                                            .probe_name = probe ? probe : ""};
+    struct control_message answer;
+    if (tell_or_fail(session, &message, error) < 0 ||
+        expect(session, CONTROL_ATTACHED, &answer, ANSWER_NS, error) < 0) {
+        return -1;
+    }
+    control_release(&answer);
+    return 0;
+}
+
+static void seen(struct session *session, const struct probe_scope *scope)
+{
+    const struct control_message message = {.kind = CONTROL_SEEN,
+                                            .operations = scope->operations,
+                                            .bytes = scope->bytes,
+                                            .window_ns = scope->window_ns};
+    tell(session, &message);
+}
+
+static void block(struct session *session, const char *probe, uint64_t plain_operations,
+                  uint64_t plain_ns, uint64_t seen_operations, uint64_t seen_ns)
+{
+    const struct control_message message = {.kind = CONTROL_BLOCK,
+                                            .probe_name = probe,
+                                            .plain_operations = plain_operations,
+                                            .plain_ns = plain_ns,
+                                            .seen_operations = seen_operations,
+                                            .seen_ns = seen_ns};
+    tell(session, &message);
+}
+
+static int finish(struct session *session, const struct session_own *own, struct err *error)
+{
+    const struct control_message message = {
+        .kind = CONTROL_FINISH, .operations = own->operations, .window_ns = own->window_ns};
+    const struct control_message bye = {.kind = CONTROL_BYE};
+    if (tell_or_fail(session, &message, error) < 0 ||
+        expect(session, CONTROL_RECORD, &session->record, RECORD_NS, error) < 0) {
+        return -1;
+    }
+    return control_link_send(&session->link, &bye, error);
+}
+
+static int fill(struct session *session, struct record_run *run, struct err *error)
+{
+    struct record *record = session->config.record;
+    char own[sizeof run->observation];
+    bool observing = run->observing;
+    struct record_effect effect = run->effect;
+    snprintf(own, sizeof own, "%s", run->observation);
+    if (record_run_read(run, session->record.run, session->address.text, error) < 0) {
+        return -1;
+    }
+    if (!wants_observation(session->config.plan->options)) {
+        snprintf(run->observation, sizeof run->observation, "%s", own);
+    } else if (observing) { /* both ends: what the client says of itself leads */
+        char there[sizeof run->observation];
+        snprintf(there, sizeof there, "%s", run->observation);
+        snprintf(run->observation, sizeof run->observation, "%.110s; there: %.100s", own, there);
+    }
+    if (observing || !run->observing) {
+        run->effect = effect;
+    }
+    run->observing |= observing;
+    json_t *warning;
+    size_t i;
+    json_array_foreach(session->record.warnings, i, warning)
+    {
+        if (record_add_warning(record, "server: %s", json_string_value(warning)) < 0) {
+            return err_system(error, ENOMEM, "memory", "cannot keep the record");
+        }
+    }
+    return 0;
+}
+
+static void close_session(struct session *session)
+{
+    if (!session) {
+        return;
+    }
+    control_link_close(&session->link);
+    control_release(&session->ready);
+    control_release(&session->connected);
+    control_release(&session->record);
+    tls_secret_clear(&session->secret);
+    free(session);
+}
+
+const struct session_ops session_sonde = {
+    .scheme = "sonde",
+    .form = "sonde://HOST:PORT",
+    .help = "another sonde (sonde serve sonde://HOST:PORT): its side is measured too",
+    .own_server = true,
+    .open = open_session,
+    .connect = connect_session,
+    .start = start_session,
+    .peer_ended = peer_ended,
+    .cut = cut,
+    .probe_count = probe_count,
+    .probe_name = probe_name,
+    .attach = attach,
+    .seen = seen,
+    .block = block,
+    .finish = finish,
+    .fill = fill,
+    .close = close_session,
+};

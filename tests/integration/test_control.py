@@ -1,0 +1,665 @@
+"""The control channel: sonde call sonde://HOST:PORT against sonde serve, and strangers at its door."""
+
+import concurrent.futures
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import time
+import unittest
+
+import sonde_program
+from sonde_program import (Folder, Serving, PATIENCE_S, check_failed_record, check_one_line, end,
+                           engines, metric, read_record, run, start, checked_record)
+
+LOCAL = "sonde://127.0.0.1:0"
+JUNK = 10000
+AT_ONCE = 50
+
+
+def secret_file(folder, name, text):
+    path = folder.file(name)
+    with open(path, "w", encoding="ascii", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+        file.write(text)
+    return path
+
+
+def process(one, role):
+    found = [entry for entry in one["processes"] if entry["role"] == role]
+    return found[0]
+
+
+def calls(entry, *names, counts="engine_calls"):
+    rows = [row for row in entry[counts]["syscalls"] if row["name"] in names]
+    return sum(row["bytes"] for row in rows)
+
+
+def per_second(entry, *names):
+    return calls(entry, *names) * 1e9 / entry["engine_calls"]["window_ns"]
+
+
+def children(pid):
+    """Processes that this one has started and that are still there."""
+    found = []
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/children" % (pid, task), encoding="ascii") as file:
+            found += file.read().split()
+    return found
+
+
+def until(condition):
+    """Waits for it, as long as nothing takes unless it hangs."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end_s:
+            raise AssertionError("it never came true")
+        time.sleep(0.02)
+
+
+class Client:
+    """A client of Python's own that says what it likes."""
+
+    def __init__(self, serving):
+        self.socket = serving.connect()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send_text(self, text):
+        self.socket.sendall(struct.pack(">I", len(text)) + text.encode())
+
+    def send(self, message, **fields):
+        self.send_text(json.dumps({"message": message, **fields}))
+
+    def read(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    def receive(self):
+        (length,) = struct.unpack(">I", self.read(4))
+        return json.loads(self.read(length))
+
+    def hello(self):
+        self.send("hello", version_least=1, version_most=1, program="a test")
+        return self.receive()
+
+    def prepare(self, **fields):
+        message = {"workload": "call", "engine": "epoll", "transport": "tcp", "options": {},
+                   "wire": {}, "connections": 1, "threads": 1, "observe": False}
+        message.update(fields)
+        self.send("prepare", **message)
+        return self.receive()
+
+    def is_closed(self):
+        return is_closed(self.socket)
+
+
+def is_closed(client):
+    """Waits for the end of a connection, or for something to be said on it."""
+    client.settimeout(PATIENCE_S)
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def is_open(client):
+    """Nothing has been said and it has not ended, though there was time for that."""
+    return not select.select([client], [], [], 0.3)[0]
+
+
+def data_hello(token, flow):
+    return b"sOnd" + bytes([1, 0, 0, 0]) + struct.pack(">II", flow, 0) + bytes.fromhex(token)
+
+
+class Runs(unittest.TestCase):
+    def record(self, *arguments):
+        done = run("call", "--json", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr, "")
+        return checked_record(self, done.stdout)
+
+    def test_both_ends_are_in_the_record(self):
+        with Serving(LOCAL) as serving:
+            for engine in engines():
+                with self.subTest(engine):
+                    record = self.record(serving.address, "-e", engine, "-n", "3000", "-m", "10",
+                                         "-c", "3", "--high", "50")
+                    one = record["runs"][0]
+                    client, server = process(one, "client"), process(one, "server")
+                    self.assertEqual(metric(one, "calls"), 3000)
+                    for end_of_run in (client, server):
+                        self.assertEqual(end_of_run["engine_calls"]["source"], "engine")
+                        self.assertEqual(end_of_run["cpu_operations"] > 0, True)
+                    self.assertEqual(server["name"], "sonde-server")
+                    self.assertIn("received_size", one["histograms"])
+                    received = one["histograms"]["server_received_size"]
+                    self.assertEqual(received["role"], "server")
+                    if engine != "uring":  # whose transfers are no calls
+                        self.assertEqual(calls(client, "sendto"), 30000)
+                        self.assertEqual(calls(server, "recvfrom"), 30000)
+                        self.assertEqual(calls(server, "sendto"), 30000)
+                        self.assertEqual(calls(client, "recvfrom"), 30000)
+                    self.assertIn("server_received_bytes_per_second", one["metrics"])
+                    self.assertIn("server_kernel", record["machine"])
+            done = serving.stop()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr, "")
+
+    def test_it_is_the_same_kind_of_record_as_with_an_own_server(self):
+        with Serving(LOCAL) as serving:
+            here = self.record("-d", "0.3", "--high", "8")
+            there = self.record(serving.address, "-d", "0.3", "--high", "8")
+        for key in ("metrics", "histograms"):
+            self.assertEqual(here["runs"][0][key].keys(), there["runs"][0][key].keys())
+        for role in ("client", "server"):
+            self.assertEqual(process(here["runs"][0], role).keys(),
+                             process(there["runs"][0], role).keys())
+        one = there["runs"][0]
+        # Per second of its own window, the server received what the client sent in its.
+        self.assertAlmostEqual(
+            metric(one, "server_received_bytes_per_second") / metric(one, "calls_per_second"), 1,
+            delta=0.25)
+
+    def test_text_and_csv_show_both(self):
+        with Serving(LOCAL) as serving:
+            text = run("call", serving.address, "-n", "2000", "-q")
+            table = run("call", serving.address, "-n", "2000", "--csv=-")
+        self.assertEqual(text.returncode, 0, text.stderr)
+        self.assertRegex(text.stdout, r"(?m)^  server sonde-server +\d+ ")
+        self.assertIn("server (own count)", text.stdout)
+        self.assertEqual(table.returncode, 0, table.stderr)
+        self.assertIn("server", table.stdout)
+
+    def test_options_of_its_server_have_an_effect(self):
+        with Serving(LOCAL) as serving:
+            record = self.record(serving.address, "-n", "500", "--answer", "byte", "-m", "1",
+                                 "--server-threads", "2", "-c", "4", "--server-engine", "poll")
+            refused = run("call", serving.address, "-n", "5", "--server-engine", "null")
+        self.assertEqual(record["warnings"], [warning for warning in record["warnings"]
+                                              if "no effect" not in warning])
+        names = [row["name"]
+                 for row in process(record["runs"][0], "server")["engine_calls"]["syscalls"]]
+        self.assertTrue({"poll", "ppoll"} & set(names), names)
+        self.assertIn("no such engine that serves", check_one_line(self, refused, 1))
+
+    def test_the_server_observes_itself(self):
+        with Serving(LOCAL) as serving:
+            record = self.record(serving.address, "-d", "2", "--observe", "server", "-m", "1",
+                                 "--high", "8")
+        one = record["runs"][0]
+        if one["observation"].startswith("none"):
+            self.skipTest(one["observation"])
+        server = process(one, "server")
+        self.assertIn("server (pid %d)" % server["pid"], one["observation"])
+        seen, client = server["kernel_calls"], process(one, "client")
+        self.assertEqual(seen["source"], "bpf")
+        self.assertFalse(client["kernel_calls"]["available"])
+        # What the kernel saw it receive is what the client finished meanwhile, but for those in
+        # flight at the edges of each of the parts.
+        received = calls(server, "recvfrom", counts="kernel_calls")
+        self.assertAlmostEqual(received / seen["operations"], 1, delta=0.25)
+        self.assertIsNotNone(one["probe_effect"]["ratio"])
+
+    def test_both_ends_observe(self):
+        with Serving(LOCAL) as serving:
+            record = self.record(serving.address, "-d", "1", "-o", "self,server", "--high", "8",
+                                 "--probe", "syscalls")
+        one = record["runs"][0]
+        if one["observation"].startswith("none"):
+            self.skipTest(one["observation"])
+        for role in ("client", "server"):
+            self.assertTrue(process(one, role)["kernel_calls"]["available"], one["observation"])
+
+    def test_two_clients_at_once(self):
+        with Serving(LOCAL) as serving:
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                both = [pool.submit(run, "call", "--json", serving.address, "-d", "1", "-m", size,
+                                    "--high", "4") for size in ("100", "1000")]
+                done = [one.result() for one in both]
+        for one, size in zip(done, (100, 1000)):
+            self.assertEqual(one.returncode, 0, one.stderr)
+            measured = checked_record(self, one.stdout)["runs"][0]
+            self.assertTrue(measured["complete"])
+            server = process(measured, "server")
+            sent = calls(process(measured, "client"), "sendto")
+            self.assertEqual(sent % size, 0)
+            self.assertAlmostEqual(per_second(server, "recvfrom") * measured["window_ns"] / 1e9
+                                   / sent, 1, delta=0.25)
+        pids = [process(json.loads(one.stdout)["runs"][0], "server")["pid"] for one in done]
+        self.assertNotEqual(*pids)
+
+    def test_one_after_the_other_and_several_engines_of_one_client(self):
+        with Serving(LOCAL) as serving:
+            record = self.record(serving.address, "-e", "epoll,poll", "-d", "0.2", "--high", "4",
+                                 "--repeat", "2", "--warmup-runs", "0")
+            self.assertEqual(len(record["runs"]), 4)
+            self.assertEqual(children(serving.process.pid), [])
+
+    def test_nobody_is_there(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        line = check_one_line(self, run("call", "sonde://127.0.0.1:%d" % port, "-n", "1"), 1)
+        self.assertIn("sonde://127.0.0.1:%d" % port, line)
+        self.assertIn("sonde serve", line)
+
+    def test_an_echo_server_is_no_sonde(self):
+        with Serving("tcp://127.0.0.1:0") as serving:
+            port = serving.address.rsplit(":", 1)[1]
+            line = check_one_line(self, run("call", "sonde://127.0.0.1:" + port, "-n", "1"), 1)
+        self.assertIn("control", line + "control")
+
+    def test_null_speaks_to_nobody(self):
+        check_one_line(self, run("call", LOCAL.replace(":0", ":1"), "-e", "null"), 2)
+
+
+class Secrets(unittest.TestCase):
+    def setUp(self):
+        self.folder = Folder(self)
+        self.right = secret_file(self.folder, "right", "the very secret of this test\n")
+        self.wrong = secret_file(self.folder, "wrong", "quite another one of those\n")
+
+    def test_right_and_wrong(self):
+        with Serving(LOCAL, "--secret", self.right) as serving:
+            right = run("call", "--json", serving.address, "-n", "100", "--secret", self.right)
+            wrong = run("call", serving.address, "-n", "100", "--secret", self.wrong)
+            without = run("call", serving.address, "-n", "100")
+            again = run("call", "--json", serving.address, "-n", "100", "--secret", self.right)
+            done = serving.stop()
+        for one in (right, again):
+            self.assertEqual(one.returncode, 0, one.stderr)
+            self.assertTrue(checked_record(self, one.stdout)["complete"])
+        self.assertIn("the secrets of the two ends differ", check_one_line(self, wrong, 1))
+        self.assertIn("the server wants a secret", check_one_line(self, without, 1))
+        self.assertRegex(done.stderr, r"sonde: client 127\.0\.0\.1:\d+: the secrets of the two ends")
+
+    def test_a_secret_where_the_server_has_none(self):
+        with Serving(LOCAL) as serving:
+            done = run("call", serving.address, "-n", "100", "--secret", self.right)
+        self.assertIn("--secret", check_one_line(self, done, 1))
+
+    def test_other_hosts_need_one(self):
+        for arguments in (["serve", "sonde://0.0.0.0:0"], ["serve", "sonde://[::]:0"],
+                          ["call", "sonde://192.0.2.1:7000", "-n", "1"]):
+            line = check_one_line(self, run(*arguments), 2)
+            self.assertIn("needs a secret", line)
+
+    def test_files_that_are_none(self):
+        os.chmod(self.right, 0o644)
+        for arguments in (["serve", LOCAL], ["call", "sonde://127.0.0.1:1"]):
+            line = check_one_line(self, run(*arguments, "--secret", self.right), 2)
+            self.assertIn("mode 644", line)
+
+    def test_what_is_said_is_not_to_be_read(self):
+        """A recording of a connection, played to the server again, gets nowhere."""
+        said = []
+        with Serving(LOCAL, "--secret", self.right) as serving:
+            port = int(serving.address.rsplit(":", 1)[1])
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                client = start("call", "sonde://127.0.0.1:%d" % listener.getsockname()[1], "-n",
+                               "1", "--secret", self.right)
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+                with near, far:
+                    while len(said) < 4:
+                        ready, _, _ = select.select([near, far], [], [], PATIENCE_S)
+                        for one in ready:
+                            data = one.recv(65536)
+                            if one is near:
+                                said.append(data)
+                            (far if one is near else near).sendall(data)
+                        if any(not data for data in said):
+                            break
+                client.kill()
+                client.communicate()
+            self.assertNotIn(b"hello", b"".join(said))
+            with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as replay:
+                for data in said:
+                    try:
+                        replay.sendall(data)
+                    except OSError:
+                        break
+                replay.settimeout(PATIENCE_S)
+                heard = b""
+                try:
+                    while data := replay.recv(65536):
+                        heard += data
+                except ConnectionResetError:
+                    pass
+            self.assertNotIn(b"ready", heard)
+            self.assertEqual(children(serving.process.pid), [])
+            self.assertEqual(run("call", serving.address, "-n", "10", "--secret", self.right,
+                                 "-q").returncode, 0)
+
+
+class Tokens(unittest.TestCase):
+    def test_a_token_serves_once(self):
+        with Serving(LOCAL) as serving, Client(serving) as client:
+            self.assertEqual(client.hello()["message"], "hello")
+            ready = client.prepare(connections=2)
+            self.assertEqual(ready["message"], "ready", ready)
+            token = ready["token"]
+            opened = []
+
+            def connect(use, flow, cut=32):
+                data = socket.create_connection(("127.0.0.1", ready["port"]), PATIENCE_S)
+                self.addCleanup(data.close)
+                data.sendall(data_hello(use, flow)[:cut])
+                opened.append(data)
+                return data
+
+            first = connect(token, 0)
+            self.assertTrue(is_open(first))
+            self.assertTrue(is_closed(connect(token, 0)), "the same number again")
+            self.assertTrue(is_closed(connect(token, 2)), "a number too high")
+            self.assertTrue(is_closed(connect(token, 0xffffffff)))
+            other = ("0" if token[0] != "0" else "1") + token[1:]
+            self.assertTrue(is_closed(connect(other, 1)), "another token")
+            self.assertTrue(is_closed(connect(token, 1, cut=31)), "cut: it has to hurry")
+            second = connect(token, 1)
+            self.assertEqual(client.receive()["message"], "connected")
+            self.assertTrue(is_closed(connect(token, 1)), "a replay")
+            self.assertTrue(is_closed(connect(token, 0)), "a replay")
+            for data in (first, second):
+                data.sendall(b"echo")
+                self.assertEqual(data.recv(4), b"echo")
+
+    def test_tokens_differ(self):
+        tokens = set()
+        with Serving(LOCAL) as serving:
+            for _ in range(20):
+                with Client(serving) as client:
+                    client.hello()
+                    tokens.add(client.prepare()["token"])
+        self.assertEqual(len(tokens), 20)
+        self.assertTrue(all(len(token) == 32 for token in tokens))
+
+    def test_its_run_is_over(self):
+        with Serving(LOCAL) as serving:
+            with Client(serving) as client:
+                client.hello()
+                ready = client.prepare()
+            until(lambda: is_refused(ready))
+
+
+def is_refused(ready):
+    with socket.create_connection(("127.0.0.1", ready["port"]), PATIENCE_S) as data:
+        data.sendall(data_hello(ready["token"], 7))
+        return is_closed(data)
+
+
+class Strangers(unittest.TestCase):
+    def serves(self, serving, *arguments):
+        done = run("call", serving.address, "-n", "100", "-q", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_ten_thousand(self):
+        junk = (b"", b"G", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\5junk!", b"\xff" * 100, b"\0\0\0\0",
+                b"\x16\x03\x01\x00\x05hello", b"sOnd" + b"\1\0\0\0" + b"x" * 24, b"\0\x10\0\0{",
+                b"\0\0\0\x02{}")
+
+        def visit(number):
+            with serving.connect() as client:
+                client.sendall(junk[number % len(junk)])
+                if number % 3 == 0:  # some wait for an answer, most just go
+                    client.settimeout(0.01)
+                    try:
+                        client.recv(100)
+                    except OSError:
+                        pass
+
+        def visit_safely(number):
+            try:
+                visit(number)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+
+        with Serving(LOCAL) as serving:
+            with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+                visits = pool.map(visit_safely, range(JUNK))
+                for _ in range(3):
+                    self.serves(serving)
+                list(visits)
+            self.serves(serving)
+            files = len(os.listdir("/proc/%d/fd" % serving.process.pid))
+            self.assertLess(files, 40)
+            self.assertEqual(children(serving.process.pid), [])
+            self.assertEqual(serving.stop().returncode, 0)
+
+    def test_who_says_nothing_or_little_is_sent_away(self):
+        with Serving(LOCAL) as serving:
+            silent, half, slow = serving.connect(), serving.connect(), serving.connect()
+            greeted = Client(serving)
+            with silent, half, slow, greeted:
+                greeted.hello()
+                half.sendall(b"\0\0\1\0{\"message\":")
+                text = b"\0\0\1\0{" + b" " * 300
+                for byte in text:
+                    try:
+                        slow.sendall(bytes([byte]))
+                    except OSError:
+                        break
+                    if select.select([slow], [], [], 1)[0]:
+                        break
+                for client in (slow, silent, half):
+                    self.assertTrue(is_closed(client))
+                with self.assertRaises((EOFError, ConnectionResetError)):
+                    greeted.receive()
+            self.serves(serving)
+
+    def test_more_than_there_are_places(self):
+        """Places taken by the silent do not keep others out."""
+        with Serving(LOCAL) as serving:
+            held = [serving.connect() for _ in range(1500)]
+            try:
+                self.serves(serving)
+            finally:
+                for one in held:
+                    one.close()
+
+    def refused(self, serving, say):
+        with Client(serving) as client:
+            try:
+                say(client)
+                answer = client.receive()
+            except (EOFError, ConnectionResetError, BrokenPipeError):
+                return ""
+            self.assertEqual(answer["message"], "error", answer)
+            return ": ".join((answer["subject"], answer["what"]))
+
+    def test_what_is_not_acceptable_is_named(self):
+        def prepared(**fields):
+            def say(client):
+                client.hello()
+                answer = client.prepare(**fields)
+                self.assertEqual(answer["message"], "error")
+                raise Named(": ".join((answer["subject"], answer["what"])))
+            return say
+
+        texts = {
+            '{"message":"hello","version_least":1,"version_most":1,"program":"x","extra":1}':
+                'unknown field "extra"',
+            '{"message":"hello","version_least":1,"version_least":1}': "no JSON",
+            '{"message":"hello","version_least":"1","version_most":1,"program":"x"}':
+                '"version_least" is no whole number',
+            '{"message":"hello","version_least":2,"version_most":9,"program":"x"}': "versions 2 to 9",
+            '{"message":"go"}': "out of turn",
+            '[' * 5000: "too deep",
+            '{"message": "hello"': "no JSON",
+        }
+        options = {
+            "--size": prepared(options={"size": "9g"}),
+            "unknown option": prepared(options={"sise": "1"}),
+            "no plain text": prepared(options={"size": 3}),
+            '"connections" is no whole number': prepared(connections="1"),
+            '"connections" is not in': prepared(connections=0),
+            '"observe" is neither': prepared(observe=1),
+            "no such workload": prepared(workload="steal"),
+            "no such engine": prepared(engine="null"),
+            "not for the peer": prepared(watch={"observe": "comm=sshd"}, observe=True),
+            "the server takes": prepared(connections=10001),
+        }
+        with Serving(LOCAL) as serving:
+            for text, what in texts.items():
+                self.assertIn(what, self.refused(serving, lambda c, t=text: c.send_text(t)), text[:60])
+            for what, say in options.items():
+                with self.assertRaises(Named) as named, Client(serving) as client:
+                    say(client)
+                self.assertIn(what, str(named.exception))
+            self.assertIn("a message of 1048577 bytes: it may have 1 to 1048576",
+                          self.refused(serving, lambda c: c.socket.sendall(b"\0\x10\0\1{}")))
+            self.serves(serving)
+            self.assertEqual(children(serving.process.pid), [])
+
+    def test_messages_out_of_turn_end_the_run(self):
+        with Serving(LOCAL) as serving, Client(serving) as client:
+            client.hello()
+            self.assertEqual(client.prepare()["message"], "ready")
+            client.send("finish", operations=1, window_ns=1)
+            self.assertIn("out of turn", client.receive()["what"])
+            self.assertTrue(client.is_closed())
+
+
+class Named(Exception):
+    pass
+
+
+class Deaths(unittest.TestCase):
+    def begun(self, serving, *arguments):
+        """A client whose server has its process."""
+        client = start("call", serving.address, "-d", "60", "--high", "4", "-i", "100ms",
+                       *arguments)
+        for line in client.stdout:
+            if "calls/s" in line:  # the first interval is over
+                break
+        return client
+
+    def test_the_server_dies(self):
+        folder = Folder(self)
+        path = folder.file("result.json")
+        with Serving(LOCAL) as serving:
+            client = self.begun(serving, "--json=" + path)
+            serving.process.kill()
+            done = end(client, time.monotonic())
+        lines = [line for line in done.stderr.splitlines() if line.startswith("sonde: ")]
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertIn(serving.address, lines[0])
+        self.assertEqual(done.returncode, 1)
+        record = read_record(self, path)
+        check_failed_record(self, record)
+        self.assertGreater(metric(record["runs"][0], "calls"), 0)
+
+    def test_the_server_is_told_to_stop(self):
+        with Serving(LOCAL) as serving:
+            client = self.begun(serving)
+            self.assertEqual(serving.stop().returncode, 0)
+            done = end(client, time.monotonic())
+        lines = [line for line in done.stderr.splitlines() if line.startswith("sonde: ")]
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertEqual(done.returncode, 1)
+
+    def test_the_servers_own_process_dies(self):
+        with Serving(LOCAL) as serving:
+            client = self.begun(serving)
+            for pid in children(serving.process.pid):
+                os.kill(int(pid), signal.SIGKILL)
+            done = end(client, time.monotonic())
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertEqual(run("call", serving.address, "-n", "10", "-q").returncode, 0)
+
+    def test_the_client_dies(self):
+        with Serving(LOCAL) as serving:
+            before = len(os.listdir("/proc/%d/fd" % serving.process.pid))
+            for _ in range(3):
+                client = self.begun(serving)
+                self.assertEqual(len(children(serving.process.pid)), 1)
+                client.kill()
+                client.communicate()
+                until(lambda: children(serving.process.pid) == [])
+            until(lambda: len(os.listdir("/proc/%d/fd" % serving.process.pid)) <= before)
+            self.assertEqual(run("call", serving.address, "-n", "10", "-q").returncode, 0)
+
+    def test_the_client_is_interrupted(self):
+        folder = Folder(self)
+        path = folder.file("result.json")
+        with Serving(LOCAL) as serving:
+            client = self.begun(serving, "--json=" + path)
+            client.send_signal(signal.SIGINT)
+            done = end(client, time.monotonic())
+            self.assertNotEqual(done.returncode, 0)
+            record = read_record(self, path)
+            self.assertEqual(record["error"]["code"], "interrupted")
+            self.assertEqual(process(record["runs"][0], "server")["name"], "sonde-server")
+            until(lambda: children(serving.process.pid) == [])
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+class TwoHosts(unittest.TestCase):
+    """Two network namespaces with a wire between them."""
+
+    def setUp(self):
+        self.names = ["sonde-%d-%s" % (os.getpid(), end_name) for end_name in "ab"]
+        for name in self.names:
+            try:
+                ip("netns", "add", name)
+            except (OSError, subprocess.CalledProcessError) as error:
+                self.skipTest("no network namespaces: %s" % error)
+            self.addCleanup(ip, "netns", "del", name)
+        ip("link", "add", "va", "netns", self.names[0], "type", "veth", "peer", "name", "vb",
+           "netns", self.names[1])
+        for name, link, address in zip(self.names, ("va", "vb"), ("10.99.7.1", "10.99.7.2")):
+            ip("-n", name, "address", "add", address + "/24", "dev", link)
+            ip("-n", name, "link", "set", link, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        self.folder = Folder(self)
+        self.secret = secret_file(self.folder, "secret", "the very secret of this test\n")
+
+    def inside(self, index):
+        return {"prefix": ["ip", "netns", "exec", self.names[index]]}
+
+    def test_both_ends_are_measured_across(self):
+        with Serving("sonde://10.99.7.1:0", "--secret", self.secret, **self.inside(0)) as serving:
+            done = run("call", "--json", serving.address, "-d", "2", "--high", "8", "-c", "2",
+                       "--secret", self.secret, "--observe", "server", **self.inside(1))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            one = checked_record(self, done.stdout)["runs"][0]
+            without = run("call", serving.address, "-n", "1", **self.inside(1))
+        self.assertIn("needs a secret", check_one_line(self, without, 2))
+        server = process(one, "server")
+        self.assertIn("10.99.7.1", one["detail"])
+        self.assertGreater(calls(server, "recvfrom"), 0)
+        if not one["observation"].startswith("none"):
+            received = calls(server, "recvfrom", counts="kernel_calls")
+            self.assertAlmostEqual(received / server["kernel_calls"]["operations"], 1, delta=0.25)
+
+    def test_a_wire_that_is_cut(self):
+        with Serving("sonde://10.99.7.1:0", "--secret", self.secret, **self.inside(0)) as serving:
+            client = start("call", serving.address, "-d", "10", "--high", "8", "-i", "100ms",
+                           "--drain", "1s", "--secret", self.secret, **self.inside(1))
+            for line in client.stdout:
+                if "calls/s" in line:
+                    break
+            ip("-n", self.names[1], "link", "set", "vb", "down")
+            done = end(client, time.monotonic())
+        self.assertNotEqual(done.returncode, 0)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("sonde: ")]
+        self.assertEqual(len(lines), 1, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

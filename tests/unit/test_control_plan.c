@@ -1,0 +1,160 @@
+/* What a client may ask a serving sonde for: the rows of the command line decide. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/control_plan.h"
+#include "workload/call.h"
+
+static struct control_message asked(const char *options, const char *wire)
+{
+    return (struct control_message){
+        .kind = CONTROL_PREPARE,
+        .workload = "call",
+        .engine = "epoll",
+        .transport = "tcp",
+        .options = json_loads(options, 0, NULL),
+        .wire = json_loads(wire, 0, NULL),
+        .connections = 3,
+        .threads = 2,
+    };
+}
+
+static void forget(struct control_plan *plan, struct control_message *message)
+{
+    control_plan_release(plan);
+    control_plan_release(plan);
+    control_plan_message_release(message);
+}
+
+static void test_options_of_both_kinds(void **state)
+{
+    (void)state;
+    struct control_message message =
+        asked("{\"size\":\"64k\",\"write\":\"queue=10ms\",\"answer\":\"byte\"}",
+              "{\"receive-buffer\":\"16k\",\"nodelay\":\"no\",\"congestion\":\"reno\"}");
+    struct control_plan plan;
+    struct err error = {0};
+    assert_int_equal(control_plan_read(&plan, &message, &error), 0);
+    const struct call_options *options = plan.options;
+    assert_ptr_equal(plan.workload, &workload_call);
+    assert_string_equal(plan.engine->name, "epoll");
+    assert_int_equal(options->size_bytes, 65536);
+    assert_int_equal(options->write.strategy, WRITE_QUEUE);
+    assert_int_equal(options->echo.answer, ECHO_BYTE);
+    assert_int_equal(options->high, 20000); /* its default */
+    assert_int_equal(plan.wire.receive_bytes, 16384);
+    assert_false(plan.wire.nodelay);
+    assert_string_equal(plan.wire.congestion, "reno");
+    assert_int_equal(plan.connections, 3);
+    assert_int_equal(plan.threads, 2);
+    forget(&plan, &message);
+}
+
+/* What a client's plan becomes is what the server makes of it. */
+static void test_there_and_back(void **state)
+{
+    (void)state;
+    struct call_options options;
+    struct run_options run = {.connections = 7, .server_threads = 2};
+    struct control_message message;
+    struct control_plan plan;
+    struct err error = {0};
+    struct opt_set sets[] = {
+        {.rows = workload_call.options, .count = workload_call.option_count, .target = &options},
+        {.rows = echo_option_rows, .count = ECHO_OPTIONS, .target = &options.echo},
+        {.rows = wire_rows, .count = WIRE_OPTIONS, .target = &run.wire},
+        {.rows = watch_rows, .count = WATCH_OPTIONS, .target = &run.watch},
+        {.rows = probe_option_rows, .count = PROBE_OPTIONS, .target = &run.watch.probe},
+    };
+    char *argv[] = {"call",
+                    "--size=3k",
+                    "--high=17",
+                    "--write=batch=4",
+                    "--no-verify",
+                    "--probe=sched,syscalls",
+                    "--observe=self,server",
+                    "--answer=byte",
+                    "--receive-buffer=1234"};
+    struct opt_arguments arguments;
+    assert_int_equal(opt_defaults(sets, 5, &error), 0);
+    assert_int_equal(opt_parse(sets, 5, sizeof argv / sizeof *argv, argv, &arguments, &error), 0);
+    const struct engine_ops *epoll = engines[0];
+    for (size_t i = 0; engines[i]; i++) {
+        epoll = strcmp(engines[i]->name, "epoll") == 0 ? engines[i] : epoll;
+    }
+    const struct run_plan wanted = {.workload = &workload_call,
+                                    .workload_options = &options,
+                                    .options = &run,
+                                    .server_engine = epoll};
+    assert_int_equal(control_plan_message(&wanted, true, &message, &error), 0);
+    assert_int_equal(control_plan_read(&plan, &message, &error), 0);
+    const struct call_options *there = plan.options;
+    assert_int_equal(there->size_bytes, 3072);
+    assert_int_equal(there->high, 17);
+    assert_int_equal(there->write.parameter, 4);
+    assert_false(there->verify);
+    assert_int_equal(there->echo.answer, ECHO_BYTE);
+    assert_int_equal(plan.wire.receive_bytes, 1234);
+    assert_int_equal(plan.watch.probes.count, 2);
+    assert_string_equal(plan.watch.probes.items[0], "sched");
+    /* Whom to observe there, the server knows alone. */
+    assert_int_equal(plan.watch.observe.count, 1);
+    assert_string_equal(plan.watch.observe.items[0], "server");
+    assert_int_equal(plan.connections, 7);
+    forget(&plan, &message);
+    opt_release(sets, 5, &arguments);
+}
+
+static void refuses(struct control_message message, const char *subject, const char *what)
+{
+    struct control_plan plan;
+    struct err error = {0};
+    assert_int_equal(control_plan_read(&plan, &message, &error), -1);
+    assert_string_equal(error.subject, subject);
+    if (!strstr(error.what, what)) {
+        fail_msg("\"%s\" does not say \"%s\"", error.what, what);
+    }
+    forget(&plan, &message);
+}
+
+static void test_what_is_refused(void **state)
+{
+    (void)state;
+    refuses(asked("{\"sise\":\"1\"}", "{}"), "--sise", "unknown option");
+    refuses(asked("{\"size\":\"1h\"}", "{}"), "--size", "");
+    refuses(asked("{\"size\":\"0\"}", "{}"), "--size", "");
+    refuses(asked("{\"size\":\"8g\"}", "{}"), "--size", "");
+    refuses(asked("{\"size\":\"\"}", "{}"), "--size", "");
+    refuses(asked("{\"low\":\"9\",\"high\":\"8\"}", "{}"), "--low", "is above --high");
+    refuses(asked("{\"nodelay\":\"no\"}", "{}"), "--nodelay", "unknown option");
+    refuses(asked("{}", "{\"nodelay\":\"perhaps\"}"), "--nodelay", "");
+    refuses(asked("{}", "{\"connections\":\"3\"}"), "--connections", "unknown option");
+    struct control_message message = asked("{}", "{}");
+    message.workload = "nothing";
+    refuses(message, "nothing", "no such workload");
+    message = asked("{}", "{}");
+    message.engine = "null";
+    refuses(message, "null", "no such engine that serves");
+    message = asked("{}", "{}");
+    message.transport = "pigeon";
+    refuses(message, "pigeon", "no data connections");
+    message = asked("{}", "{}");
+    message.watch = json_loads("{\"observe\":\"comm=sshd\"}", 0, NULL);
+    refuses(message, "--observe", "not for the peer to choose");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options_of_both_kinds),
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_what_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -450,6 +450,9 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
         }
         serving->address_count++;
     }
+    if (!serving->service) {
+        serving->service = &echo_service; /* of nobody */
+    }
     return 0;
 }
 

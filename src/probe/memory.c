@@ -306,6 +306,7 @@ enum { AVERAGE, PEAK, SAMPLES, METRICS };
 /* What is dear to look at is looked at this many times more rarely than the rest, or more: an
  * average of such other moments would not go with theirs. */
 #define RARELY 8
+#define MANY 32
 
 /* Why there is no sample. */
 static void explain(const struct figure_total *total, char *to, size_t size)
@@ -345,7 +346,7 @@ static int add_row(struct record_probe *probe, const struct record_scope *scope,
         value->value = values[i];
         if (!value->available) {
             explain(total, value->reason, sizeof value->reason);
-        } else if (i == AVERAGE && total->samples * RARELY < most) {
+        } else if (i == AVERAGE && most > MANY && total->samples * RARELY < most) {
             value->available = false;
             snprintf(value->reason, sizeof value->reason,
                      "looked at %lu times where others were %lu", (unsigned long)total->samples,

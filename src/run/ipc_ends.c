@@ -130,7 +130,7 @@ static void end_usage(struct end *end)
 {
     struct thread_usage after;
     if (!end->shared->observed) {
-        thread_usage_end(&after);
+        thread_usage_end(&end->before, &after);
         add_usage(&end->side->sum, &end->before, &after);
     }
 }

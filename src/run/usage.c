@@ -57,13 +57,15 @@ void thread_usage_begin(struct thread_usage *usage)
     usage->cpu_ns = cpu_now_ns();
 }
 
-void thread_usage_end(struct thread_usage *usage)
+void thread_usage_end(const struct thread_usage *begin, struct thread_usage *usage)
 {
     uint64_t before_ns = clock_now_ns();
     usage->cpu_ns = cpu_now_ns();
     uint64_t took_ns = clock_now_ns() - before_ns;
     read_kernel(usage);
-    if (took_ns > LOST_CPU_NS && usage->runnable_ns > took_ns && usage->switches_involuntary) {
+    /* The time may also have been the hypervisor's, which is no switch and no waiting. */
+    if (took_ns > LOST_CPU_NS && usage->switches_involuntary > begin->switches_involuntary &&
+        usage->runnable_ns >= begin->runnable_ns + took_ns) {
         usage->runnable_ns -= took_ns;
         usage->switches_involuntary--;
     }

@@ -19,6 +19,6 @@ struct thread_usage {
  * That switch and that wait are the reading's own and are left out: at the beginning it is read
  * once more before everything else, at the end the time that the call took tells. */
 void thread_usage_begin(struct thread_usage *usage);
-void thread_usage_end(struct thread_usage *usage);
+void thread_usage_end(const struct thread_usage *begin, struct thread_usage *usage);
 
 #endif

@@ -33,7 +33,7 @@ static void account(struct worker *worker, struct bank *bank, uint64_t now_ns)
     if (worker->finished) {
         return;
     }
-    thread_usage_end(&now);
+    thread_usage_end(last, &now);
     bank->cpu_user_ns += now.user_ns - last->user_ns;
     bank->cpu_system_ns += now.system_ns - last->system_ns;
     bank->runnable_ns += now.runnable_ns - last->runnable_ns;

@@ -226,7 +226,8 @@ def _transfer_problems(where, run):
     if "transfers" not in values:
         return
     ends = {process["role"]: process for process in run["processes"]
-            if process["role"] in ("sender", "receiver", "both")}
+            if process["role"] in ("sender", "receiver", "both")
+            and process["engine_calls"]["available"]}
     kib = values["bytes"] / 1024
     cpu = {role: end["cpu_user_ns"] + end["cpu_system_ns"] for role, end in ends.items()}
     expected = {"cpu_ns_per_kib": sum(cpu.values()) / kib}

@@ -245,7 +245,7 @@ class Runs(unittest.TestCase):
             record = self.record(serving.address, "-e", "epoll,poll", "-d", "0.2", "--high", "4",
                                  "--repeat", "2", "--warmup-runs", "0")
             self.assertEqual(len(record["runs"]), 4)
-            self.assertEqual(children(serving.process.pid), [])
+            until(lambda: children(serving.process.pid) == [])
 
     def test_nobody_is_there(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -338,7 +338,7 @@ class Secrets(unittest.TestCase):
                 except ConnectionResetError:
                     pass
             self.assertNotIn(b"ready", heard)
-            self.assertEqual(children(serving.process.pid), [])
+            until(lambda: children(serving.process.pid) == [])
             self.assertEqual(run("call", serving.address, "-n", "10", "--secret", self.right,
                                  "-q").returncode, 0)
 
@@ -434,7 +434,7 @@ class Strangers(unittest.TestCase):
             self.serves(serving)
             files = len(os.listdir("/proc/%d/fd" % serving.process.pid))
             self.assertLess(files, 40)
-            self.assertEqual(children(serving.process.pid), [])
+            until(lambda: children(serving.process.pid) == [])
             self.assertEqual(serving.stop().returncode, 0)
 
     def test_who_says_nothing_or_little_is_sent_away(self):
@@ -520,7 +520,7 @@ class Strangers(unittest.TestCase):
             self.assertIn("a message of 1048577 bytes: it may have 1 to 1048576",
                           self.refused(serving, lambda c: c.socket.sendall(b"\0\x10\0\1{}")))
             self.serves(serving)
-            self.assertEqual(children(serving.process.pid), [])
+            until(lambda: children(serving.process.pid) == [])
 
     def test_messages_out_of_turn_end_the_run(self):
         with Serving(LOCAL) as serving, Client(serving) as client:

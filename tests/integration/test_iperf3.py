@@ -16,7 +16,10 @@ import unittest
 
 from sonde_program import SONDE
 
-PEER = os.path.join(os.path.dirname(SONDE), "tests", "iperf3_peer")
+# Built with the tests: beside the program, or in the folder of the sanitized build.
+PEER = next((path for path in (os.path.join(os.path.dirname(SONDE), *folder, "tests", "iperf3_peer")
+                               for folder in ([], ["..", "build-test"])) if os.path.exists(path)),
+            "build-test/tests/iperf3_peer")
 IPERF3 = os.environ.get("IPERF3") or shutil.which("iperf3")  # another version, by hand
 PATIENCE_S = 60
 COOKIE = b"abcdefghijklmnopqrstuvwxyz2345672345\0"

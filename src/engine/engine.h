@@ -221,9 +221,9 @@ struct engine_ops {
     /* Makes a channel known, before its first operation. 0 or -errno. */
     int (*add)(struct engine *engine, struct channel *channel);
     enum submit_result (*submit)(struct engine *engine, struct op *op);
-    /* Enters the kernel (not null; not io_uring where completions wait already and nothing is
-     * queued): submits what is queued, delivers what has
-     * completed; where nothing has, waits for a first completion until `until_ns`
+    /* Enters the kernel (not null; not threads where nothing is wanted and it is not to wait; not
+     * io_uring where completions wait already and nothing is queued): submits what is queued,
+     * delivers what has completed; where nothing has, waits for a first completion until `until_ns`
      * (CLOCK_MONOTONIC; in the past: does not wait). 0 or -1 with *error. EINTR is not an error. */
     int (*reap)(struct engine *engine, uint64_t until_ns, struct err *error);
     /* Frees the engine. Channels must have been closed; NULL is allowed. */

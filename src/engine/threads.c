@@ -157,6 +157,9 @@ static int threads_reap(struct engine *engine, uint64_t until_ns, struct err *er
         call_counted(engine->calls, CALL_PPOLL, ppoll(NULL, 0, &wait, NULL), false);
         return 0;
     }
+    if (channel->wants == 0 && wait_ns == 0) {
+        return 0; /* nothing to ask the kernel for: a bulk sender goes on at once */
+    }
     if (channel->wants == CHANNEL_WANTS_SEND && threads->blocking_sends && wait_ns >= BLOCKED_NS) {
         ready_handle_send_blocking(&threads->ready, channel);
         return 0;

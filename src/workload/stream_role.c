@@ -12,7 +12,7 @@
 /* What a connection may send before the loop is entered again, which would else never be where
  * sends always succeed. */
 #define SENDS_IN_A_ROW 64
-#define BYTES_IN_A_ROW ((uint64_t)256 << 10)
+#define BYTES_IN_A_ROW ((uint64_t)8 << 20)
 /* Nor may it keep the loop waiting for so long, where sends block: looked at every few sends. */
 #define ROW_NS (2 * NS_PER_MS)
 #define ROW_LOOK 8

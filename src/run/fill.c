@@ -437,6 +437,7 @@ static void describe(struct conductor *conductor)
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
     run->window_ns = conductor->client.plain.window_ns;
     run->wall_ns = window_wall_ns(conductor);
+    run->window_start_ns = conductor->window_start_ns;
 }
 
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,

@@ -82,9 +82,8 @@ static int find_target(struct during *during, const struct during_options *optio
     char bare[32];
     if (!options->target && !own) {
         err_set(error, ERR_USAGE, "--during",
-                "the server is not sonde's own: where is the load to "
-                "go?");
-        return err_hint(error, "--during-target URL: a server there that takes streams");
+                "the server is not sonde's own, so that it has to be said where the load goes");
+        return err_hint(error, "add --during-target URL, of a server that takes streams");
     }
     snprintf(bare, sizeof bare, "%s:", target ? target->transport->scheme : transport_tcp.scheme);
     return address_parse(options->target ? options->target : bare, false, &during->address, error);

@@ -127,6 +127,26 @@ class Servers(unittest.TestCase):
                     self.assertEqual(metric(served, "server_answers"), 300)
                     self.assertEqual(metric(served, "server_invalid"), 0)
 
+    def test_an_answer_is_not_answered(self):
+        """Of one byte and of many: else two servers could be set on each other, or one on itself."""
+        folder = Folder(self)
+        with Serving("udp://127.0.0.1:0", "--json=" + folder.file("json")) as server, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE_S)
+            client.connect(("127.0.0.1", int(server.address.rsplit(":", 1)[1])))
+            for message in (b"\0", b"\x7f", b"message", bytes(9000)):
+                client.send(message)
+                answer = client.recv(65536)
+                self.assertEqual(answer, bytes([message[0] | 0x80]) + message[1:])
+                client.send(answer)
+                client.send(b"")
+            client.send(b"the next")
+            self.assertEqual(client.recv(65536)[1:], b"he next") # and nothing before it
+            server.stop()
+        served = read_record(self, folder.file("json"))["runs"][0]
+        self.assertEqual(metric(served, "server_answers"), 5)
+        self.assertEqual(metric(served, "server_invalid"), 8)
+
     def test_one_process_serves_one_kind(self):
         line = check_one_line(self, run("serve", "tcp://127.0.0.1:0", "udp://127.0.0.1:0"), 2)
         self.assertIn("another sonde serve", line)
@@ -392,6 +412,13 @@ class Counts(unittest.TestCase):
                 self.assertEqual(calls_of(one, "client")[send], 1000)
                 self.assertEqual(calls_of(one, "client")[receive], 1000)
                 self.assertLessEqual(calls_of(one, "server")[send], 1000)
+
+    def test_a_look_is_one_call(self):
+        """Spinning with stamps: those are asked for with each message, and not with each look."""
+        one = ping(self, "udp:", "-e", "threads", "--busy-poll", "--stamps", "-n", "1000")
+        process = next(p for p in one["processes"] if p["role"] == "client")
+        calls = {c["name"]: c["calls"] for c in process["engine_calls"]["syscalls"]}
+        self.assertLessEqual(calls["recvmmsg"], 2 * 1000)
 
     @strace_only
     def test_strace(self):

@@ -80,6 +80,10 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
                         const struct tally *tally)
 {
     for (size_t i = 0; i < count; i++) {
+        if (metrics[i].kind == METRIC_COUNT_OF &&
+            tally->bank->counters[metrics[i].denominator] == 0) {
+            continue;
+        }
         struct record_value *row = record_add_value(run, &metrics[i]);
         if (!row) {
             return -1;

@@ -9,7 +9,7 @@
 /* How a metric comes out of a module's array of counters. */
 enum metric_kind {
     METRIC_COUNT,         /* counters[numerator] */
-    METRIC_COUNT_OF,      /* the same; n/a where counters[denominator], of which it is one, is 0 */
+    METRIC_COUNT_OF,      /* the same; not there where counters[denominator], its whole, is 0 */
     METRIC_PER_SECOND,    /* counters[numerator] / window in seconds */
     METRIC_RATIO,         /* counters[numerator] / counters[denominator]; n/a where that is 0 */
     METRIC_MISSING,       /* counters[denominator] - counters[numerator], at least 0 */

@@ -20,7 +20,7 @@ static int adapt(void *options, struct run_options *run, bool datagrams, struct 
     return 0;
 }
 
-static const struct workload_form form = {
+const struct workload_form stream_form = {
     .workload = &workload_stream,
     .datagrams = &workload_stream_datagrams,
     .run = {bulk_run_rows, BULK_OPTIONS_WIRE},
@@ -30,12 +30,12 @@ static const struct workload_form form = {
 
 static size_t sets(struct opt_set *to)
 {
-    return workload_command_sets(&form, NULL, to);
+    return workload_command_sets(&stream_form, NULL, to);
 }
 
 static int run(int argc, char **argv, struct err *error)
 {
-    return workload_command_run(&form, argc, argv, error);
+    return workload_command_run(&stream_form, argc, argv, error);
 }
 
 const struct command command_stream = {

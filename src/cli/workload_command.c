@@ -43,6 +43,10 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
             run ? &run->watch.probe : NULL);
     add_set(sets, &count, "Sonde's own server", form->server,
             options ? options + form->server_offset : NULL);
+    if (form->during) {
+        add_set(sets, &count, "Latency under load", (struct row_set){during_rows, DURING_OPTIONS},
+                storage ? &storage->during : NULL);
+    }
     add_set(sets, &count, "Repetition", (struct row_set){repeat_rows, REPEAT_OPTIONS},
             storage ? &storage->repeat : NULL);
     add_set(sets, &count, "Output", (struct row_set){output_rows, OUTPUT_OPTIONS},
@@ -146,19 +150,25 @@ struct measurement {
     const struct workload *workload;
     struct workload_command *command;
     const struct opt_set *sets;
+    size_t set_count;
     struct address address;
     bool given_target;
     const struct session_ops *session; /* of the target; NULL: none */
     const char *session_target;
     char note[128];
+    struct during *during; /* NULL: no load beside it */
 };
 
-/* One engine of --engine. */
+/* One engine of --engine. With --during each has two variants: without and with the load. */
 static int execute_engine(void *owner, size_t variant, const struct experiment_turn *turn,
                           struct err *error)
 {
     const struct measurement *measurement = owner;
     const struct run_options *options = &measurement->command->run;
+    bool several = options->engines.count > 1;
+    bool loaded = measurement->during && variant % 2;
+    size_t engine = measurement->during ? variant / 2 : variant;
+    char label[48];
     const char *server_name = options->server_engine;
     struct run_plan plan = {
         .workload = measurement->workload,
@@ -172,7 +182,7 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .progress = turn->progress ? print_progress : NULL,
         .owner = turn->progress,
     };
-    if (engine_of(options->engines.items[variant], "--engine", &plan.engine, error) < 0) {
+    if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
         return -1;
     }
     if (!server_name) {
@@ -182,10 +192,17 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
     if (engine_of(server_name, "--server-engine", &plan.server_engine, error) < 0) {
         return -1;
     }
-    if (turn->progress && options->engines.count > 1) {
-        fprintf(turn->progress, "%s\n", plan.engine->name);
+    if (measurement->during) {
+        snprintf(label, sizeof label, "%s%s%s", several ? plan.engine->name : "",
+                 several ? " " : "", loaded ? "during" : "idle");
+        plan.label = label;
     }
-    return run_execute(&plan, turn->record, error);
+    if (turn->progress && (several || measurement->during)) {
+        fprintf(turn->progress, "%s\n", plan.label);
+    }
+    return measurement->during
+               ? during_execute(measurement->during, engine, loaded, &plan, turn, error)
+               : run_execute(&plan, turn->record, error);
 }
 
 /* Options that this run has no use for: said, since nobody types them for nothing. */
@@ -211,6 +228,11 @@ static void add_idle_options(void *owner, struct record *record)
     if (run->rate == 0 && measurement->form->load.count &&
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
+    }
+    for (size_t i = 0; i < measurement->set_count; i++) {
+        if (sets[i].rows == during_rows) {
+            during_warn(&sets[i], record);
+        }
     }
     if (run->threads > run->connections && !measurement->form->workload->bulk) {
         record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
@@ -249,26 +271,35 @@ static int find_target(struct measurement *measurement, const char *target, stru
 }
 
 /* Measures and prints, once everything is parsed. */
-static int measure(struct measurement *measurement, size_t set_count,
-                   const struct opt_arguments *arguments, int argc, char **argv, struct err *error)
+static int measure(struct measurement *measurement, const struct opt_arguments *arguments, int argc,
+                   char **argv, struct err *error)
 {
     const struct opt_set *sets = measurement->sets;
     struct workload_command *command = measurement->command;
+    size_t engine_count = command->run.engines.count;
     make_note(&sets[SET_WORKLOAD], measurement->note, sizeof measurement->note);
+    if (command->during.what != DURING_NOTHING &&
+        during_open(&measurement->during, &command->during, &command->run,
+                    measurement->given_target ? &measurement->address : NULL, engine_count,
+                    error) < 0) {
+        return -1;
+    }
     const struct experiment experiment = {
         .operation = measurement->workload->operation,
         .sets = sets,
-        .set_count = set_count,
+        .set_count = measurement->set_count,
         .argument_name = "target",
         .arguments = arguments,
         .output = &command->output,
         .repeat = &command->repeat,
-        .variants = command->run.engines.count,
+        .variants = measurement->during ? 2 * engine_count : engine_count,
         .execute = execute_engine,
         .warn = add_idle_options,
         .owner = measurement,
     };
-    return experiment_run(&experiment, argc, argv, error);
+    int result = experiment_run(&experiment, argc, argv, error);
+    during_close(measurement->during);
+    return result;
 }
 
 int workload_command_run(const struct workload_form *form, int argc, char **argv, struct err *error)
@@ -298,7 +329,8 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
         } else if (find_target(&measurement, target, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {
-            result = measure(&measurement, count, &arguments, argc, argv, error);
+            measurement.set_count = count;
+            result = measure(&measurement, &arguments, argc, argv, error);
         }
         if (result < 0 && error->code == ERR_USAGE && arguments.loose &&
             strcmp(error->subject, arguments.loose_value) == 0) {

@@ -81,6 +81,10 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
                         const struct tally *tally)
 {
     for (size_t i = 0; i < count; i++) {
+        if (metrics[i].kind == METRIC_COUNT_OF &&
+            tally->bank->counters[metrics[i].denominator] == 0) {
+            continue;
+        }
         struct record_value *row = record_add_value(run, &metrics[i]);
         if (!row) {
             return -1;
@@ -441,6 +445,7 @@ static void describe(struct conductor *conductor)
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
     run->window_ns = conductor->client.plain.window_ns;
     run->wall_ns = window_wall_ns(conductor);
+    run->window_start_ns = conductor->window_start_ns;
 }
 
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,

@@ -40,7 +40,9 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
             conductor->interrupted = true;
             return false;
         }
-        if (window_finished(conductor) || peer_ended(conductor)) {
+        const struct run_plan *plan = conductor->plan;
+        if (window_finished(conductor) || peer_ended(conductor) ||
+            (plan->beside_ended && plan->beside_ended(plan->beside))) {
             return false;
         }
     }

@@ -5,12 +5,16 @@
 #define SONDE_WORKLOAD_PING_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "workload/workload.h"
 
+#define PING_SIZE_MAX (1 << 20)
+
 enum ping_format {
-    PING_OWN,      /* the sequence number in as many bytes as the size allows, up to 8 */
+    PING_OWN,      /* a bit that is 0 in a message and 1 in its answer, then the sequence number: in
+                      as many bytes as the size allows, up to 8 */
     PING_SOCKPERF, /* codec/sockperf.h */
 };
 
@@ -35,6 +39,8 @@ enum ping_counter {
     PING_COUNT_LATE,
     PING_COUNT_INVALID,
     PING_COUNT_REGRESSIONS,
+    PING_COUNT_TO_SPLIT, /* --stamps: round trips of which the kernel's stamps are asked for */
+    PING_COUNT_UNSTAMPED,
 };
 
 enum ping_histogram {
@@ -79,6 +85,13 @@ void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_
 /* Reads the head of an answer; NULL, or what is wrong with it. */
 const char *ping_take_head(const struct ping_options *options, const uint8_t *message,
                            uint64_t *sequence);
+
+/* Own format: true for a datagram that may be answered; what is an answer itself never is, so that
+ * no two servers can be made to answer each other. */
+bool ping_is_request(const uint8_t *message, size_t length);
+
+/* Own format: makes an answer of a request, in place. */
+void ping_make_answer(uint8_t *message);
 
 /* The sequence number whose low bits are `wire`, the latest one that is not above `last`; false
  * where there has been none yet. Numbers begin with 1. */

@@ -297,14 +297,17 @@ static uint64_t passed(struct role_context *context, uint64_t from_ns, uint64_t 
     return to_ns - from_ns;
 }
 
-/* Splits the round trip of the message that was sent last by the kernel's stamps: they are known of
- * no other send. */
-static void split(struct role_context *context, const struct message *message, const struct op *op)
+/* Splits a round trip by the kernel's stamps. They are known of the message that was sent last
+ * alone. */
+static void split(struct role_context *context, const struct message *message, bool last,
+                  const struct op *op)
 {
     struct histogram *histograms = context->bank->histograms;
     const struct op_stamps *stamps = op->stamps;
-    if (!stamps || !stamps->received_ns || stamps->sent_ns < message->sent_real_ns) {
-        return; /* not known, or of an earlier send */
+    context->bank->counters[PING_COUNT_TO_SPLIT]++;
+    if (!last || !stamps || !stamps->received_ns || stamps->sent_ns < message->sent_real_ns) {
+        context->bank->counters[PING_COUNT_UNSTAMPED]++; /* or known of an earlier send */
+        return;
     }
     uint64_t returned_ns = clock_real_ns() - (clock_now_ns() - op->now_ns);
     histogram_record(&histograms[PING_SEND_CALL], stamps->sent_ns - message->sent_real_ns, 1);
@@ -355,8 +358,8 @@ static const char *answered(struct role_context *context, struct ping_connection
                      passed(context, message->intended_ns, op->now_ns), 1);
     histogram_record(&context->bank->histograms[PING_SERVICE_TIME],
                      passed(context, message->sent_ns, op->now_ns), 1);
-    if (options_of(context)->stamps && sequence == ping->begun) {
-        split(context, message, op);
+    if (options_of(context)->stamps) {
+        split(context, message, sequence == ping->begun, op);
     }
     message->state = MESSAGE_ANSWERED;
     ping->in_flight--;

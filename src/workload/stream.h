@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "workload/workload.h"
 
@@ -39,6 +40,11 @@ extern const struct opt stream_option_rows[STREAM_OPTIONS];
 /* Settles what depends on the transport, and refuses what contradicts itself. */
 int stream_settle(struct stream_options *options, bool datagrams, uint64_t receive_bytes,
                   struct err *error);
+
+/* A rate as an option's value: "1G" are bits per second, as the field has it; "125MB" are bytes.
+ * The member is a uint64_t of bytes per second. */
+int stream_parse_rate(const char *text, void *member, struct err *error);
+void stream_print_rate(const void *member, FILE *out);
 
 /* For struct workload, of streams and of datagrams. */
 int stream_check(void *options, uint64_t receive_bytes, struct err *error);

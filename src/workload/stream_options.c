@@ -5,8 +5,7 @@
 #include "base/units.h"
 #include "workload/stream.h"
 
-/* "1G": bits per second, as the field has it; "125MB": bytes. */
-static int parse_rate(const char *text, void *member, struct err *error)
+int stream_parse_rate(const char *text, void *member, struct err *error)
 {
     uint64_t *bytes = member;
     char number[64];
@@ -26,7 +25,7 @@ static int parse_rate(const char *text, void *member, struct err *error)
     return err_hint(error, "accepts bits per second (100M, 2.5G) or bytes (125MB), 0: no limit");
 }
 
-static void print_rate(const void *member, FILE *out)
+void stream_print_rate(const void *member, FILE *out)
 {
     char text[UNITS_TEXT_MAX];
     uint64_t bytes = *(const uint64_t *)member;
@@ -50,7 +49,8 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
              .argument = "SIZE",
              .help = "move so many in all, over all streams (0: by --duration)"),
     OPT_CUSTOM(struct stream_options, rate_bytes, uint64_t, .name = "rate", .letter = 'b',
-               .initial = "0", .argument = "RATE", .parse = parse_rate, .print = print_rate,
+               .initial = "0", .argument = "RATE", .parse = stream_parse_rate,
+               .print = stream_print_rate,
                .help = "pace each stream: bits per second (1G), or bytes (125MB); 0: as fast as it "
                        "goes"),
     OPT_CHOICE(struct stream_options, pacing, .name = "pacing", .choices = pacings,

@@ -433,7 +433,34 @@ static void round_trips_are_split(void **state)
                                           .stamps = &stamps});
     assert_int_equal(pinged(&pinger, PING_COUNT_COMPLETED), 2);
     assert_int_equal(timed(&pinger, PING_SEND_CALL), 1);
+    assert_int_equal(pinged(&pinger, PING_COUNT_TO_SPLIT), 2);
+    assert_int_equal(pinged(&pinger, PING_COUNT_UNSTAMPED), 1);
     pinger_close(&pinger);
+}
+
+/* At every size and beyond the wrap of every number: a message is a request, its answer is none and
+ * bears the same number, and so does a plain echo. */
+static void an_answer_is_no_request(void **state)
+{
+    (void)state;
+    for (uint64_t size = 1; size <= 10; size++) {
+        const struct ping_options options = {.size_bytes = size};
+        for (uint64_t sequence = 1; sequence < 70000; sequence += 1 + sequence / 300) {
+            uint8_t message[10] = {0};
+            uint64_t wire, again, whole;
+            ping_put_head(&options, message, sequence);
+            assert_true(ping_is_request(message, size));
+            assert_null(ping_take_head(&options, message, &wire));
+            ping_make_answer(message);
+            assert_false(ping_is_request(message, size));
+            assert_null(ping_take_head(&options, message, &again));
+            assert_true(wire == again);
+            assert_true(ping_whole_sequence(&options, again, sequence, &whole));
+            assert_true(whole == sequence);
+        }
+    }
+    const uint8_t nothing[1] = {0};
+    assert_false(ping_is_request(nothing, 0));
 }
 
 static void options_are_checked(void **state)
@@ -444,10 +471,12 @@ static void options_are_checked(void **state)
         bool good;
     } rows[] = {
         {{.size_bytes = 1, .burst = 1}, true},
-        {{.size_bytes = 1, .burst = 128}, true},
-        {{.size_bytes = 1, .burst = 129}, false},
-        {{.size_bytes = 1, .burst = 1, .high = 129}, false},
-        {{.size_bytes = 2, .burst = 1, .high = 32768}, true},
+        {{.size_bytes = 1, .burst = 64}, true}, /* a bit is the answers' */
+        {{.size_bytes = 1, .burst = 65}, false},
+        {{.size_bytes = 1, .burst = 1, .high = 65}, false},
+        {{.size_bytes = 2, .burst = 1, .high = 16384}, true},
+        {{.size_bytes = 2, .burst = 1, .high = 16385}, false},
+        {{.size_bytes = 1, .burst = 128, .format = PING_SOCKPERF}, false},
         {{.size_bytes = 64, .burst = 9, .high = 8}, false},
         {{.size_bytes = 13, .burst = 1, .format = PING_SOCKPERF}, false},
         {{.size_bytes = 14, .burst = 1, .format = PING_SOCKPERF}, true},
@@ -500,6 +529,7 @@ int main(void)
         cmocka_unit_test(the_timer_stays_ahead),
         cmocka_unit_test(the_format_of_sockperf),
         cmocka_unit_test(round_trips_are_split),
+        cmocka_unit_test(an_answer_is_no_request),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(formats_in_targets),
     };

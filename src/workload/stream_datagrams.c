@@ -549,6 +549,7 @@ const struct workload workload_stream_datagrams = {
     .option_count = STREAM_OPTIONS,
     .options_bytes = sizeof(struct stream_options),
     .check = stream_check,
+    .has = stream_has,
     .metrics = metrics,
     .metric_count = sizeof metrics / sizeof *metrics,
     .operations = STREAM_COUNT_BLOCKS,

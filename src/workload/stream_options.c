@@ -34,6 +34,7 @@ static void print_rate(const void *member, FILE *out)
 }
 
 static const char *const pacings[] = {"kernel", "timer", NULL};
+static const char *const zerocopies[] = {"none", "msg", "sendfile", NULL};
 
 const struct opt stream_option_rows[STREAM_OPTIONS] = {
     OPT_SIZE(struct stream_options, length_bytes, .name = "length", .letter = 'l', .initial = "0",
@@ -61,6 +62,10 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
               .most = 1024, .argument = "N", .help = "datagrams: so many with one send"),
     OPT_BOOL(struct stream_options, segments, .name = "gso",
              .help = "udp: the kernel cuts a batch and joins what arrives (UDP_SEGMENT, UDP_GRO)"),
+    OPT_CHOICE(struct stream_options, zerocopy, .name = "zerocopy", .letter = 'Z',
+               .choices = zerocopies, .initial = "none", .argument = "HOW",
+               .help = "send without a copy: msg (TCP: MSG_ZEROCOPY, of io_uring SEND_ZC), or "
+                       "sendfile from memory"),
     OPT_BOOL(struct stream_options, verify, .name = "verify",
              .help = "check every byte where it is received"),
 };
@@ -118,6 +123,11 @@ int stream_settle(struct stream_options *options, bool datagrams, uint64_t recei
         err_set(error, ERR_USAGE, options->segments ? "--gso" : "--batch", "is for datagrams");
         return err_hint(error, "sonde stream udp:");
     }
+    if (datagrams && options->zerocopy != ZEROCOPY_NONE) {
+        err_set(error, ERR_USAGE, "--zerocopy",
+                "is for streams: each datagram has bytes of its own");
+        return err_hint(error, "leave it out, or take a transport of streams");
+    }
     return datagrams ? settle_datagrams(options, receive_bytes, error) : 0;
 }
 
@@ -142,4 +152,55 @@ double stream_asked(const void *options)
 {
     const struct stream_options *stream = options;
     return (double)stream->rate_bytes * (double)stream_connections(stream);
+}
+
+void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options)
+{
+    const struct stream_options *stream = options;
+    (void)channel_options;
+    tuning->zerocopy = stream->zerocopy == ZEROCOPY_MSG;
+}
+
+int stream_fits(const void *options, const struct engine_ops *client,
+                const struct engine_ops *server, const struct transport_ops *transport,
+                struct err *error)
+{
+    const struct stream_options *stream = options;
+    const char *how = zerocopies[stream->zerocopy];
+    const uint32_t needed = stream->zerocopy == ZEROCOPY_MSG ? ENGINE_ZEROCOPY : ENGINE_FILES;
+    const struct engine_ops *senders[] = {
+        stream->reverse ? NULL : client,
+        stream->reverse || stream->bidir ? server : NULL,
+    };
+    if (stream->zerocopy == ZEROCOPY_NONE) {
+        return 0;
+    }
+    if (stream->zerocopy == ZEROCOPY_MSG && transport != &transport_tcp) {
+        err_set(error, ERR_USAGE, "--zerocopy", "%s cannot send without a copy (%s), only tcp",
+                transport->scheme, how);
+        return err_hint(error, "--zerocopy sendfile serves every stream");
+    }
+    for (size_t i = 0; i < sizeof senders / sizeof *senders; i++) {
+        if (senders[i] && !(senders[i]->flags & needed)) {
+            err_set(error, ERR_USAGE, "--zerocopy", "the %s engine cannot send by %s",
+                    senders[i]->name, how);
+            return err_hint(error, needed == ENGINE_FILES
+                                       ? "accepts sendfile with threads, poll and epoll"
+                                       : "accepts msg with threads, poll, epoll and uring");
+        }
+    }
+    return 0;
+}
+
+/* A mean over what an end does not do in this run has no meaning there: neither sent nor received
+ * in that direction. */
+bool stream_has(const void *options, const struct metric *metric, bool server)
+{
+    const struct stream_options *stream = options;
+    bool sends = stream->bidir || stream->reverse == server;
+    bool receives = stream->bidir || stream->reverse != server;
+    if (metric->kind != METRIC_RATIO && metric->kind != METRIC_MISSING_SHARE) {
+        return true;
+    }
+    return metric->denominator == STREAM_COUNT_SENDS ? sends : receives;
 }

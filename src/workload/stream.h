@@ -50,6 +50,9 @@ void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channe
 int stream_fits(const void *options, const struct engine_ops *client,
                 const struct engine_ops *server, const struct transport_ops *transport,
                 struct err *error);
+int stream_datagrams_fit(const void *options, const struct engine_ops *client,
+                         const struct engine_ops *server, const struct transport_ops *transport,
+                         struct err *error);
 bool stream_has(const void *options, const struct metric *metric, bool server);
 
 /* Counters of both roles. */

@@ -89,11 +89,6 @@ static int settle_datagrams(struct stream_options *options, uint64_t receive_byt
                             struct err *error)
 {
     uint64_t length = options->length_bytes;
-    if (options->reverse || options->bidir) {
-        err_set(error, ERR_USAGE, options->bidir ? "--bidir" : "--reverse",
-                "datagrams go from the client to the server alone");
-        return err_hint(error, "leave it out, or take a transport of streams");
-    }
     if (length < STREAM_DATAGRAM_LEAST || length > receive_bytes || length > 65507) {
         err_set(error, ERR_USAGE, "--length", "%lu bytes are no datagram", length);
         return err_hint(error, "accepts %d to 65507 and no more than --receive-buffer (%lu)",
@@ -104,7 +99,8 @@ static int settle_datagrams(struct stream_options *options, uint64_t receive_byt
                 options->batch, length);
         return err_hint(error, "lower --batch to %lu", 65507 / length);
     }
-    if (options->total_bytes && options->total_bytes / options->streams < STREAM_DATAGRAM_LEAST) {
+    if (options->total_bytes &&
+        options->total_bytes / stream_connections(options) < STREAM_DATAGRAM_LEAST) {
         return err_set(error, ERR_USAGE, "--bytes", "%lu bytes are no datagram for each stream",
                        options->total_bytes);
     }
@@ -192,15 +188,48 @@ int stream_fits(const void *options, const struct engine_ops *client,
     return 0;
 }
 
-/* A mean over what an end does not do in this run has no meaning there: neither sent nor received
- * in that direction. */
+int stream_datagrams_fit(const void *options, const struct engine_ops *client,
+                         const struct engine_ops *server, const struct transport_ops *transport,
+                         struct err *error)
+{
+    const struct stream_options *stream = options;
+    const char *option = stream->bidir ? "--bidir" : "--reverse";
+    if (!stream->reverse && !stream->bidir) {
+        return 0;
+    }
+    if (!server || client->flags & ENGINE_NO_KERNEL) {
+        err_set(error, ERR_USAGE, option, "only sonde's own server sends datagrams");
+        return err_hint(error, "sonde stream udp: %s", option);
+    }
+    if (transport == &transport_unix_dgram && !(server->flags & ENGINE_SENDS_AT_ONCE)) {
+        err_set(error, ERR_USAGE, option,
+                "the server's %s engine cannot wait for room in a %s socket of many peers",
+                server->name, transport->scheme);
+        return err_hint(error, "--server-engine epoll can, and udp: needs not");
+    }
+    return 0;
+}
+
+/* Means over what an end does not do in this run, and what it would count of datagrams there, mean
+ * nothing. */
 bool stream_has(const void *options, const struct metric *metric, bool server)
 {
     const struct stream_options *stream = options;
     bool sends = stream->bidir || stream->reverse == server;
     bool receives = stream->bidir || stream->reverse != server;
-    if (metric->kind != METRIC_RATIO && metric->kind != METRIC_MISSING_SHARE) {
+    bool divides = metric->kind != METRIC_COUNT && metric->kind != METRIC_PER_SECOND;
+    switch (divides ? metric->denominator : metric->numerator) {
+    case STREAM_COUNT_SENDS:
+    case STREAM_COUNT_SENT:
+        return sends;
+    case STREAM_COUNT_RECEIVES:
+    case STREAM_COUNT_ARRIVED:
+    case STREAM_COUNT_EXPECTED:
+    case STREAM_COUNT_LATE:
+    case STREAM_COUNT_DUPLICATES:
+    case STREAM_COUNT_DROPS:
+        return receives;
+    default:
         return true;
     }
-    return metric->denominator == STREAM_COUNT_SENDS ? sends : receives;
 }

@@ -47,7 +47,9 @@ class BadOptions(unittest.TestCase):
             (["--dscp", "af99"], ["--dscp", "af99", "ef"]),
             (["--pacing", "hand"], ["--pacing", "timer"]),
             (["--batch", "4"], ["--batch", "datagrams"]),
-            (["udp:", "--reverse"], ["--reverse"]),
+            (["udp:", "-R", "-e", "null"], ["--reverse", "own server"]),
+            (["udp://127.0.0.1:9", "--bidir"], ["--bidir", "own server"]),
+            (["unix-dgram:", "-R", "-e", "uring"], ["--reverse", "uring", "unix-dgram"]),
             (["-Z", "magic"], ["--zerocopy", "sendfile"]),
             (["unix:", "-Z", "msg"], ["--zerocopy", "unix", "sendfile"]),
             (["udp:", "-Z", "msg"], ["--zerocopy", "streams"]),
@@ -352,6 +354,47 @@ class Datagrams(unittest.TestCase):
                             self.assertEqual(arrived, sent)
                         self.assertEqual(metric(one, "duplicate_datagrams"), 0)
                         self.assertEqual(flow_sum(one, "server", "arrived_datagrams"), arrived)
+
+    def test_both_ways(self):
+        """The same of what the server sends, each stream at the end that receives it."""
+        for engine in engines():
+            for transport in DATAGRAMS:
+                for more in (["-R"], ["-R", "--batch", "8", "-P", "2"], ["--bidir", "-P", "2"]):
+                    if engine == "uring" and transport == "unix-dgram:":
+                        more = [*more, "--server-engine", "epoll"]
+                    with self.subTest(engine=engine, transport=transport, more=more):
+                        one = stream_run(self, transport, "-e", engine, "-n", "1000001",
+                                         "--rate", "400M", "--verify", *more)
+                        metrics = one["metrics"]
+                        self.assertEqual(metric(one, "sent_bytes")
+                                         + metric(one, "server_sent_bytes"), 1000001)
+                        ways = [("server_sent", "client_", "received", "client")]
+                        if "--bidir" in more:
+                            ways.append(("sent", "", "server_received", "server"))
+                        else:
+                            self.assertNotIn("sent_datagrams", metrics)
+                            self.assertNotIn("lost_datagrams", metrics)
+                        for sent, prefix, received, receiver in ways:
+                            arrived = metric(one, prefix + "arrived_datagrams")
+                            lost = metric(one, prefix + "lost_datagrams")
+                            self.assertEqual(metric(one, sent + "_datagrams") - arrived, lost)
+                            self.assertEqual(flow_sum(one, receiver, "arrived_datagrams"), arrived)
+                            self.assertEqual(metric(one, prefix + "duplicate_datagrams"), 0)
+                            self.assertGreater(metric(one, received + "_bytes"), 0)
+                            if transport == "unix-dgram:":
+                                self.assertEqual(lost, 0)
+                        self.assertEqual(
+                            metric(one, "bytes_lost"), 1000001 - metric(one, "received_bytes")
+                            - metric(one, "server_received_bytes"))
+
+    def test_by_duration(self):
+        for way in ("-R", "--bidir"):
+            with self.subTest(way=way):
+                one = stream_run(self, "udp:", way, "--rate", "100M", "--gso", "--batch", "4",
+                                 *SHORT)
+                self.assertGreater(metric(one, "client_arrived_datagrams"), 0)
+                self.assertGreater(metric(one, "server_datagrams_per_send"), 1)
+                self.assertTrue(all(interval["flows"] for interval in one["intervals"]))
 
     def test_segments(self):
         one = stream_run(self, "udp:", "--gso", "--batch", "16", "-n", "1000001", "--verify",

@@ -191,6 +191,7 @@ static void files_open(struct world *world, void **state)
 {
     world_open(world, state, 4096);
     if (!(world->variant->ops->flags & ENGINE_FILES)) {
+        print_message("%s: sends no files\n", world->variant->ops->name);
         world_close(world);
         skip();
     }

@@ -159,6 +159,38 @@ struct measurement {
     struct during *during; /* NULL: no load beside it */
 };
 
+/* The server's engine, of the client's. */
+static const char *server_engine_name(const struct run_options *options,
+                                      const struct engine_ops *client)
+{
+    if (options->server_engine) {
+        return options->server_engine;
+    }
+    return client->flags & ENGINE_NO_KERNEL ? "epoll" : client->name;
+}
+
+/* Before the first one runs. Unknown engines are refused where they are used. */
+static int check_fit(const struct measurement *measurement, struct err *error)
+{
+    const struct workload *workload = measurement->workload;
+    const struct run_options *options = &measurement->command->run;
+    bool given = measurement->given_target;
+    const struct transport_ops *transport = given ? measurement->address.transport : &transport_tcp;
+    for (size_t i = 0; workload->fits && i < options->engines.count; i++) {
+        const struct engine_ops *client = engine_find(options->engines.items[i]);
+        if (!client) {
+            continue;
+        }
+        const struct engine_ops *server = engine_find(server_engine_name(options, client));
+        if (workload->fits(measurement->command->options, client,
+                           given && !measurement->address.own ? NULL : server, transport,
+                           error) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* One engine of --engine. With --during each has two variants: without and with the load. */
 static int execute_engine(void *owner, size_t variant, const struct experiment_turn *turn,
                           struct err *error)
@@ -169,7 +201,6 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
     bool loaded = measurement->during && variant % 2;
     size_t engine = measurement->during ? variant / 2 : variant;
     char label[48];
-    const char *server_name = options->server_engine;
     struct run_plan plan = {
         .workload = measurement->workload,
         .workload_options = measurement->command->options,
@@ -185,11 +216,9 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
     if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
         return -1;
     }
-    if (!server_name) {
-        server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll" : plan.engine->name;
-    }
     plan.label = plan.engine->name;
-    if (engine_of(server_name, "--server-engine", &plan.server_engine, error) < 0) {
+    if (engine_of(server_engine_name(options, plan.engine), "--server-engine", &plan.server_engine,
+                  error) < 0) {
         return -1;
     }
     if (measurement->during) {
@@ -327,6 +356,7 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
             opt_hint_loose(&arguments, error);
         } else if (find_target(&measurement, target, error) == 0 &&
+                   check_fit(&measurement, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {
             measurement.set_count = count;

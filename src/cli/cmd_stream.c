@@ -49,13 +49,16 @@ const struct command command_stream = {
         "sent "
         "and the other did not receive is an error. "
         "TARGET is a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
-        "with local: or pipe:, sonde starts its own in another process.",
+        "with local: or pipe:, sonde starts its own in another process. "
+        "iperf3://HOST[:PORT] and iperf3+udp://HOST[:PORT] are servers of iperf3 (iperf3 -s): a "
+        "warm-up has whole seconds there, and is left out unless asked for.",
     .examples =
         "  sonde stream   # one stream over TCP on the loopback, for 5 s\n"
         "  sonde stream -P 4 --bidir --congestion cubic   # four each way\n"
         "  sonde stream -e threads,epoll,uring -l 1m   # the engines side by side\n"
         "  sonde stream -n 10g -R   # 10 GiB from the server to the client\n"
         "  sonde stream udp: --rate 1G --batch 16   # datagrams: loss, order, jitter\n"
+        "  sonde stream iperf3://127.0.0.1 -P 4 -R   # from a real iperf3 -s\n"
         "  sonde stream --rate 1G --window 256k   # paced to 1 Gbit/s, with fixed buffers\n",
     .sets = sets,
     .run = run,

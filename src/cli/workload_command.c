@@ -150,6 +150,7 @@ struct measurement {
     bool given_target;
     const struct session_ops *session; /* of the target; NULL: none */
     const char *session_target;
+    char session_note[SESSION_NOTE];
     char note[128];
 };
 
@@ -212,6 +213,9 @@ static void add_idle_options(void *owner, struct record *record)
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
     }
+    if (measurement->session_note[0]) {
+        record_add_warning(record, "%s", measurement->session_note);
+    }
     if (run->threads > run->connections && !measurement->form->workload->bulk) {
         record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
                            run->connections, run->connections);
@@ -219,7 +223,8 @@ static void add_idle_options(void *owner, struct record *record)
 }
 
 /* The target, if any, and what follows from it: which workload it is. */
-static int find_target(struct measurement *measurement, const char *target, struct err *error)
+static int find_target(struct measurement *measurement, const char *target, bool given_warmup,
+                       struct err *error)
 {
     const struct workload_form *form = measurement->form;
     struct workload_command *command = measurement->command;
@@ -241,6 +246,12 @@ static int find_target(struct measurement *measurement, const char *target, stru
          workload_check_transport(workload, &measurement->address, error) < 0) ||
         (workload->check &&
          workload->check(command->options, command->run.wire.receive_bytes, error) < 0)) {
+        return -1;
+    }
+    const struct session_ops *session = measurement->session;
+    if (session && session->settle &&
+        session->settle(workload, command->options, &command->run, given_warmup,
+                        measurement->session_note, error) < 0) {
         return -1;
     }
     return form->adapt
@@ -295,7 +306,7 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
             opt_hint_loose(&arguments, error);
-        } else if (find_target(&measurement, target, error) == 0 &&
+        } else if (find_target(&measurement, target, warmup, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {
             result = measure(&measurement, count, &arguments, argc, argv, error);

@@ -120,6 +120,10 @@ int iperf3_client_start(struct iperf3_client *client, struct err *error);
 /* True where the server has ended the test, or gone; `finish` then says why. */
 bool iperf3_client_peer_ended(struct iperf3_client *client);
 
+/* Says that the test is over, so that the server counts no more; what fails here fails in finish.
+ */
+void iperf3_client_end(struct iperf3_client *client);
+
 /* Ends the test and exchanges results. Nothing may be sent any more. */
 int iperf3_client_finish(struct iperf3_client *client, const struct iperf3_side *own,
                          struct err *error);

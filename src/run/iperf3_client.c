@@ -25,7 +25,8 @@ struct iperf3_client {
     char address[80], cookie[IPERF3_COOKIE_BYTES];
     int held[IPERF3_FLOWS_MOST]; /* the data connections once more, until the peer knows the end */
     uint32_t held_count;
-    bool running, finished, lost; /* lost: nothing can be said to the server any more */
+    bool running, ended, finished, lost; /* lost: nothing can be said to the server any more */
+    struct err end_failed;               /* why the end could not be said */
     struct iperf3_side peer;
 };
 
@@ -408,6 +409,27 @@ static int read_results(struct iperf3_client *client, struct iperf3_results *res
                                     error);
 }
 
+static int say_end(struct iperf3_client *client, struct err *error)
+{
+    if (client->end_failed.code != ERR_NONE) {
+        *error = client->end_failed;
+        return -1;
+    }
+    if (!client->ended && say_state(client, IPERF3_TEST_END, IPERF3_EXCHANGE_RESULTS, error)) {
+        return -1;
+    }
+    client->ended = true;
+    return 0;
+}
+
+void iperf3_client_end(struct iperf3_client *client)
+{
+    struct err failed = {0};
+    if (say_end(client, &failed)) {
+        client->end_failed = failed;
+    }
+}
+
 static int exchange(struct iperf3_client *client, const struct iperf3_side *own,
                     struct iperf3_results *results, struct err *error)
 {
@@ -416,8 +438,7 @@ static int exchange(struct iperf3_client *client, const struct iperf3_side *own,
         memcpy(side.congestion, client->test.congestion, sizeof side.congestion);
     }
     iperf3_side_to_results(&client->test, &side, false, results);
-    if (say_state(client, IPERF3_TEST_END, IPERF3_EXCHANGE_RESULTS, error) ||
-        expect(client, IPERF3_EXCHANGE_RESULTS, error) ||
+    if (say_end(client, error) || expect(client, IPERF3_EXCHANGE_RESULTS, error) ||
         say_json(client, iperf3_results_encode(results), IPERF3_DISPLAY_RESULTS, error) ||
         read_results(client, results, error) || expect(client, IPERF3_DISPLAY_RESULTS, error)) {
         return -1;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "workload/datagram_format.h"
 #include "workload/workload.h"
 
 enum stream_pacing { PACING_KERNEL, PACING_TIMER };
@@ -25,7 +26,8 @@ struct stream_options {
     uint64_t batch;       /* datagrams: of one send */
     bool segments;
     bool verify;
-    bool datagrams; /* no row: of the transport */
+    bool datagrams;  /* no row: of the transport */
+    uint32_t format; /* enum datagram_format; no row: of the session */
 };
 
 enum {
@@ -107,6 +109,12 @@ static inline uint64_t stream_share_end(const struct stream_options *options, ui
 {
     __extension__ typedef unsigned __int128 wide;
     return (uint64_t)((wide)options->total_bytes * (number + 1u) / stream_connections(options));
+}
+
+/* How many bytes those are. */
+static inline uint64_t stream_share(const struct stream_options *options, uint32_t number)
+{
+    return stream_share_end(options, number) - (number ? stream_share_end(options, number - 1) : 0);
 }
 
 #endif

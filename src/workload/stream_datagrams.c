@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "codec/datagram.h"
 #include "workload/arrivals.h"
+#include "workload/datagram_format.h"
 #include "workload/stream.h"
 
 #define SENDS_IN_A_ROW 64
@@ -32,6 +33,7 @@ struct datagram_client {
     uint32_t number, row_sends;
     uint8_t end[DATAGRAM_BYTES];
     bool started, in_flight, ending, end_in_flight, done, closing;
+    struct arrivals *arrivals; /* of a stream that the peer sends; else NULL */
 };
 
 struct datagram_server {
@@ -90,6 +92,45 @@ static void count_flow(struct bank_flow *flow, enum stream_flow_counter counter,
     }
 }
 
+/* ---- what arrives ---- */
+
+static void count_expected(struct role_context *context, struct bank_flow *flow, uint64_t expected)
+{
+    context->bank->counters[STREAM_COUNT_EXPECTED] += expected;
+    count_flow(flow, STREAM_FLOW_EXPECTED, expected);
+}
+
+static void take_payload(struct role_context *context, struct arrivals *arrivals,
+                         struct bank_flow *flow, const struct datagram *head, const uint8_t *data,
+                         size_t length, uint64_t now_ns)
+{
+    const struct datagram_worker *worker = context->shared;
+    const struct stream_options *options = options_of(context);
+    uint64_t *counters = context->bank->counters;
+    if (options->verify && (length > options->length_bytes ||
+                            memcmp(data + DATAGRAM_BYTES, worker->pattern + DATAGRAM_BYTES,
+                                   length - DATAGRAM_BYTES))) {
+        bank_error(context->bank, PHASE_PROTOCOL, 0, "payload is not what was sent");
+        return;
+    }
+    struct arrivals_change change = arrivals_take(arrivals, head->sequence, head->sent_ns, now_ns);
+    counters[STREAM_COUNT_RECEIVED_BYTES] += length;
+    count_flow(flow, STREAM_FLOW_RECEIVED_BYTES, length);
+    count_expected(context, flow, change.expected);
+    if (change.duplicate) {
+        counters[STREAM_COUNT_DUPLICATES]++;
+        count_flow(flow, STREAM_FLOW_DUPLICATES, 1);
+        return;
+    }
+    uint64_t jitter_ns = (uint64_t)(arrivals->jitter_ns + 0.5);
+    counters[STREAM_COUNT_ARRIVED]++;
+    counters[STREAM_COUNT_LATE] += change.late;
+    counters[STREAM_COUNT_JITTER_NS] += jitter_ns;
+    count_flow(flow, STREAM_FLOW_ARRIVED, 1);
+    count_flow(flow, STREAM_FLOW_LATE, change.late);
+    count_flow(flow, STREAM_FLOW_JITTER_NS, jitter_ns);
+}
+
 /* ---- client ---- */
 
 static int open_client(struct role_context *context, struct connection *connection)
@@ -98,6 +139,11 @@ static int open_client(struct role_context *context, struct connection *connecti
     struct datagram_worker *worker = context->shared;
     const struct stream_options *options = options_of(context);
     client->number = context->first_number + worker->opened++;
+    if (!stream_client_sends(options, client->number)) {
+        client->left = options->total_bytes ? stream_share(options, client->number) : UINT64_MAX;
+        client->arrivals = calloc(1, sizeof *client->arrivals);
+        return client->arrivals ? 0 : -ENOMEM;
+    }
     client->batch = malloc(options->batch * options->length_bytes);
     if (!client->batch) {
         return -ENOMEM;
@@ -105,11 +151,7 @@ static int open_client(struct role_context *context, struct connection *connecti
     for (uint64_t i = 0; i < options->batch; i++) {
         memcpy(client->batch + i * options->length_bytes, worker->pattern, options->length_bytes);
     }
-    client->left = UINT64_MAX;
-    if (options->total_bytes) {
-        client->left = stream_share_end(options, client->number) -
-                       (client->number ? stream_share_end(options, client->number - 1) : 0);
-    }
+    client->left = options->total_bytes ? stream_share(options, client->number) : UINT64_MAX;
     return 0;
 }
 
@@ -118,7 +160,9 @@ static void close_client(struct role_context *context, struct connection *connec
     struct datagram_client *client = client_of(connection);
     (void)context;
     free(client->batch);
+    free(client->arrivals);
     client->batch = NULL;
+    client->arrivals = NULL;
 }
 
 static void fail_client(struct role_context *context, struct datagram_client *client,
@@ -174,7 +218,7 @@ static size_t fill_batch(const struct stream_options *options, struct datagram_c
         size_t length = next_length(client, left, options->length_bytes);
         const struct datagram head = {
             .number = client->number, .sequence = client->sequence + i, .sent_ns = now_ns};
-        datagram_encode(client->batch + bytes, &head);
+        datagram_formats[options->format].encode(client->batch + bytes, &head);
         bytes += length;
         left -= left == UINT64_MAX ? 0 : length;
         if (length < options->length_bytes) {
@@ -278,11 +322,67 @@ static void heard(struct role_context *context, struct datagram_client *client, 
     }
 }
 
+/* The peer cannot be asked to stop: it hears of the end by other means. */
+static void stop_receiving(struct role_context *context, struct datagram_client *client)
+{
+    if (!client->done) {
+        client->done = true;
+        step_submit(context, &client->base, OP_PAUSE);
+    }
+}
+
+/* A stream that the peer sends. A datagram that cannot be decoded is counted and skipped. */
+static void arrived(struct role_context *context, struct datagram_client *client,
+                    const struct op *op)
+{
+    const struct stream_options *options = options_of(context);
+    struct datagram head;
+    if (op->result < 0) {
+        fail_client(context, client, PHASE_RECEIVE, (int)-op->result);
+        return;
+    }
+    size_t length = (size_t)op->result;
+    context->bank->counters[STREAM_COUNT_RECEIVES]++;
+    histogram_record(&context->bank->histograms[STREAM_RECEIVED_SIZE], length, 1);
+    if (op->length > length || !datagram_formats[options->format].decode(op->data, length, &head)) {
+        bank_error(context->bank, PHASE_PROTOCOL, 0, "a datagram of somebody else's");
+        return;
+    }
+    take_payload(context, client->arrivals, step_flow(context, &client->base, client->number),
+                 &head, op->data, length, op->now_ns ? op->now_ns : clock_now_ns());
+    if (client->left != UINT64_MAX) {
+        client->left -= length < client->left ? length : client->left;
+    }
+    if (context->quota != UINT64_MAX) {
+        context->quota -= length < context->quota ? length : context->quota;
+    }
+    if (client->left == 0) {
+        stop_receiving(context, client);
+    }
+}
+
+static void step_receiver(struct role_context *context, struct datagram_client *client,
+                          const struct op *op)
+{
+    if (op->kind == OP_START) {
+        client->started = true;
+        step_submit(context, &client->base, OP_RECEIVE);
+    } else if (op->kind == OP_RECEIVE) {
+        arrived(context, client, op);
+    } else if (op->kind == OP_DRAIN && client->started) {
+        stop_receiving(context, client);
+    }
+}
+
 static void step_client(struct role_context *context, struct connection *connection,
                         const struct op *op)
 {
     struct datagram_client *client = client_of(connection);
     if (client->closing || client->done) {
+        return;
+    }
+    if (client->arrivals) {
+        step_receiver(context, client, op);
         return;
     }
     switch (op->kind) {
@@ -347,44 +447,6 @@ static void close_server(struct role_context *context, struct connection *connec
     server->streams = NULL;
 }
 
-static void count_expected(struct role_context *context, struct bank_flow *flow, uint64_t expected)
-{
-    context->bank->counters[STREAM_COUNT_EXPECTED] += expected;
-    count_flow(flow, STREAM_FLOW_EXPECTED, expected);
-}
-
-static void take_payload(struct role_context *context, struct arrivals *arrivals,
-                         const struct datagram *head, const uint8_t *data, size_t length,
-                         uint64_t now_ns)
-{
-    const struct datagram_worker *worker = context->shared;
-    const struct stream_options *options = options_of(context);
-    uint64_t *counters = context->bank->counters;
-    if (options->verify && (length > options->length_bytes ||
-                            memcmp(data + DATAGRAM_BYTES, worker->pattern + DATAGRAM_BYTES,
-                                   length - DATAGRAM_BYTES))) {
-        bank_error(context->bank, PHASE_PROTOCOL, 0, "payload is not what was sent");
-        return;
-    }
-    struct bank_flow *flow = step_flow_at(context, head->number, head->number);
-    struct arrivals_change change = arrivals_take(arrivals, head->sequence, head->sent_ns, now_ns);
-    counters[STREAM_COUNT_RECEIVED_BYTES] += length;
-    count_flow(flow, STREAM_FLOW_RECEIVED_BYTES, length);
-    count_expected(context, flow, change.expected);
-    if (change.duplicate) {
-        counters[STREAM_COUNT_DUPLICATES]++;
-        count_flow(flow, STREAM_FLOW_DUPLICATES, 1);
-        return;
-    }
-    uint64_t jitter_ns = (uint64_t)(arrivals->jitter_ns + 0.5);
-    counters[STREAM_COUNT_ARRIVED]++;
-    counters[STREAM_COUNT_LATE] += change.late;
-    counters[STREAM_COUNT_JITTER_NS] += jitter_ns;
-    count_flow(flow, STREAM_FLOW_ARRIVED, 1);
-    count_flow(flow, STREAM_FLOW_LATE, change.late);
-    count_flow(flow, STREAM_FLOW_JITTER_NS, jitter_ns);
-}
-
 static void take_end(struct role_context *context, struct datagram_server *server,
                      const struct datagram *head, const struct op *op)
 {
@@ -422,7 +484,9 @@ static void received(struct role_context *context, struct datagram_server *serve
             head.number >= options_of(context)->streams) {
             bank_error(context->bank, PHASE_PROTOCOL, 0, "a datagram of somebody else's");
         } else if (head.kind == DATAGRAM_PAYLOAD) {
-            take_payload(context, &server->streams[head.number], &head, data, piece, op->now_ns);
+            take_payload(context, &server->streams[head.number],
+                         step_flow_at(context, head.number, head.number), &head, data, piece,
+                         op->now_ns);
         } else if (head.kind == DATAGRAM_END && !answered) {
             answered = true;
             take_end(context, server, &head, op);
@@ -487,6 +551,8 @@ static const struct metric metrics[] = {
      STREAM_COUNT_DELIVERED_BITS, 0, true},
     {"sent_bytes", "bytes", "client sent", "payload that the client sent", METRIC_COUNT,
      STREAM_COUNT_SENT_BYTES, 0, false},
+    {"received_bytes", "bytes", "client received", "payload that the client received", METRIC_COUNT,
+     STREAM_COUNT_RECEIVED_BYTES, 0, false},
     {"sent_datagrams", "1", "datagrams sent", "datagrams that the client sent", METRIC_COUNT,
      STREAM_COUNT_SENT, 0, false},
     {"datagrams_per_send", "1", "datagrams/send", "datagrams that left with one send, mean",

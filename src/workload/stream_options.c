@@ -84,7 +84,7 @@ static int settle_datagrams(struct stream_options *options, uint64_t receive_byt
                             struct err *error)
 {
     uint64_t length = options->length_bytes;
-    if (options->reverse || options->bidir) {
+    if ((options->reverse || options->bidir) && options->format == DATAGRAM_FORMAT_OWN) {
         err_set(error, ERR_USAGE, options->bidir ? "--bidir" : "--reverse",
                 "datagrams go from the client to the server alone");
         return err_hint(error, "leave it out, or take a transport of streams");

@@ -16,11 +16,14 @@
 #include "base/clock.h"
 #include "run/iperf3.h"
 #include "run/options.h"
+#include "workload/stream.h"
 
 static int open_target(const char *target, struct err *error)
 {
     const struct run_options options = {.connections = 1, .duration_ns = NS_PER_SECOND};
-    const struct run_plan plan = {.options = &options};
+    const struct stream_options stream = {.streams = 1, .length_bytes = STREAM_LENGTH};
+    const struct run_plan plan = {
+        .workload = &workload_stream, .workload_options = &stream, .options = &options};
     const struct session_config config = {.plan = &plan, .target = target, .stop_fd = -1};
     struct session *session = NULL;
 

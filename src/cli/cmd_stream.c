@@ -57,6 +57,7 @@ const struct command command_stream = {
         "  sonde stream -P 4 --bidir --congestion cubic   # four each way\n"
         "  sonde stream -e threads,epoll,uring -l 1m   # the engines side by side\n"
         "  sonde stream -n 10g -R   # 10 GiB from the server to the client\n"
+        "  sonde stream -Z msg   # without a copy, and whether the kernel copied after all\n"
         "  sonde stream udp: --rate 1G --batch 16   # datagrams: loss, order, jitter\n"
         "  sonde stream iperf3://127.0.0.1 -P 4 -R   # from a real iperf3 -s\n"
         "  sonde stream --rate 1G --window 256k   # paced to 1 Gbit/s, with fixed buffers\n",

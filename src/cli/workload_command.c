@@ -154,13 +154,49 @@ struct measurement {
     char note[128];
 };
 
+/* The server's engine, of the client's. */
+static const char *server_engine_name(const struct run_options *options,
+                                      const struct engine_ops *client)
+{
+    if (options->server_engine) {
+        return options->server_engine;
+    }
+    return client->flags & ENGINE_NO_KERNEL ? "epoll" : client->name;
+}
+
+/* Before the first one runs. Unknown engines are refused where they are used. */
+static int check_fit(const struct measurement *measurement, struct err *error)
+{
+    const struct workload *workload = measurement->workload;
+    const struct run_options *options = &measurement->command->run;
+    bool given = measurement->given_target;
+    const struct session_ops *session = measurement->session;
+    const struct transport_ops *transport = given ? measurement->address.transport : &transport_tcp;
+    bool own_server = !given || measurement->address.own;
+    if (session) {
+        transport = session->datagrams ? &transport_udp : &transport_tcp;
+        own_server = session->own_server;
+    }
+    for (size_t i = 0; workload->fits && i < options->engines.count; i++) {
+        const struct engine_ops *client = engine_find(options->engines.items[i]);
+        if (!client) {
+            continue;
+        }
+        const struct engine_ops *server = engine_find(server_engine_name(options, client));
+        if (workload->fits(measurement->command->options, client, own_server ? server : NULL,
+                           transport, error) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* One engine of --engine. */
 static int execute_engine(void *owner, size_t variant, const struct experiment_turn *turn,
                           struct err *error)
 {
     const struct measurement *measurement = owner;
     const struct run_options *options = &measurement->command->run;
-    const char *server_name = options->server_engine;
     struct run_plan plan = {
         .workload = measurement->workload,
         .workload_options = measurement->command->options,
@@ -176,11 +212,9 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
     if (engine_of(options->engines.items[variant], "--engine", &plan.engine, error) < 0) {
         return -1;
     }
-    if (!server_name) {
-        server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll" : plan.engine->name;
-    }
     plan.label = plan.engine->name;
-    if (engine_of(server_name, "--server-engine", &plan.server_engine, error) < 0) {
+    if (engine_of(server_engine_name(options, plan.engine), "--server-engine", &plan.server_engine,
+                  error) < 0) {
         return -1;
     }
     if (turn->progress && options->engines.count > 1) {
@@ -307,6 +341,7 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
             opt_hint_loose(&arguments, error);
         } else if (find_target(&measurement, target, warmup, error) == 0 &&
+                   check_fit(&measurement, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {
             result = measure(&measurement, count, &arguments, argc, argv, error);

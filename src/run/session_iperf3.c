@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "net/tune.h"
 #include "run/iperf3.h"
 #include "run/session.h"
 #include "workload/stream.h"
@@ -19,6 +20,7 @@ struct session {
     struct iperf3_test test;
     struct iperf3_client *client;
     struct record *record;
+    bool zerocopy;          /* sends are asked to copy nothing */
     struct iperf3_side own; /* what it was told */
     uint64_t start_ns;      /* and the CPU time until then: */
     double user_s, system_s;
@@ -207,6 +209,8 @@ static int session_open(struct session **result, const struct session_config *co
         return err_system(error, ENOMEM, host, "cannot make a session");
     }
     session->record = config->record;
+    session->zerocopy =
+        ((const struct stream_options *)config->plan->workload_options)->zerocopy == ZEROCOPY_MSG;
     test_of_plan(config->plan, &session->test);
     const struct iperf3_client_config client = {
         .test = &session->test, .host = host, .port = port, .stop_fd = config->stop_fd};
@@ -236,6 +240,16 @@ static int session_connect(struct session *session, struct net_end *ends, uint32
     }
     for (uint32_t i = 0; i < count; i++) {
         ends[number_of(&session->test, i)] = made[i];
+    }
+    for (uint32_t i = 0; session->zerocopy && i < count; i++) {
+        if (net_tune(made[i].write_fd, &transport_tcp, &(struct net_tuning){.zerocopy = true},
+                     error) < 0) {
+            while (count--) {
+                net_end_close(made[count]);
+                ends[count] = (struct net_end){-1, -1};
+            }
+            return -1;
+        }
     }
     return 0;
 }

@@ -15,6 +15,7 @@
 #include "workload/workload.h"
 
 enum stream_pacing { PACING_KERNEL, PACING_TIMER };
+enum stream_zerocopy { ZEROCOPY_NONE, ZEROCOPY_MSG, ZEROCOPY_SENDFILE };
 
 struct stream_options {
     uint64_t length_bytes;
@@ -25,13 +26,14 @@ struct stream_options {
     uint32_t pacing;      /* enum stream_pacing */
     uint64_t batch;       /* datagrams: of one send */
     bool segments;
+    uint32_t zerocopy; /* enum stream_zerocopy */
     bool verify;
     bool datagrams;  /* no row: of the transport */
     uint32_t format; /* enum datagram_format; no row: of the session */
 };
 
 enum {
-    STREAM_OPTIONS = 10,
+    STREAM_OPTIONS = 11,
     STREAM_LENGTH = 128 << 10,
     STREAM_DATAGRAM_LENGTH = 1400,
     STREAM_DATAGRAM_LEAST = 64
@@ -46,6 +48,14 @@ int stream_settle(struct stream_options *options, bool datagrams, uint64_t recei
 int stream_check(void *options, uint64_t receive_bytes, struct err *error);
 void stream_join(const void *options, uint64_t *client, const uint64_t *server, double scale);
 double stream_asked(const void *options);
+void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
+int stream_fits(const void *options, const struct engine_ops *client,
+                const struct engine_ops *server, const struct transport_ops *transport,
+                struct err *error);
+int stream_datagrams_fit(const void *options, const struct engine_ops *client,
+                         const struct engine_ops *server, const struct transport_ops *transport,
+                         struct err *error);
+bool stream_has(const void *options, const struct metric *metric, bool server);
 
 /* Counters of both roles. */
 enum stream_counter {

@@ -6,9 +6,8 @@
 #include "base/clock.h"
 #include "codec/hello.h"
 #include "workload/stream.h"
+#include "workload/stream_payload.h"
 
-/* Every byte of a stream is its position modulo this prime. */
-#define PATTERN_PERIOD ((size_t)251)
 /* What a connection may send before the loop is entered again, which would else never be where
  * sends always succeed. */
 #define SENDS_IN_A_ROW 64
@@ -21,9 +20,8 @@
 
 /* What a worker's connections share. */
 struct stream_worker {
-    uint32_t opened;      /* client: connections so far, in the order of opening */
-    size_t pattern_bytes; /* without the period that follows */
-    uint8_t pattern[];
+    uint32_t opened; /* client: connections so far, in the order of opening */
+    struct stream_payload payload;
 };
 
 struct stream_connection {
@@ -58,23 +56,24 @@ static void *open_worker(const void *options, uint32_t connections, struct err *
 {
     const struct stream_options *stream = options;
     (void)connections;
-    size_t bytes = stream->length_bytes + PATTERN_PERIOD;
-    struct stream_worker *worker = malloc(sizeof *worker + bytes);
+    struct stream_worker *worker = calloc(1, sizeof *worker);
     if (!worker) {
-        err_system(error, ENOMEM, "stream", "cannot make %zu bytes of payload", bytes);
+        err_system(error, ENOMEM, "stream", "cannot start a worker");
         return NULL;
     }
-    worker->opened = 0;
-    worker->pattern_bytes = stream->length_bytes;
-    for (size_t i = 0; i < bytes; i++) {
-        worker->pattern[i] = (uint8_t)(i % PATTERN_PERIOD);
+    if (stream_payload_open(&worker->payload, stream->length_bytes,
+                            stream->zerocopy == ZEROCOPY_SENDFILE, error) < 0) {
+        free(worker);
+        return NULL;
     }
     return worker;
 }
 
 static void close_worker(void *shared)
 {
-    free(shared);
+    struct stream_worker *worker = shared;
+    stream_payload_close(&worker->payload);
+    free(worker);
 }
 
 static size_t connection_memory(const void *options)
@@ -242,16 +241,21 @@ static void send_more(struct role_context *context, struct stream_connection *st
     if (!may_send(context, stream)) {
         return;
     }
+    const struct stream_payload *payload = &worker->payload;
     struct op *op = step_submit(context, &stream->base, OP_SEND);
-    op->data = worker->pattern + stream->sent % PATTERN_PERIOD;
-    op->length =
-        worker->pattern_bytes < stream->left ? worker->pattern_bytes : (size_t)stream->left;
+    op->data = payload->pattern + stream->sent % STREAM_PATTERN_PERIOD;
+    op->length = payload->bytes < stream->left ? payload->bytes : (size_t)stream->left;
+    op->flags = options_of(context)->zerocopy == ZEROCOPY_MSG ? OP_ZEROCOPY : 0;
+    op->file = payload->file.fd >= 0 ? &payload->file : NULL;
     stream->in_flight = true;
 }
 
 static void begin(struct role_context *context, struct stream_connection *stream)
 {
     if (stream->sends) {
+        if (!stream->client) { /* its receive goes on, for the client to ask for the end */
+            step_submit(context, &stream->base, OP_RECEIVE)->flags = OP_END_ONLY;
+        }
         send_more(context, stream);
     } else if (stream->client && context->draining && !stream->stopped) {
         stop(context, stream); /* was asked for the end before the hello had gone */
@@ -295,11 +299,11 @@ static void sent(struct role_context *context, struct stream_connection *stream,
 static bool is_right(const struct stream_worker *worker, const struct stream_connection *stream,
                      const uint8_t *data, size_t length)
 {
+    const struct stream_payload *payload = &worker->payload;
     for (size_t done = 0; done < length;) {
-        size_t piece =
-            length - done < worker->pattern_bytes ? length - done : worker->pattern_bytes;
-        if (memcmp(data + done, worker->pattern + (stream->received + done) % PATTERN_PERIOD,
-                   piece) != 0) {
+        size_t piece = length - done < payload->bytes ? length - done : payload->bytes;
+        const uint8_t *right = payload->pattern + (stream->received + done) % STREAM_PATTERN_PERIOD;
+        if (memcmp(data + done, right, piece) != 0) {
             return false;
         }
         done += piece;

@@ -8,6 +8,8 @@
 #include "run/iperf3.h"
 #include "run/session.h"
 
+#define PATIENCE_NS NS_PER_SECOND /* for runs that follow each other */
+
 static const char FORM[] = "iperf3://HOST[:PORT]";
 
 struct session {
@@ -96,8 +98,11 @@ static int session_open(struct session **result, const struct session_config *co
         return err_system(error, ENOMEM, host, "cannot make a session");
     }
     test_of_plan(config->plan, &session->test);
-    const struct iperf3_client_config client = {
-        .test = &session->test, .host = host, .port = port, .stop_fd = config->stop_fd};
+    const struct iperf3_client_config client = {.test = &session->test,
+                                                .host = host,
+                                                .port = port,
+                                                .stop_fd = config->stop_fd,
+                                                .patience_ns = PATIENCE_NS};
     if (iperf3_client_open(&session->client, &client, error)) {
         session_close(session);
         return -1;

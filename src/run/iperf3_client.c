@@ -17,6 +17,8 @@
 #include "base/clock.h"
 #include "run/iperf3_wire.h"
 
+#define PAUSE_NS (20 * NS_PER_MS) /* between two attempts to reach it */
+
 struct iperf3_client {
     struct iperf3_test test;
     struct iperf3_wire wire;
@@ -127,6 +129,7 @@ static int expect(struct iperf3_client *client, enum iperf3_state wanted, struct
     client->lost = true;
     if (status == 1 && state == IPERF3_ACCESS_DENIED) {
         err_set(error, ERR_SYSTEM, client->address, "the server is busy running a test");
+        error->number = EBUSY;
         return err_hint(error, "iperf3 serves one client at a time: try again later");
     }
     if (status == 1 && state == IPERF3_SERVER_ERROR) {
@@ -149,7 +152,7 @@ static int say(struct iperf3_client *client, const void *bytes, size_t length,
         struct err instead = {0};
         client->lost = true;
         if (error->code == ERR_SYSTEM && expect(client, answer, &instead) &&
-            instead.code == ERR_SYSTEM && instead.number == 0) {
+            instead.code == ERR_SYSTEM && (instead.number == 0 || instead.number == EBUSY)) {
             *error = instead;
         }
         return -1;
@@ -247,13 +250,9 @@ static int agree(struct iperf3_client *client, struct err *error)
     return expect(client, IPERF3_CREATE_STREAMS, error);
 }
 
-int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client_config *config,
-                       struct err *error)
+static int try_open(struct iperf3_client **result, const struct iperf3_client_config *config,
+                    struct err *error)
 {
-    *result = NULL;
-    if (iperf3_test_check(config->test, error)) {
-        return -1;
-    }
     struct iperf3_client *client = calloc(1, sizeof *client);
     if (client == NULL) {
         return err_system(error, ENOMEM, config->host, "cannot make a client");
@@ -270,6 +269,40 @@ int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client
         return -1;
     }
     *result = client;
+    return 0;
+}
+
+/* What may be over in a moment. */
+static bool may_pass(const struct err *error)
+{
+    return error->code == ERR_SYSTEM && (error->number == EBUSY || error->number == ECONNREFUSED ||
+                                         error->number == ECONNRESET || error->number == EPIPE);
+}
+
+int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client_config *config,
+                       struct err *error)
+{
+    const struct iperf3_wire nobody = {
+        .fd = -1, .stop_fd = config->stop_fd, .subject = config->host};
+    uint64_t until = clock_now_ns() + config->patience_ns;
+
+    *result = NULL;
+    if (iperf3_test_check(config->test, error)) {
+        return -1;
+    }
+    while (try_open(result, config, error)) {
+        struct err waited = {0};
+        uint64_t now = clock_now_ns();
+        if (!may_pass(error) || now >= until) {
+            return -1;
+        }
+        iperf3_wire_wait(&nobody, -1, 0, -1, now + PAUSE_NS, "to try again", &waited);
+        if (waited.code == ERR_INTERRUPTED) {
+            *error = waited;
+            return -1;
+        }
+        *error = (struct err){0};
+    }
     return 0;
 }
 

@@ -11,6 +11,8 @@
 #include "run/session.h"
 #include "workload/stream.h"
 
+#define PATIENCE_NS NS_PER_SECOND /* for runs that follow each other */
+
 static bool is_stream(const struct workload *workload)
 {
     return workload == &workload_stream || workload == &workload_stream_datagrams;
@@ -212,8 +214,11 @@ static int session_open(struct session **result, const struct session_config *co
     session->zerocopy =
         ((const struct stream_options *)config->plan->workload_options)->zerocopy == ZEROCOPY_MSG;
     test_of_plan(config->plan, &session->test);
-    const struct iperf3_client_config client = {
-        .test = &session->test, .host = host, .port = port, .stop_fd = config->stop_fd};
+    const struct iperf3_client_config client = {.test = &session->test,
+                                                .host = host,
+                                                .port = port,
+                                                .stop_fd = config->stop_fd,
+                                                .patience_ns = PATIENCE_NS};
     if (iperf3_client_open(&session->client, &client, error)) {
         session_close(session);
         return -1;

@@ -150,7 +150,8 @@ static void gives_up_when_told_to(void **state)
                                                 .host = "127.0.0.1",
                                                 .port = ntohs(address.sin_port),
                                                 .stop_fd = stop[0],
-                                                .deadline_ns = UINT64_C(3600) * 1000000000};
+                                                .deadline_ns = UINT64_C(3600) * 1000000000,
+                                                .patience_ns = UINT64_C(3600) * 1000000000};
     assert_int_equal(iperf3_client_open(&client, &config, &error), -1);
     assert_int_equal(error.code, ERR_INTERRUPTED);
     close(stop[0]);

@@ -49,7 +49,9 @@ const struct command command_stream = {
         "sent "
         "and the other did not receive is an error. "
         "TARGET is a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
-        "with local: or pipe:, sonde starts its own in another process.",
+        "with local: or pipe:, sonde starts its own in another process. "
+        "iperf3://HOST[:PORT] and iperf3+udp://HOST[:PORT] are servers of iperf3 (iperf3 -s): a "
+        "warm-up has whole seconds there, and is left out unless asked for.",
     .examples =
         "  sonde stream   # one stream over TCP on the loopback, for 5 s\n"
         "  sonde stream -P 4 --bidir --congestion cubic   # four each way\n"
@@ -57,6 +59,7 @@ const struct command command_stream = {
         "  sonde stream -n 10g -R   # 10 GiB from the server to the client\n"
         "  sonde stream -Z msg   # without a copy, and whether the kernel copied after all\n"
         "  sonde stream udp: --rate 1G --batch 16   # datagrams: loss, order, jitter\n"
+        "  sonde stream iperf3://127.0.0.1 -P 4 -R   # from a real iperf3 -s\n"
         "  sonde stream --rate 1G --window 256k   # paced to 1 Gbit/s, with fixed buffers\n",
     .sets = sets,
     .run = run,

@@ -155,6 +155,7 @@ struct measurement {
     bool given_target;
     const struct session_ops *session; /* of the target; NULL: none */
     const char *session_target;
+    char session_note[SESSION_NOTE];
     char note[128];
     struct during *during; /* NULL: no load beside it */
 };
@@ -175,16 +176,21 @@ static int check_fit(const struct measurement *measurement, struct err *error)
     const struct workload *workload = measurement->workload;
     const struct run_options *options = &measurement->command->run;
     bool given = measurement->given_target;
+    const struct session_ops *session = measurement->session;
     const struct transport_ops *transport = given ? measurement->address.transport : &transport_tcp;
+    bool own_server = !given || measurement->address.own;
+    if (session) {
+        transport = session->datagrams ? &transport_udp : &transport_tcp;
+        own_server = session->own_server;
+    }
     for (size_t i = 0; workload->fits && i < options->engines.count; i++) {
         const struct engine_ops *client = engine_find(options->engines.items[i]);
         if (!client) {
             continue;
         }
         const struct engine_ops *server = engine_find(server_engine_name(options, client));
-        if (workload->fits(measurement->command->options, client,
-                           given && !measurement->address.own ? NULL : server, transport,
-                           error) < 0) {
+        if (workload->fits(measurement->command->options, client, own_server ? server : NULL,
+                           transport, error) < 0) {
             return -1;
         }
     }
@@ -263,6 +269,9 @@ static void add_idle_options(void *owner, struct record *record)
             during_warn(&sets[i], record);
         }
     }
+    if (measurement->session_note[0]) {
+        record_add_warning(record, "%s", measurement->session_note);
+    }
     if (run->threads > run->connections && !measurement->form->workload->bulk) {
         record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
                            run->connections, run->connections);
@@ -270,7 +279,8 @@ static void add_idle_options(void *owner, struct record *record)
 }
 
 /* The target, if any, and what follows from it: which workload it is. */
-static int find_target(struct measurement *measurement, const char *target, struct err *error)
+static int find_target(struct measurement *measurement, const char *target, bool given_warmup,
+                       struct err *error)
 {
     const struct workload_form *form = measurement->form;
     struct workload_command *command = measurement->command;
@@ -292,6 +302,12 @@ static int find_target(struct measurement *measurement, const char *target, stru
          workload_check_transport(workload, &measurement->address, error) < 0) ||
         (workload->check &&
          workload->check(command->options, command->run.wire.receive_bytes, error) < 0)) {
+        return -1;
+    }
+    const struct session_ops *session = measurement->session;
+    if (session && session->settle &&
+        session->settle(workload, command->options, &command->run, given_warmup,
+                        measurement->session_note, error) < 0) {
         return -1;
     }
     return form->adapt
@@ -355,7 +371,7 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
             opt_hint_loose(&arguments, error);
-        } else if (find_target(&measurement, target, error) == 0 &&
+        } else if (find_target(&measurement, target, warmup, error) == 0 &&
                    check_fit(&measurement, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {

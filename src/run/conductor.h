@@ -57,8 +57,11 @@ struct conductor {
     struct bank_error server_error;                                    /* its first, if any */
     struct interval_flows interval_flows;
     struct series series;
-    struct session *session; /* NULL: none, or not open */
-    struct watch *watch;     /* NULL until setup has come to it */
+    struct session *session;          /* NULL: none, or not open */
+    struct tally_flow *session_flows; /* what it is told of the client's connections */
+    uint32_t session_flow_count;
+    uint64_t session_flows_ns, session_end_ns; /* since when (0: not yet), until when */
+    struct watch *watch;                       /* NULL until setup has come to it */
     uint64_t window_start_ns, window_end_ns;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     double cpu_frequency; /* Hz at the end of the window; 0: not known */

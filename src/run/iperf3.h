@@ -101,10 +101,14 @@ struct iperf3_client_config {
     uint16_t port;                  /* 0: 5201 */
     int stop_fd;                    /* readable: give up (ERR_INTERRUPTED); -1: none */
     uint64_t deadline_ns;           /* of every wait; 0: IPERF3_DEADLINE_NS */
+    /* So long may `open` try again where the server is busy, refuses or resets the connection:
+     * after each test the real one is gone for a moment. 0: not at all. */
+    uint64_t patience_ns;
 };
 
-/* Reaches the server and agrees on the test. ERR_SYSTEM where it is not there, busy, refuses or
- * goes away; ERR_PROTOCOL where it does not speak the protocol. The same for all below. */
+/* Reaches the server and agrees on the test. ERR_SYSTEM where it is not there, busy (EBUSY),
+ * refuses or goes away; ERR_PROTOCOL where it does not speak the protocol. The same for all below.
+ */
 int iperf3_client_open(struct iperf3_client **client, const struct iperf3_client_config *config,
                        struct err *error);
 
@@ -119,6 +123,10 @@ int iperf3_client_start(struct iperf3_client *client, struct err *error);
 
 /* True where the server has ended the test, or gone; `finish` then says why. */
 bool iperf3_client_peer_ended(struct iperf3_client *client);
+
+/* Says that the test is over, so that the server counts no more; what fails here fails in finish.
+ */
+void iperf3_client_end(struct iperf3_client *client);
 
 /* Ends the test and exchanges results. Nothing may be sent any more. */
 int iperf3_client_finish(struct iperf3_client *client, const struct iperf3_side *own,

@@ -17,6 +17,8 @@
 #include "base/clock.h"
 #include "run/iperf3_wire.h"
 
+#define PAUSE_NS (20 * NS_PER_MS) /* between two attempts to reach it */
+
 struct iperf3_client {
     struct iperf3_test test;
     struct iperf3_wire wire;
@@ -25,7 +27,8 @@ struct iperf3_client {
     char address[80], cookie[IPERF3_COOKIE_BYTES];
     int held[IPERF3_FLOWS_MOST]; /* the data connections once more, until the peer knows the end */
     uint32_t held_count;
-    bool running, finished, lost; /* lost: nothing can be said to the server any more */
+    bool running, ended, finished, lost; /* lost: nothing can be said to the server any more */
+    struct err end_failed;               /* why the end could not be said */
     struct iperf3_side peer;
 };
 
@@ -126,6 +129,7 @@ static int expect(struct iperf3_client *client, enum iperf3_state wanted, struct
     client->lost = true;
     if (status == 1 && state == IPERF3_ACCESS_DENIED) {
         err_set(error, ERR_SYSTEM, client->address, "the server is busy running a test");
+        error->number = EBUSY;
         return err_hint(error, "iperf3 serves one client at a time: try again later");
     }
     if (status == 1 && state == IPERF3_SERVER_ERROR) {
@@ -148,7 +152,7 @@ static int say(struct iperf3_client *client, const void *bytes, size_t length,
         struct err instead = {0};
         client->lost = true;
         if (error->code == ERR_SYSTEM && expect(client, answer, &instead) &&
-            instead.code == ERR_SYSTEM && instead.number == 0) {
+            instead.code == ERR_SYSTEM && (instead.number == 0 || instead.number == EBUSY)) {
             *error = instead;
         }
         return -1;
@@ -246,13 +250,9 @@ static int agree(struct iperf3_client *client, struct err *error)
     return expect(client, IPERF3_CREATE_STREAMS, error);
 }
 
-int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client_config *config,
-                       struct err *error)
+static int try_open(struct iperf3_client **result, const struct iperf3_client_config *config,
+                    struct err *error)
 {
-    *result = NULL;
-    if (iperf3_test_check(config->test, error)) {
-        return -1;
-    }
     struct iperf3_client *client = calloc(1, sizeof *client);
     if (client == NULL) {
         return err_system(error, ENOMEM, config->host, "cannot make a client");
@@ -269,6 +269,40 @@ int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client
         return -1;
     }
     *result = client;
+    return 0;
+}
+
+/* What may be over in a moment. */
+static bool may_pass(const struct err *error)
+{
+    return error->code == ERR_SYSTEM && (error->number == EBUSY || error->number == ECONNREFUSED ||
+                                         error->number == ECONNRESET || error->number == EPIPE);
+}
+
+int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client_config *config,
+                       struct err *error)
+{
+    const struct iperf3_wire nobody = {
+        .fd = -1, .stop_fd = config->stop_fd, .subject = config->host};
+    uint64_t until = clock_now_ns() + config->patience_ns;
+
+    *result = NULL;
+    if (iperf3_test_check(config->test, error)) {
+        return -1;
+    }
+    while (try_open(result, config, error)) {
+        struct err waited = {0};
+        uint64_t now = clock_now_ns();
+        if (!may_pass(error) || now >= until) {
+            return -1;
+        }
+        iperf3_wire_wait(&nobody, -1, 0, -1, now + PAUSE_NS, "to try again", &waited);
+        if (waited.code == ERR_INTERRUPTED) {
+            *error = waited;
+            return -1;
+        }
+        *error = (struct err){0};
+    }
     return 0;
 }
 
@@ -408,6 +442,27 @@ static int read_results(struct iperf3_client *client, struct iperf3_results *res
                                     error);
 }
 
+static int say_end(struct iperf3_client *client, struct err *error)
+{
+    if (client->end_failed.code != ERR_NONE) {
+        *error = client->end_failed;
+        return -1;
+    }
+    if (!client->ended && say_state(client, IPERF3_TEST_END, IPERF3_EXCHANGE_RESULTS, error)) {
+        return -1;
+    }
+    client->ended = true;
+    return 0;
+}
+
+void iperf3_client_end(struct iperf3_client *client)
+{
+    struct err failed = {0};
+    if (say_end(client, &failed)) {
+        client->end_failed = failed;
+    }
+}
+
 static int exchange(struct iperf3_client *client, const struct iperf3_side *own,
                     struct iperf3_results *results, struct err *error)
 {
@@ -416,8 +471,7 @@ static int exchange(struct iperf3_client *client, const struct iperf3_side *own,
         memcpy(side.congestion, client->test.congestion, sizeof side.congestion);
     }
     iperf3_side_to_results(&client->test, &side, false, results);
-    if (say_state(client, IPERF3_TEST_END, IPERF3_EXCHANGE_RESULTS, error) ||
-        expect(client, IPERF3_EXCHANGE_RESULTS, error) ||
+    if (say_end(client, error) || expect(client, IPERF3_EXCHANGE_RESULTS, error) ||
         say_json(client, iperf3_results_encode(results), IPERF3_DISPLAY_RESULTS, error) ||
         read_results(client, results, error) || expect(client, IPERF3_DISPLAY_RESULTS, error)) {
         return -1;

@@ -37,9 +37,9 @@ struct iperf3_server_config {
     void *owner;                               /* of events */
     /* 0: the default in brackets. */
     uint32_t pending_most;      /* [256] connections that have not asked for a test yet */
-    uint32_t tests_most;        /* [64] */
+    uint32_t tests_most;        /* [64]; of this and the next two, one host gets three quarters */
     uint32_t streams_most;      /* [1024] of all tests */
-    uint64_t buffer_bytes_most; /* [256 MiB] blocks of all streams */
+    uint64_t buffer_bytes_most; /* [512 MiB] blocks of all streams */
     uint64_t duration_most_ns;  /* [24 h] of a test */
     uint64_t deadline_ns;       /* [10 s] of every step that a client has to take */
 };

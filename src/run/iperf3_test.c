@@ -303,15 +303,16 @@ static int tune_tcp(int fd, const struct iperf3_test *test, bool connecting, int
 int iperf3_tune(int fd, const struct iperf3_test *test, bool connecting, int32_t *reason,
                 struct err *error)
 {
-    int tos = (int)test->tos, domain = 0;
+    int tos = (int)test->tos, domain = 0; /* IPv6's socket may speak IPv4 */
     uint64_t pacing = test->pacing_bits_per_second / 8;
     socklen_t length = sizeof domain;
 
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length)) {
         return tune_failed(101, "anything", reason, error);
     }
-    if (tos && setsockopt(fd, domain == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP,
-                          domain == AF_INET6 ? IPV6_TCLASS : IP_TOS, &tos, sizeof tos)) {
+    if (tos &&
+        (setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos) ||
+         (domain == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos)))) {
         return tune_failed(125, "the type of service", reason, error);
     }
     if (pacing && setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &pacing, sizeof pacing)) {

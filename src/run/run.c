@@ -39,6 +39,7 @@ static void drain(struct conductor *conductor)
             break;
         }
     }
+    peer_stop(conductor);
     window_collect(conductor);
     /* Late answers belong into the latencies, not into the rate; where there was no window, they
      * belong nowhere. */
@@ -150,6 +151,7 @@ static void measure(struct conductor *conductor, struct err *error)
         /* Where everybody was gone before the window began, this keeps what they said. */
         window_discard(conductor);
     }
+    peer_count_begins(conductor);
     if (more) {
         window_run(conductor, error);
         conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
@@ -164,6 +166,7 @@ static void finish(struct conductor *conductor, struct err *failure)
     struct record_run *run = conductor->run;
     struct err fill_error = {0}, peer_error = {0}, end_error;
     const struct run_options *options = conductor->plan->options;
+    bool told = peer_finish(conductor, &peer_error) == 0;
     if (!conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
         failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
@@ -175,7 +178,7 @@ static void finish(struct conductor *conductor, struct err *failure)
         *failure = fill_error;
     }
     /* Why the peer broke down says more than that its connections were lost. */
-    if (peer_finish(conductor, &peer_error) < 0 && failure->code != ERR_INTERRUPTED) {
+    if ((!told || peer_fill(conductor, &peer_error) < 0) && failure->code != ERR_INTERRUPTED) {
         *failure = peer_error;
     }
     fill_verdict(conductor);

@@ -14,6 +14,8 @@
 
 struct session; /* each kind's own state */
 
+enum { SESSION_NOTE = 200 };
+
 struct session_config {
     const struct run_plan *plan; /* workload, its options, run options; outlives the session */
     struct record *record;       /* for warnings, and what the peer's machine is */
@@ -24,14 +26,15 @@ struct session_config {
 
 /* What this side measured in the window, for a peer that wants to know. */
 struct session_own {
-    const struct record_run *run; /* filled but for the peer's side */
-    uint64_t window_ns;           /* unobserved time of the window */
-    uint64_t operations;          /* of the workload in it */
+    uint64_t window_ns;  /* unobserved time of the window */
+    uint64_t operations; /* of the workload in it */
     uint64_t flow_count;
-    const struct session_flow *flows; /* of the client's connections, in the order of connect */
+    const struct session_flow *flows; /* of the client's connections, in the order of connect; all
+                                         since the warm-up, observed or not */
+    uint64_t flows_ns;                /* that they cover: until nothing moved any more */
 };
 
-/* One connection's share of the window, as either side counted it. */
+/* One connection's share, as either side counted it. */
 struct session_flow {
     uint64_t bytes;
     uint64_t messages, lost, out_of_order; /* datagrams; 0 for streams */
@@ -53,6 +56,15 @@ struct session_ops {
     const char *help;
     bool datagrams;  /* the data connections carry datagrams */
     bool own_server; /* the peer's end is sonde's own: options of its server have an effect */
+    /* The peer knows nothing of sonde's own on the data connections: nothing is said there but
+     * payload, and none of them is ended: `finish` tells the peer of the end. */
+    bool foreign;
+    /* Checks and adapts options before anything else looks at them: ERR_USAGE, by name, with what
+     * cannot be said to the peer; *note: what the user should know of it ("" : nothing). May be
+     * NULL. */
+    int (*settle)(const struct workload *workload, void *workload_options,
+                  struct run_options *options, bool given_warmup, char note[SESSION_NOTE],
+                  struct err *error);
     /* Reaches the peer and agrees on the test. */
     int (*open)(struct session **session, const struct session_config *config, struct err *error);
     /* Makes the data connections: `count` of them, connected, non-blocking, tuned, ready to be
@@ -76,9 +88,13 @@ struct session_ops {
     void (*seen)(struct session *session, const struct probe_scope *scope);
     void (*block)(struct session *session, const char *probe, uint64_t plain_operations,
                   uint64_t plain_ns, uint64_t seen_operations, uint64_t seen_ns);
-    /* The window is over: ends the test and exchanges results. */
+    /* Nothing moves any more at this end: what the peer counts may end. May be NULL. */
+    void (*stop)(struct session *session);
+    /* The drain is over: ends the test and exchanges results, before anything else is done: a peer
+     * may count its time until then. */
     int (*finish)(struct session *session, const struct session_own *own, struct err *error);
-    /* Adds the peer's side to the run: processes, metrics, tables. Called after finish. */
+    /* Adds the peer's side to the run: processes, metrics, tables; the run's own side is
+     * filled. Called after a finish that went well. */
     int (*fill)(struct session *session, struct record_run *run, struct err *error);
     void (*close)(struct session *session); /* NULL is allowed */
 };
@@ -86,7 +102,8 @@ struct session_ops {
 /* All sessions: one line each. */
 #define SESSIONS(X)                                                                                \
     X(sonde)                                                                                       \
-    X(iperf3)
+    X(iperf3)                                                                                      \
+    X(iperf3_udp)
 
 #define X(name) extern const struct session_ops session_##name;
 SESSIONS(X)

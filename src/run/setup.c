@@ -26,7 +26,8 @@ static int find_target(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
     if (plan->session) {
-        conductor->address = (struct address){.transport = &transport_tcp};
+        conductor->address = (struct address){
+            .transport = plan->session->datagrams ? &transport_udp : &transport_tcp};
         snprintf(conductor->address.text, sizeof conductor->address.text, "%s://%s",
                  plan->session->scheme, plan->session_target);
         if (plan->engine->flags & ENGINE_NO_KERNEL) {
@@ -241,7 +242,8 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .workers = 1,
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
-        .foreign_peer = plan->session || (plan->target && !plan->target->own),
+        .foreign_peer = plan->session ? plan->session->foreign : plan->target && !plan->target->own,
+        .ends_apart = plan->session && plan->session->foreign,
     };
     fill_tuning(plan, &config->tuning, &config->channel_options);
     if (options->socket_buffer_bytes) {
@@ -341,7 +343,8 @@ static int make_tallies(struct conductor *conductor, struct err *error)
         }
     }
     uint32_t workers = conductor->worker_count;
-    if (tally_init(&conductor->discarded, workers, 0, error) < 0 ||
+    if (tally_init(&conductor->discarded, workers, conductor->plan->session ? flows : 0, error) <
+            0 ||
         tally_init(&conductor->interval, workers, flows, error) < 0 ||
         tally_init(&conductor->server_interval, slots[1], flows, error) < 0 ||
         tally_init(&conductor->block_plain, workers, 0, error) < 0 ||
@@ -436,6 +439,7 @@ static void release_memory(struct conductor *conductor)
     free(conductor->dials);
     free(conductor->sources);
     free(conductor->client_ends);
+    free(conductor->session_flows);
     free(conductor->server_ends);
 }
 

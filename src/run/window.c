@@ -83,6 +83,7 @@ static void collect_ends(struct conductor *conductor, struct tally *client, stru
     if (conductor->own_server) {
         collect(conductor->server_slots, conductor->server_slot_count, server);
     }
+    peer_count(conductor, client);
     join_ends(conductor, client, conductor->own_server ? server : NULL);
 }
 

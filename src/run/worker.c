@@ -490,6 +490,7 @@ void worker_run(const struct worker_config *config)
         .quota = config->quota,
         .receive_bytes = config->receive_bytes,
         .foreign_peer = config->foreign_peer,
+        .ends_apart = config->ends_apart,
         .first_number = config->first_number,
     };
     worker.started = config->dial_count == 0;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "workload/datagram_format.h"
 #include "workload/workload.h"
 
 enum stream_pacing { PACING_KERNEL, PACING_TIMER };
@@ -28,7 +29,8 @@ struct stream_options {
     bool segments;
     uint32_t zerocopy; /* enum stream_zerocopy */
     bool verify;
-    bool datagrams; /* no row: of the transport */
+    bool datagrams;  /* no row: of the transport */
+    uint32_t format; /* enum datagram_format; no row: of the session */
 };
 
 enum {
@@ -123,6 +125,12 @@ static inline uint64_t stream_share_end(const struct stream_options *options, ui
 {
     __extension__ typedef unsigned __int128 wide;
     return (uint64_t)((wide)options->total_bytes * (number + 1u) / stream_connections(options));
+}
+
+/* How many bytes those are. */
+static inline uint64_t stream_share(const struct stream_options *options, uint32_t number)
+{
+    return stream_share_end(options, number) - (number ? stream_share_end(options, number - 1) : 0);
 }
 
 #endif

@@ -108,7 +108,7 @@ void datagram_sender_fill(struct datagram_sender *sender, const struct stream_op
         size_t length = next_length(left, options->length_bytes);
         const struct datagram head = {
             .number = sender->number, .sequence = sender->sequence + i, .sent_ns = now_ns};
-        datagram_encode(sender->batch + bytes, &head);
+        datagram_formats[options->format].encode(sender->batch + bytes, &head);
         bytes += length;
         left -= left == UINT64_MAX ? 0 : length;
         if (length < options->length_bytes) {

@@ -152,13 +152,36 @@ static void sent(struct role_context *context, struct datagram_client *client, c
 
 /* ---- receiving ---- */
 
+/* From a peer that hears of the end by other means. */
+static void stop_receiving(struct role_context *context, struct datagram_client *client)
+{
+    if (!client->done) {
+        client->done = true;
+        step_submit(context, &client->base, OP_PAUSE);
+    }
+}
+
+/* The head of a datagram of this stream; false where it is none. */
+static bool decode(const struct role_context *context, const struct datagram_client *client,
+                   const uint8_t *data, size_t length, struct datagram *head)
+{
+    uint32_t format = datagram_options(context)->format;
+    if (!datagram_formats[format].decode(data, length, head)) {
+        return false;
+    }
+    if (format != DATAGRAM_FORMAT_OWN) { /* it does not say which stream, and has its socket */
+        head->number = client->number;
+    }
+    return head->number == client->number;
+}
+
 static void take_payload(struct role_context *context, struct datagram_client *client,
                          const struct datagram *head, const uint8_t *data, size_t length,
                          uint64_t now_ns)
 {
     if (!client->begun) {
         client->begun = true;
-        if (!client->ending) {
+        if (!client->ending && !context->ends_apart) {
             context->out.set_timer = true;
             context->out.timer_ns = clock_now_ns() + DATAGRAM_ALIVE_NS;
         }
@@ -170,6 +193,9 @@ static void take_payload(struct role_context *context, struct datagram_client *c
         client->left -= length;
     }
     count_quota(context, length);
+    if (client->left == 0 && context->ends_apart) {
+        stop_receiving(context, client);
+    }
 }
 
 /* The server has sent all: what has not come is lost, and counts towards a counted run too. */
@@ -228,8 +254,7 @@ static void received(struct role_context *context, struct datagram_client *clien
     for (size_t at = 0; at < length; at += each) {
         size_t piece = length - at < each ? length - at : each;
         struct datagram head;
-        if (op->length > length || !datagram_decode(op->data + at, piece, &head) ||
-            head.number != client->number) {
+        if (op->length > length || !decode(context, client, op->data + at, piece, &head)) {
             bank_error(context->bank, PHASE_PROTOCOL, 0, "a datagram of somebody else's");
         } else if (!client->sends) {
             payload += take(context, client, &head, op->data + at, piece, op->now_ns) ? piece : 0;
@@ -254,7 +279,9 @@ static void start(struct role_context *context, struct datagram_client *client)
         return;
     }
     step_submit(context, &client->base, OP_RECEIVE);
-    say_again(context, client);
+    if (!context->ends_apart) { /* else the peer knows already */
+        say_again(context, client);
+    }
 }
 
 static void drain(struct role_context *context, struct datagram_client *client)
@@ -264,6 +291,8 @@ static void drain(struct role_context *context, struct datagram_client *client)
     }
     if (client->sends) {
         send_more(context, client);
+    } else if (context->ends_apart) {
+        stop_receiving(context, client);
     } else if (!client->ending) {
         client->ending = true;
         say_again(context, client);

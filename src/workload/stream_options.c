@@ -194,7 +194,7 @@ int stream_datagrams_fit(const void *options, const struct engine_ops *client,
 {
     const struct stream_options *stream = options;
     const char *option = stream->bidir ? "--bidir" : "--reverse";
-    if (!stream->reverse && !stream->bidir) {
+    if ((!stream->reverse && !stream->bidir) || stream->format != DATAGRAM_FORMAT_OWN) {
         return 0;
     }
     if (!server || client->flags & ENGINE_NO_KERNEL) {

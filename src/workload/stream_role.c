@@ -91,8 +91,7 @@ static void set_course(const struct role_context *context, struct stream_connect
     stream->sends = sends;
     stream->left = UINT64_MAX;
     if (options->total_bytes) {
-        stream->left = stream_share_end(options, number) -
-                       (number ? stream_share_end(options, number - 1) : 0);
+        stream->left = stream_share(options, number);
     }
 }
 
@@ -173,6 +172,10 @@ static void say_hello(struct role_context *context, struct stream_connection *st
 static void stop(struct role_context *context, struct stream_connection *stream)
 {
     stream->stopped = true;
+    if (context->ends_apart) {
+        stream->peer_done = true;
+        return;
+    }
     step_submit(context, &stream->base, OP_SHUTDOWN);
     if (stream->client && stream->sends) {
         step_submit(context, &stream->base, OP_RECEIVE);

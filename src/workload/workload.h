@@ -47,6 +47,7 @@ struct role_context {
     bool open_loop;         /* operations come as OP_ARRIVAL */
     bool draining;          /* nothing new may be issued */
     bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
+    bool ends_apart;        /* who is told of the end by other means: a connection is not ended */
     uint32_t first_number;  /* client: of its first connection, among all of the run */
     bool sends_at_once;     /* the engine honours OP_TRY */
     uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */

@@ -6,7 +6,7 @@
 #include "cli/as.h"
 #include "cli/commands.h"
 
-const struct as_program *const as_programs[] = {&as_ipc_static, NULL};
+const struct as_program *const as_programs[] = {&as_ipc_static, &as_iperf3, NULL};
 
 const struct as_program *as_find(const char *name)
 {

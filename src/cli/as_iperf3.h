@@ -138,7 +138,7 @@ void as_iperf3_add(struct as_iperf3_row *sum, const struct as_iperf3_row *row, u
 /* as_iperf3_json.c: the same as JSON. */
 json_t *as_iperf3_json_begin(void);
 void as_iperf3_json_peer(json_t *json, bool server, const char *host, int port, const char *cookie,
-                         uint32_t mss);
+                         bool datagrams, uint32_t mss);
 void as_iperf3_json_streams(const struct as_iperf3_report *report);
 void as_iperf3_json_interval(const struct as_iperf3_report *report,
                              const struct as_iperf3_row *rows, bool omitted);

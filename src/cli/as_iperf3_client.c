@@ -152,8 +152,7 @@ static void explain(struct course *course, const struct err *error)
         snprintf(text, sizeof text, "error - unable to connect to server: %s",
                  strerror(error->number));
     } else {
-        snprintf(text, sizeof text, "error - %s%s%s", error->what, error->number ? ": " : "",
-                 error->number ? strerror(error->number) : "");
+        snprintf(text, sizeof text, "error - %s", error->what);
     }
     as_iperf3_report_fail(&course->report, text);
 }

@@ -39,7 +39,7 @@ json_t *as_iperf3_json_begin(void)
 }
 
 void as_iperf3_json_peer(json_t *json, bool server, const char *host, int port, const char *cookie,
-                         uint32_t mss)
+                         bool datagrams, uint32_t mss)
 {
     json_t *start = start_of(json), *stamp = json_object(), *peer = json_object();
     time_t now = time(NULL);
@@ -56,7 +56,7 @@ void as_iperf3_json_peer(json_t *json, bool server, const char *host, int port, 
     set(peer, "port", port);
     json_object_set_new(start, server ? "accepted_connection" : "connecting_to", peer);
     set_text(start, "cookie", cookie);
-    if (mss || server) {
+    if (!datagrams) {
         set(start, "tcp_mss_default", mss);
     }
 }
@@ -296,6 +296,9 @@ void as_iperf3_json_end(const struct as_iperf3_report *report, const struct iper
     if (!report->test->udp) {
         bool sends = report->streams[0].sends;
         const struct iperf3_side *sender = sends ? own : peer, *receiver = sends ? peer : own;
+        /* A server says only what it knows by itself. */
+        sender = report->server && !sends ? NULL : sender;
+        receiver = report->server && sends ? NULL : receiver;
         if (sender && sender->congestion[0]) {
             set_text(end, "sender_tcp_congestion", sender->congestion);
         }

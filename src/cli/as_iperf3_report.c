@@ -59,8 +59,8 @@ void as_iperf3_report_peer(struct as_iperf3_report *report, const char *host, in
     struct tm parts;
 
     if (report->json) {
-        as_iperf3_json_peer(report->json, report->server, host, port, cookie,
-                            report->test->udp ? 0 : mss);
+        as_iperf3_json_peer(report->json, report->server, host, port, cookie, report->test->udp,
+                            mss);
         return;
     }
     if (options->verbose && !report->server) {
@@ -105,7 +105,7 @@ static void name_end(const struct sockaddr_storage *address, char *host, size_t 
     if (address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
         memmove(host, host + 7, strlen(host + 7) + 1); /* without "::ffff:" */
     }
-    *port = atoi(service);
+    *port = (int)strtoul(service, NULL, 10);
 }
 
 static void say_test(struct as_iperf3_report *report)

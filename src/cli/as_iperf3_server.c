@@ -67,7 +67,7 @@ static void begin_report(struct serving *serving, const struct iperf3_server_tes
     }
     snprintf(host, sizeof host, "%s", test->peer);
     char *colon = strrchr(host, ':');
-    int port = colon ? atoi(colon + 1) : 0;
+    int port = colon ? (int)strtoul(colon + 1, NULL, 10) : 0;
     if (colon) {
         *colon = '\0';
     }

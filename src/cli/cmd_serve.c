@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/serve.h"
 #include "run/collect.h"
 #include "run/fill.h"
 #include "run/limits.h"
@@ -71,6 +72,7 @@ struct serving {
     struct ping_options ping;
     const struct service *service; /* NULL: no address has said it yet */
     struct output_options output;
+    const struct serve_hooks *hooks; /* NULL: none */
     struct address addresses[LISTEN_MAX];
     uint32_t address_count;
     uint32_t listening; /* addresses whose socket was made: only these are unlinked */
@@ -249,6 +251,10 @@ static const char *prefix_of(const struct serving *serving, const struct address
 
 static void announce(const struct serving *serving)
 {
+    if (serving->hooks) {
+        serving->hooks->listening(serving->hooks->owner);
+        return;
+    }
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
         fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
@@ -286,9 +292,15 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         result = fill_server(run, serving->service->role, serving->service->metrics,
                              serving->service->metric_count, &tally, getpid(), error);
     }
-    result = result ? result : output_options_to_record(sets, set_count, &record, error);
-    result = result ? result : machine_describe(&record, error);
-    result = result ? result : output_write(&serving->output, &record, error);
+    if (serving->hooks) {
+        if (result == 0) {
+            serving->hooks->ended(serving->hooks->owner, run);
+        }
+    } else {
+        result = result ? result : output_options_to_record(sets, set_count, &record, error);
+        result = result ? result : machine_describe(&record, error);
+        result = result ? result : output_write(&serving->output, &record, error);
+    }
     tally_release(&tally);
     record_release(&record);
     return result;
@@ -372,7 +384,7 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
     return 0;
 }
 
-static int run(int argc, char **argv, struct err *error)
+int serve_run(int argc, char **argv, const struct serve_hooks *hooks, struct err *error)
 {
     struct serving *serving = calloc(1, sizeof *serving);
     struct opt_set sets[COMMAND_SETS_MAX];
@@ -381,6 +393,7 @@ static int run(int argc, char **argv, struct err *error)
     if (!serving) {
         return err_system(error, ENOMEM, "memory", "cannot start");
     }
+    serving->hooks = hooks;
     size_t count = serve_sets(serving, sets);
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0 &&
@@ -390,6 +403,11 @@ static int run(int argc, char **argv, struct err *error)
     opt_release(sets, count, &arguments);
     free(serving);
     return result;
+}
+
+static int run(int argc, char **argv, struct err *error)
+{
+    return serve_run(argc, argv, NULL, error);
 }
 
 const struct command command_serve = {

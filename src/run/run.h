@@ -36,6 +36,9 @@ struct run_plan {
     int stop_fd;      /* readable (a signalfd) when the user wants to end; -1: none */
     void (*progress)(void *owner, const struct run_progress *progress);
     void *owner;
+    /* BANK_COUNTERS of them: what the client counted from the first operation to the end of the
+     * drain, in whatever is discarded too; NULL: not wanted. */
+    uint64_t *whole;
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
 };
 

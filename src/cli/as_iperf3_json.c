@@ -294,7 +294,7 @@ void as_iperf3_json_end(const struct as_iperf3_report *report, const struct iper
     }
     set_processor(end, own, peer);
     if (!report->test->udp) {
-        bool sends = report->streams[0].sends;
+        bool sends = report->streams[0].sends || (report->server && report->test->bidirectional);
         const struct iperf3_side *sender = sends ? own : peer, *receiver = sends ? peer : own;
         /* A server says only what it knows by itself. */
         sender = report->server && !sends ? NULL : sender;

@@ -136,11 +136,14 @@ static void on_finished(void *owner, const struct iperf3_server_test *test,
     if (report->json && report->streams && own) {
         as_iperf3_json_end(report, own, peer);
     }
+    bool stopping = why && why->code == ERR_INTERRUPTED;
+    if (stopping && peer) {
+        why = NULL; /* all but its client's farewell was there */
+    }
     if (why) {
         char text[400];
-        bool stop = why->code == ERR_INTERRUPTED;
         snprintf(text, sizeof text, "%s",
-                 stop ? "interrupt - the server has terminated"
+                 stopping ? "interrupt - the server has terminated"
                  : strstr(why->what, "called the test off") ? "the client has terminated"
                                                             : why->what);
         as_iperf3_report_fail(report, text);
@@ -160,12 +163,12 @@ static void on_finished(void *owner, const struct iperf3_server_test *test,
     serving->ended_well = why == NULL;
     if (serving->one_off_fd >= 0) {
         (void)!write(serving->one_off_fd, &(uint64_t){1}, sizeof(uint64_t));
-    } else if (!why || why->code != ERR_INTERRUPTED) {
+    } else if (!stopping) {
         announce(serving);
     }
 }
 
-static int serve(struct serving *serving, int stop_fd, struct err *error)
+static int serve_at(struct serving *serving, const char *host, int stop_fd, struct err *error)
 {
     static const struct iperf3_server_events events = {
         .listening = on_listening,
@@ -179,9 +182,6 @@ static int serve(struct serving *serving, int stop_fd, struct err *error)
     const struct as_iperf3_options *options = serving->options;
     struct address address;
     char url[300];
-    const char *host = options->source              ? options->source
-                       : options->family == AF_INET ? "0.0.0.0"
-                                                    : "::";
     snprintf(url, sizeof url, strchr(host, ':') ? "tcp://[%s]:%llu" : "tcp://%s:%llu", host,
              (unsigned long long)options->port);
     if (address_parse(url, true, &address, error)) {
@@ -197,6 +197,22 @@ static int serve(struct serving *serving, int stop_fd, struct err *error)
         .interval_ns = options->interval_s > 0 ? (uint64_t)llround(options->interval_s * 1e9) : 0,
     };
     return iperf3_serve(&config, error);
+}
+
+/* Where it is not said, at every address: with IPv6, which takes IPv4 too, if there is any. */
+static int serve(struct serving *serving, int stop_fd, struct err *error)
+{
+    const struct as_iperf3_options *options = serving->options;
+    const char *host = options->source              ? options->source
+                       : options->family == AF_INET ? "0.0.0.0"
+                                                    : "::";
+    int result = serve_at(serving, host, stop_fd, error);
+    bool without = error->number == EAFNOSUPPORT || error->number == EADDRNOTAVAIL;
+    if (result && !options->source && options->family == 0 && without) {
+        *error = (struct err){0};
+        result = serve_at(serving, "0.0.0.0", stop_fd, error);
+    }
+    return result;
 }
 
 int as_iperf3_server(const struct as_iperf3_options *options, struct err *error)

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/serve.h"
 #include "cli/serve_iperf3.h"
 #include "run/collect.h"
 #include "run/control_server.h"
@@ -77,6 +78,7 @@ struct serving {
     struct ping_options ping;
     const struct service *service; /* NULL: no address has said it yet */
     struct output_options output;
+    const struct serve_hooks *hooks; /* NULL: none */
     struct address addresses[LISTEN_MAX];
     uint32_t address_count;
     struct address controls[LISTEN_MAX]; /* sonde:// */
@@ -303,6 +305,10 @@ static const char *iperf3_text(const struct address *address)
 
 static void announce(const struct serving *serving)
 {
+    if (serving->hooks) {
+        serving->hooks->listening(serving->hooks->owner);
+        return;
+    }
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
         fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
@@ -361,13 +367,20 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         result = fill_server(run, serving->service->role, serving->service->metrics,
                              serving->service->metric_count, &tally, getpid(), error);
     }
-    if (result == 0 && serving->iperf3_count) {
-        result = record_add_warning(&record, "what iperf3's clients moved is in no figure here: a "
-                                             "line said it as each test ended");
+    if (serving->hooks) {
+        if (result == 0) {
+            serving->hooks->ended(serving->hooks->owner, run);
+        }
+    } else {
+        if (result == 0 && serving->iperf3_count) {
+            result =
+                record_add_warning(&record, "what iperf3's clients moved is in no figure here: a "
+                                            "line said it as each test ended");
+        }
+        result = result ? result : output_options_to_record(sets, set_count, &record, error);
+        result = result ? result : machine_describe(&record, error);
+        result = result ? result : output_write(&serving->output, &record, error);
     }
-    result = result ? result : output_options_to_record(sets, set_count, &record, error);
-    result = result ? result : machine_describe(&record, error);
-    result = result ? result : output_write(&serving->output, &record, error);
     tally_release(&tally);
     record_release(&record);
     return result;
@@ -500,7 +513,7 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
     return 0;
 }
 
-static int run(int argc, char **argv, struct err *error)
+int serve_run(int argc, char **argv, const struct serve_hooks *hooks, struct err *error)
 {
     struct serving *serving = calloc(1, sizeof *serving);
     struct opt_set sets[COMMAND_SETS_MAX];
@@ -509,6 +522,7 @@ static int run(int argc, char **argv, struct err *error)
     if (!serving) {
         return err_system(error, ENOMEM, "memory", "cannot start");
     }
+    serving->hooks = hooks;
     size_t count = serve_sets(serving, sets);
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0 &&
@@ -519,6 +533,11 @@ static int run(int argc, char **argv, struct err *error)
     tls_secret_clear(&serving->secret);
     free(serving);
     return result;
+}
+
+static int run(int argc, char **argv, struct err *error)
+{
+    return serve_run(argc, argv, NULL, error);
 }
 
 const struct command command_serve = {

@@ -368,6 +368,7 @@ int iperf3_serve(const struct iperf3_server_config *config, struct err *error)
     own->buffer_bytes_most = own->buffer_bytes_most ? own->buffer_bytes_most : 512U << 20;
     own->duration_most_ns =
         own->duration_most_ns ? own->duration_most_ns : IPERF3_TIME_MOST_S * NS_PER_SECOND;
+    own->interval_ns = own->interval_ns ? own->interval_ns : NS_PER_SECOND;
     own->deadline_ns = own->deadline_ns ? own->deadline_ns : IPERF3_DEADLINE_NS;
     server->epoll_fd = server->listen_fd = server->datagram_fd = -1;
     status = start(server, error);

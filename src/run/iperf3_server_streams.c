@@ -23,7 +23,14 @@ struct greeting {
 struct iperf3_server_test server_test_of(const struct server_control *control)
 {
     return (struct iperf3_server_test){
-        .number = control->number, .peer = control->peer_text, .test = &control->test};
+        .number = control->number,
+        .peer = control->peer_text,
+        .test = &control->test,
+        .cookie = control->cookie,
+        .ends = control->ends,
+        .end_count = control->end_count,
+        .run = control->run,
+    };
 }
 
 /* Tests take room of three kinds. */
@@ -161,11 +168,16 @@ static void begin(struct server_control *control)
     if (control->fd < 0) {
         return;
     }
-    server_enter(control, PHASE_RUNNING, NS_PER_SECOND);
+    server_enter(control, PHASE_RUNNING, config->interval_ns);
     control->start_ns = control->tick_ns = control->moved_ns = clock_now_ns();
     control->moved = 0;
     if (config->data->start(control->run, &error)) {
         server_refuse(control, IPERF3_REASON_CREATE_STREAM, error.number, error.what);
+        return;
+    }
+    if (config->events && config->events->started) {
+        struct iperf3_server_test about = server_test_of(control);
+        config->events->started(config->owner, &about);
     }
 }
 

@@ -89,10 +89,12 @@ void iperf3_test_to_parameters(const struct iperf3_test *test, struct iperf3_par
     parameters->burst = test->burst;
     parameters->tos = test->tos;
     parameters->nodelay = test->nodelay;
+    parameters->zerocopy = test->zerocopy;
     parameters->reverse = test->reverse;
     parameters->bidirectional = test->bidirectional;
     parameters->udp_counters_64bit = test->udp && test->counters_64bit;
     parameters->dont_fragment = test->dont_fragment;
+    parameters->get_server_output = test->server_output;
     snprintf(parameters->congestion, sizeof parameters->congestion, "%s", test->congestion);
     snprintf(parameters->title, sizeof parameters->title, "%s", test->title);
     /* What peers read of it is the version of iperf3 whose protocol this is. */
@@ -122,8 +124,10 @@ int32_t iperf3_test_from_parameters(const struct iperf3_parameters *parameters,
         .mss = parameters->mss,
         .tos = parameters->tos,
         .nodelay = parameters->nodelay,
+        .zerocopy = parameters->zerocopy,
         .counters_64bit = parameters->udp_counters_64bit,
         .dont_fragment = parameters->dont_fragment,
+        .server_output = parameters->get_server_output,
     };
     memcpy(test->congestion, parameters->congestion, sizeof test->congestion);
     memcpy(test->title, parameters->title, sizeof test->title);

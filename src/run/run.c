@@ -41,10 +41,11 @@ static void drain(struct conductor *conductor)
     }
     peer_stop(conductor);
     window_collect(conductor);
-    /* Late answers belong into the latencies, not into the rate; where there was no window, they
-     * belong nowhere. */
+    /* Late answers belong into the latencies, not into the rate; where there was no window, or
+     * something else after it, they belong nowhere. */
+    bool wanted = finished_operations(conductor) && conductor->plan->options->cooldown_ns == 0;
     const struct bank *late = conductor->client.part.bank;
-    for (size_t i = 0; i < BANK_HISTOGRAMS && finished_operations(conductor); i++) {
+    for (size_t i = 0; i < BANK_HISTOGRAMS && wanted; i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
     }
     uint64_t kept = conductor->plan->workload->kept;
@@ -154,6 +155,10 @@ static void measure(struct conductor *conductor, struct err *error)
     peer_count_begins(conductor);
     if (more) {
         window_run(conductor, error);
+        if (options->cooldown_ns && error->code == ERR_NONE &&
+            window_wait(conductor, clock_now_ns() + options->cooldown_ns)) {
+            window_discard(conductor);
+        }
         conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
     }
     drain(conductor);
@@ -215,6 +220,9 @@ int run_execute(const struct run_plan *plan, struct record *record, struct err *
         return -1;
     }
     measure(conductor, error);
+    if (plan->whole) {
+        memcpy(plan->whole, conductor->client_whole, sizeof conductor->client_whole);
+    }
     finish(conductor, error);
     free(conductor);
     return error->code == ERR_NONE ? 0 : -1;

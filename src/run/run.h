@@ -40,6 +40,9 @@ struct run_plan {
      * at now and then. The window ends early; whoever set it says what that means. May be NULL. */
     bool (*beside_ended)(const void *beside);
     const void *beside;
+    /* BANK_COUNTERS of them: what the client counted from the first operation to the end of the
+     * drain, in whatever is discarded too; NULL: not wanted. */
+    uint64_t *whole;
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
 };
 

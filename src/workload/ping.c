@@ -66,9 +66,12 @@ static uint64_t sequence_mask(const struct ping_options *options)
 void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_t sequence)
 {
     if (options->format == PING_SOCKPERF) {
-        const struct sockperf_header header = {.sequence = sequence,
-                                               .length = (uint32_t)options->size_bytes,
-                                               .flags = SOCKPERF_CLIENT | SOCKPERF_PONG};
+        bool wants = ping_wants_answer(options, sequence);
+        const struct sockperf_header header = {
+            .sequence = sequence,
+            .length = (uint32_t)options->size_bytes,
+            .flags = (uint16_t)(SOCKPERF_CLIENT | (wants ? SOCKPERF_PONG : 0)),
+        };
         sockperf_encode(message, &header);
         return;
     }

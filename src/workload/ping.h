@@ -11,6 +11,16 @@
 #include "workload/workload.h"
 
 #define PING_SIZE_MAX (1 << 20)
+/* What each answered message took, in the order of the answers, for one connection. */
+struct ping_log {
+    struct ping_log_entry {
+        uint64_t sent_ns, received_ns;
+    } * entries;
+    uint64_t room, count;
+    uint64_t missed; /* answers that found no room */
+};
+
+#define PING_ANSWER_NONE UINT64_MAX
 
 enum ping_format {
     PING_OWN,      /* a bit that is 0 in a message and 1 in its answer, then the sequence number: in
@@ -26,6 +36,10 @@ struct ping_options {
     uint32_t format;     /* enum ping_format */
     bool high_is_bound;  /* by check: `high` was not asked for, it only bounds what loss may cost */
     bool stamps;
+    /* No rows; of sockperf's format: */
+    uint64_t answer_every; /* only each so many-th message asks for an answer; 0: each one;
+                              PING_ANSWER_NONE: none does, and nothing is received */
+    struct ping_log *log;  /* NULL: none */
 };
 
 /* Counters of the client role. */
@@ -81,6 +95,13 @@ uint32_t ping_head_bytes(const struct ping_options *options);
 
 /* Writes the head of a request. */
 void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_t sequence);
+
+/* Whether a message is to be answered. */
+static inline bool ping_wants_answer(const struct ping_options *options, uint64_t sequence)
+{
+    return options->answer_every <= 1 ||
+           (options->answer_every != PING_ANSWER_NONE && sequence % options->answer_every == 0);
+}
 
 /* Reads the head of an answer; NULL, or what is wrong with it. */
 const char *ping_take_head(const struct ping_options *options, const uint8_t *message,

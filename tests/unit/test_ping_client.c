@@ -463,6 +463,77 @@ static void an_answer_is_no_request(void **state)
     assert_false(ping_is_request(nothing, 0));
 }
 
+/* Only every third message asks for an answer; the others are in no flight. */
+static void answers_to_some(void **state)
+{
+    (void)state;
+    struct pinger pinger;
+    struct ping_log_entry entries[1];
+    struct ping_log log = {.entries = entries, .room = 1};
+    struct ping_options options = ping_options(16);
+    uint8_t message[16];
+    options.format = PING_SOCKPERF;
+    options.answer_every = 3;
+    options.log = &log;
+    pinger_open(&pinger, options, CHANNEL_DATAGRAM);
+    world_event(&pinger.world, OP_START, 0);
+    assert_non_null(world_asked(&pinger.world, OP_RECEIVE));
+    for (uint64_t i = 1; i <= 6; i++) {
+        struct sockperf_header header;
+        struct op send = *world_asked(&pinger.world, OP_SEND);
+        memcpy(message, send.data, sizeof message);
+        assert_int_equal(sockperf_decode(message, sizeof message, &header), SOCKPERF_OK);
+        assert_int_equal(header.sequence, i);
+        assert_int_equal(sockperf_wants_answer(&header), i % 3 == 0);
+        /* What is answered may be sent without a word; what is not brings the next one. */
+        assert_int_equal(send.flags, i % 3 == 0 ? OP_QUIET : 0);
+        world_sent(&pinger.world, &send, 16, 0);
+        /* After the second of three, the third has been issued. */
+        assert_int_equal(world_outstanding(&pinger.world), i % 3 != 1);
+        if (i % 3 == 0) {
+            assert_null(world_asked(&pinger.world, OP_SEND));
+            sockperf_make_answer(message);
+            pinger_receive(&pinger, message, sizeof message);
+        }
+    }
+    const uint64_t *counters = pinger.world.context.bank->counters;
+    assert_int_equal(counters[PING_COUNT_SENT], 6);
+    assert_int_equal(counters[PING_COUNT_COMPLETED], 2);
+    assert_int_equal(log.count, 1);
+    assert_int_equal(log.missed, 1);
+    pinger_close(&pinger);
+}
+
+/* Without any answer nothing is received, and others have their turn now and then. */
+static void no_answers(void **state)
+{
+    (void)state;
+    struct pinger pinger;
+    struct ping_options options = ping_options(16);
+    options.format = PING_SOCKPERF;
+    options.answer_every = PING_ANSWER_NONE;
+    pinger_open(&pinger, options, CHANNEL_SOCKET);
+    world_event(&pinger.world, OP_START, 0);
+    assert_null(world_asked(&pinger.world, OP_RECEIVE));
+    for (int turn = 0; turn < 3; turn++) {
+        int sends = 0;
+        for (const struct op *send; (send = world_asked(&pinger.world, OP_SEND)) != NULL; sends++) {
+            struct op copy = *send;
+            world_sent(&pinger.world, &copy, 16, 0);
+        }
+        assert_int_equal(sends, 64);
+        assert_true(pinger.world.context.out.resume);
+        world_event(&pinger.world, OP_RESUME, 0);
+    }
+    assert_int_equal(pinger.world.context.bank->counters[PING_COUNT_SENT], 192);
+    pinger.world.context.draining = true;
+    struct op last = *world_asked(&pinger.world, OP_SEND);
+    world_sent(&pinger.world, &last, 16, 0);
+    assert_null(world_asked(&pinger.world, OP_SEND));
+    assert_int_equal(ping_client.outstanding(pinger.world.connection), 0);
+    pinger_close(&pinger);
+}
+
 static void options_are_checked(void **state)
 {
     (void)state;
@@ -530,6 +601,8 @@ int main(void)
         cmocka_unit_test(the_format_of_sockperf),
         cmocka_unit_test(round_trips_are_split),
         cmocka_unit_test(an_answer_is_no_request),
+        cmocka_unit_test(answers_to_some),
+        cmocka_unit_test(no_answers),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(formats_in_targets),
     };

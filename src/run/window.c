@@ -30,10 +30,10 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
     uint64_t look_ns = conductor->plan->options->count ? NS_PER_MS : 50 * NS_PER_MS;
     for (;;) {
         uint64_t now_ns = clock_now_ns();
-        if (now_ns >= until_ns) {
-            return true;
-        }
-        uint64_t wait_ns = until_ns - now_ns < look_ns ? until_ns - now_ns : look_ns;
+        /* Looked at even where no time is left: cuts that come late, one after the other, must not
+         * keep the user's wish from being heard. */
+        uint64_t left_ns = now_ns < until_ns ? until_ns - now_ns : 0;
+        uint64_t wait_ns = left_ns < look_ns ? left_ns : look_ns;
         struct timespec wait = clock_timespec(wait_ns);
         struct pollfd stop = {.fd = conductor->plan->stop_fd, .events = POLLIN};
         if (ppoll(&stop, 1, &wait, NULL) > 0) {
@@ -44,6 +44,9 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
         if (window_finished(conductor) || peer_ended(conductor) ||
             (plan->beside_ended && plan->beside_ended(plan->beside))) {
             return false;
+        }
+        if (left_ns == 0) {
+            return true;
         }
     }
 }

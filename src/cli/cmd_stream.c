@@ -3,21 +3,11 @@
 #include "cli/workload_command.h"
 #include "workload/stream.h"
 
-static int adapt(void *options, struct run_options *run, bool datagrams, struct err *error)
+static void adapt(const void *options, struct run_options *run)
 {
-    struct stream_options *stream = options;
-    if (stream_settle(stream, datagrams, run->wire.receive_bytes, error) < 0) {
-        return -1;
-    }
+    const struct stream_options *stream = options;
     run->connections = stream_connections(stream);
     run->count = stream->total_bytes;
-    run->wire.pacing_bytes = stream->pacing == PACING_KERNEL ? stream->rate_bytes : 0;
-    if (datagrams) {
-        run->wire.channel_options =
-            (uint8_t)(CHANNEL_BATCHED | (stream->segments ? CHANNEL_SEGMENTS : 0));
-        run->wire.segments = stream->segments;
-    }
-    return 0;
 }
 
 static const struct workload_form form = {

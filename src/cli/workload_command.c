@@ -243,9 +243,10 @@ static int find_target(struct measurement *measurement, const char *target, stru
          workload->check(command->options, command->run.wire.receive_bytes, error) < 0)) {
         return -1;
     }
-    return form->adapt
-               ? form->adapt(command->options, &command->run, workload == form->datagrams, error)
-               : 0;
+    if (form->adapt) {
+        form->adapt(command->options, &command->run);
+    }
+    return 0;
 }
 
 /* Measures and prints, once everything is parsed. */

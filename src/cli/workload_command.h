@@ -31,7 +31,7 @@ struct workload_form {
     struct row_set server; /* of sonde's own server, over the workload's options; may be empty */
     size_t server_offset;  /* where in these options */
     /* Carries over what the workload's own options mean for a run. May be NULL. */
-    int (*adapt)(void *options, struct run_options *run, bool datagrams, struct err *error);
+    void (*adapt)(const void *options, struct run_options *run);
 };
 
 /* Fills the option sets of a workload's command. `storage` may be NULL where only the rows are

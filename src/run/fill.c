@@ -95,9 +95,10 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
  * what lies between those is taken to be alike. */
 static double own_cpu_ns(const struct conductor *conductor)
 {
+    bool both = conductor->own_server || (conductor->peer_counted && conductor->peer_same_host);
     const struct tallies *ends[] = {&conductor->client, &conductor->server};
     double wall_ns = (double)(conductor->window_end_ns - conductor->window_start_ns), sum_ns = 0;
-    for (size_t i = 0; i < (conductor->own_server ? 2 : 1); i++) {
+    for (size_t i = 0; i < (both ? 2 : 1); i++) {
         const struct tally *plain = &ends[i]->plain, *seen = &ends[i]->seen;
         double measured_ns = (double)(plain->window_ns + seen->window_ns);
         double cpu_ns = (double)(plain->bank->cpu_user_ns + plain->bank->cpu_system_ns) +

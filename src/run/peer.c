@@ -78,10 +78,11 @@ static const char *turn_name(const struct conductor *conductor, int turn)
                : conductor->plan->session->probe_name(conductor->session, (size_t)turn);
 }
 
-void peer_seen(struct conductor *conductor, const struct probe_scope *scope)
+void peer_seen(struct conductor *conductor)
 {
+    const struct tally *part = &conductor->client.part;
     if (observes(conductor)) {
-        conductor->plan->session->seen(conductor->session, scope);
+        conductor->plan->session->seen(conductor->session, part->bank->counters, part->window_ns);
     }
 }
 
@@ -104,6 +105,41 @@ void peer_block(struct conductor *conductor, int turn)
     }
 }
 
+int peer_settle(struct conductor *conductor, struct err *error)
+{
+    const struct session_ops *ops = conductor->plan->session;
+    return conductor->session && ops->settle ? ops->settle(conductor->session, error) : 0;
+}
+
+bool peer_counts(const struct conductor *conductor)
+{
+    return conductor->session && conductor->plan->session->totals;
+}
+
+/* The server's counts complete the client's, as an own server's do in each part. */
+static int take_totals(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    struct tally *client = &conductor->client.plain, *server = &conductor->server.plain;
+    struct session_totals totals = {
+        .plain = server, .seen = &conductor->server.seen, .whole = conductor->server_whole};
+    if (plan->session->totals(conductor->session, &totals, error) < 0) {
+        return -1;
+    }
+    conductor->peer_counted = true;
+    conductor->peer_same_host = totals.same_host;
+    conductor->peer_pid = totals.pid;
+    if (plan->workload->join) {
+        double scale = 1;
+        if (plan->options->count == 0 && client->window_ns && server->window_ns) {
+            scale = (double)client->window_ns / (double)server->window_ns;
+        }
+        plan->workload->join(plan->workload_options, client->bank->counters, server->bank->counters,
+                             scale);
+    }
+    return 0;
+}
+
 int peer_finish(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
@@ -111,14 +147,24 @@ int peer_finish(struct conductor *conductor, struct err *error)
     const struct session_own own = {
         .run = conductor->run,
         .window_ns = client->window_ns,
+        .counters = client->bank->counters,
         .operations = client->bank->counters[plan->workload->operations],
     };
     if (!conductor->session) {
         return 0;
     }
-    return plan->session->finish(conductor->session, &own, error) < 0
-               ? -1
-               : plan->session->fill(conductor->session, conductor->run, error);
+    if (plan->session->finish(conductor->session, &own, error) < 0) {
+        return -1;
+    }
+    conductor->peer_finished = true;
+    return plan->session->totals ? take_totals(conductor, error) : 0;
+}
+
+int peer_fill(struct conductor *conductor, struct err *error)
+{
+    return conductor->peer_finished
+               ? conductor->plan->session->fill(conductor->session, conductor->run, error)
+               : 0;
 }
 
 void peer_close(struct conductor *conductor)

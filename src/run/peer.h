@@ -13,8 +13,10 @@ int peer_start(struct conductor *conductor, struct err *error);
 bool peer_ended(struct conductor *conductor);
 
 void peer_cut(struct conductor *conductor, enum session_part part, enum session_gate gate);
-/* Tells what the client finished in the observed part that was just cut. */
-void peer_seen(struct conductor *conductor, const struct probe_scope *scope);
+/* Tells what the client counted in the observed part that was just cut. */
+void peer_seen(struct conductor *conductor);
+/* Waits until the peer has made the cuts that it was told of. */
+int peer_settle(struct conductor *conductor, struct err *error);
 /* Attaches and detaches the probe of a turn (WATCH_OFF: none) there. */
 int peer_attach(struct conductor *conductor, int turn, struct err *error);
 void peer_block(struct conductor *conductor, int turn);
@@ -22,8 +24,11 @@ void peer_block(struct conductor *conductor, int turn);
 /* How many probes take turns: this side's, else the peer's. */
 size_t peer_turns(const struct conductor *conductor);
 
-/* Ends the session's test and adds the peer's side to the run, whose own is filled. */
+/* Whether the peer says what its server counted: then it is finished before the run is filled. */
+bool peer_counts(const struct conductor *conductor);
+/* Ends the session's test; and adds the peer's side to the run, whose own is filled. */
 int peer_finish(struct conductor *conductor, struct err *error);
+int peer_fill(struct conductor *conductor, struct err *error);
 void peer_close(struct conductor *conductor);
 
 #endif

@@ -425,7 +425,9 @@ int worker_open_all(struct worker *worker)
             return err_system(&worker->failure, -failed, "connection", "cannot open");
         }
         worker->given = true;
-        start(worker, connection);
+        if (!config->await_go) {
+            start(worker, connection);
+        }
     }
     for (uint32_t i = 0; i < config->listener_count; i++) {
         if (open_listener(worker, config->listeners[i]) < 0) {

@@ -55,6 +55,7 @@ const struct workload workload_stream = {
     .option_count = STREAM_OPTIONS,
     .options_bytes = sizeof(struct stream_options),
     .check = stream_check,
+    .tune = stream_tune,
     .metrics = metrics,
     .metric_count = sizeof metrics / sizeof *metrics,
     .operations = STREAM_COUNT_BLOCKS,

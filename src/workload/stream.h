@@ -36,12 +36,11 @@ enum {
 };
 extern const struct opt stream_option_rows[STREAM_OPTIONS];
 
-/* Settles what depends on the transport, and refuses what contradicts itself. */
-int stream_settle(struct stream_options *options, bool datagrams, uint64_t receive_bytes,
-                  struct err *error);
-
-/* For struct workload, of streams and of datagrams. */
+/* For struct workload: settle what depends on the transport, and refuse what contradicts itself. */
 int stream_check(void *options, uint64_t receive_bytes, struct err *error);
+int stream_datagrams_check(void *options, uint64_t receive_bytes, struct err *error);
+/* For both. */
+void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
 void stream_join(const void *options, uint64_t *client, const uint64_t *server, double scale);
 double stream_asked(const void *options);
 

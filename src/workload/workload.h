@@ -47,7 +47,9 @@ struct role_context {
     bool open_loop;         /* operations come as OP_ARRIVAL */
     bool draining;          /* nothing new may be issued */
     bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
-    uint32_t first_number;  /* client: of its first connection, among all of the run */
+    bool greeted;           /* a session's hello has been said on each connection: no other is, and
+                               a server's connections have their numbers from first_number on */
+    uint32_t first_number;  /* client, or greeted: of its first connection, among all of the run */
     bool sends_at_once;     /* the engine honours OP_TRY */
     uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
     uint32_t receive_bytes; /* size of lent buffers */
@@ -117,8 +119,8 @@ struct workload {
     size_t server_metric_count;
     const struct role *client, *server;
     /* Completes the client's counters of a part by what sonde's own server counted in it (NULL:
-     * the server is not sonde's). scale: the client's measured time over the server's. May be NULL.
-     */
+     * the server is not sonde's, or it is not known yet). scale: the client's measured time over
+     * the server's. Sets what it completes, so that it can be called again. May be NULL. */
     void (*join)(const void *options, uint64_t *client, const uint64_t *server, double scale);
     /* Its headline is a rate of bytes: no operations to be compared with a ceiling, quotas are in
      * bytes, CPU time is given for each GiB, and what is sent has to arrive. */

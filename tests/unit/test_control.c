@@ -222,7 +222,7 @@ static void test_depth(void **state)
     /* In a text they are no brackets. */
     assert_int_equal(
         read_text("{\"message\":\"record\",\"run\":{\"a\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
-                  "\\\"[[[[[[[[[[[[[[[[[[[[\"},\"warnings\":[]}",
+                  "\\\"[[[[[[[[[[[[[[[[[[[[\"},\"warnings\":[],\"totals\":{}}",
                   &message, &error),
         0);
     control_release(&message);
@@ -243,12 +243,15 @@ static void test_what_cannot_be_written(void **state)
     char *large = malloc(CONTROL_TEXT_MOST);
     memset(large, 'x', CONTROL_TEXT_MOST - 1);
     large[CONTROL_TEXT_MOST - 1] = '\0';
-    message = (struct control_message){
-        .kind = CONTROL_RECORD, .run = json_object(), .warnings = json_array()};
+    message = (struct control_message){.kind = CONTROL_RECORD,
+                                       .run = json_object(),
+                                       .totals = json_object(),
+                                       .warnings = json_array()};
     json_object_set_new(message.run, "large", json_string(large));
     assert_null(control_write(&message, &length, &error));
     assert_int_equal(error.code, ERR_LIMIT);
     json_decref(message.run);
+    json_decref(message.totals);
     json_decref(message.warnings);
     free(large);
 }

@@ -24,7 +24,9 @@ static void test_there_and_back(void **state)
         knock.kind = kind;
         knock_encode(bytes, &knock);
         assert_true(knock_decode(bytes, sizeof bytes, &back));
-        assert_memory_equal(&back, &knock, sizeof knock);
+        assert_int_equal(back.kind, kind);
+        assert_int_equal(back.number, knock.number);
+        assert_memory_equal(back.token, knock.token, sizeof knock.token);
     }
     assert_int_equal(bytes[8], 1); /* big-endian */
     assert_int_equal(bytes[11], 4);

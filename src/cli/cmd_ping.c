@@ -30,7 +30,9 @@ const struct command command_ping = {
         "times every round trip: one message at a time on each connection, or on a schedule "
         "(--rate). TARGET is a server that answers every message (sonde serve udp://HOST:PORT, or "
         "one that echoes a stream: tcp://HOST:PORT, unix:PATH), or a sockperf server "
-        "(sockperf+udp://HOST:PORT, sockperf+tcp://HOST:PORT); without one, or with tcp:, udp:, "
+        "(sockperf+udp://HOST:PORT, sockperf+tcp://HOST:PORT), or another sonde "
+        "(sonde://HOST:PORT, sonde+udp://HOST:PORT), whose side is reported too; without one, or "
+        "with tcp:, udp:, "
         "unix:, unix-dgram:, local: or pipe: alone, sonde starts its own in another process on "
         "another CPU. Answers to datagrams that are lost, duplicated or out of order are counted "
         "apart; a lost one is in no latency.",

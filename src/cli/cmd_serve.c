@@ -487,9 +487,10 @@ const struct command command_serve = {
         "did. At udp://HOST:PORT and unix-dgram:PATH it answers each message with itself, to whom "
         "it came from. ping+tcp://HOST:PORT answers each message of --size bytes with one send; "
         "sockperf+udp://HOST:PORT and sockperf+tcp://HOST:PORT serve sockperf's clients. On "
-        "sonde://HOST:PORT it serves other sondes: each client (sonde call sonde://HOST:PORT) gets "
-        "a "
-        "server of its own with the options that it asks for, and what that server measured.",
+        "sonde://HOST:PORT it serves other sondes: each client (sonde call, "
+        "ping or stream sonde://HOST:PORT) gets a server of its own with the options that it asks "
+        "for, and what that server measured; for sonde+udp://HOST:PORT that one takes its data "
+        "through UDP, at a port of its own.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
                 "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n",

@@ -38,7 +38,9 @@ const struct command command_stream = {
         "and the CPU time of both ends for each GiB. Every byte is accounted for: what one end "
         "sent "
         "and the other did not receive is an error. "
-        "TARGET is a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
+        "TARGET is another sonde (sonde://HOST:PORT, sonde+udp://HOST:PORT), whose side is "
+        "reported "
+        "too, or a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
         "with local: or pipe:, sonde starts its own in another process.",
     .examples =
         "  sonde stream   # one stream over TCP on the loopback, for 5 s\n"

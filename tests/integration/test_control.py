@@ -47,8 +47,11 @@ def children(pid):
     """Processes that this one has started and that are still there."""
     found = []
     for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/children" % (pid, task), encoding="ascii") as file:
-            found += file.read().split()
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, task), encoding="ascii") as file:
+                found += file.read().split()
+        except FileNotFoundError:  # the thread has ended meanwhile
+            pass
     return found
 
 
@@ -59,6 +62,14 @@ def until(condition):
         if time.monotonic() > end_s:
             raise AssertionError("it never came true")
         time.sleep(0.02)
+
+
+def about_the_same(test, one, other):
+    """The two ends are cut one after the other: on a busy machine their parts differ by what passed
+    meanwhile, which has no bound that a test could know. What is counted twice, or in one of two
+    parts only, differs by more than this."""
+    test.assertGreater(one, other / 1.9)
+    test.assertLess(one, other * 1.9)
 
 
 class Client:
@@ -170,9 +181,8 @@ class Runs(unittest.TestCase):
                              process(there["runs"][0], role).keys())
         one = there["runs"][0]
         # Per second of its own window, the server received what the client sent in its.
-        self.assertAlmostEqual(
-            metric(one, "server_received_bytes_per_second") / metric(one, "calls_per_second"), 1,
-            delta=0.25)
+        about_the_same(self, metric(one, "server_received_bytes_per_second"),
+                       metric(one, "calls_per_second"))
 
     def test_text_and_csv_show_both(self):
         with Serving(LOCAL) as serving:
@@ -211,7 +221,7 @@ class Runs(unittest.TestCase):
         # What the kernel saw it receive is what the client finished meanwhile, but for those in
         # flight at the edges of each of the parts.
         received = calls(server, "recvfrom", counts="kernel_calls")
-        self.assertAlmostEqual(received / seen["operations"], 1, delta=0.25)
+        about_the_same(self, received, seen["operations"])
         self.assertIsNotNone(one["probe_effect"]["ratio"])
 
     def test_both_ends_observe(self):
@@ -237,8 +247,7 @@ class Runs(unittest.TestCase):
             server = process(measured, "server")
             sent = calls(process(measured, "client"), "sendto")
             self.assertEqual(sent % size, 0)
-            self.assertAlmostEqual(per_second(server, "recvfrom") * measured["window_ns"] / 1e9
-                                   / sent, 1, delta=0.25)
+            about_the_same(self, per_second(server, "recvfrom") * measured["window_ns"] / 1e9, sent)
         pids = [process(json.loads(one.stdout)["runs"][0], "server")["pid"] for one in done]
         self.assertNotEqual(*pids)
 
@@ -929,7 +938,7 @@ class TwoHosts(unittest.TestCase):
         self.assertGreater(calls(server, "recvfrom"), 0)
         if not one["observation"].startswith("none"):
             received = calls(server, "recvfrom", counts="kernel_calls")
-            self.assertAlmostEqual(received / server["kernel_calls"]["operations"], 1, delta=0.25)
+            about_the_same(self, received, server["kernel_calls"]["operations"])
 
     def test_every_workload_across(self):
         with Serving("sonde://10.99.7.1:0", "--secret", self.secret, **self.inside(0)) as serving:

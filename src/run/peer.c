@@ -105,10 +105,10 @@ void peer_block(struct conductor *conductor, int turn)
     }
 }
 
-int peer_settle(struct conductor *conductor, struct err *error)
+int peer_sync(struct conductor *conductor, struct err *error)
 {
     const struct session_ops *ops = conductor->plan->session;
-    return conductor->session && ops->settle ? ops->settle(conductor->session, error) : 0;
+    return conductor->session && ops->sync ? ops->sync(conductor->session, error) : 0;
 }
 
 bool peer_counts(const struct conductor *conductor)

@@ -16,7 +16,7 @@ void peer_cut(struct conductor *conductor, enum session_part part, enum session_
 /* Tells what the client counted in the observed part that was just cut. */
 void peer_seen(struct conductor *conductor);
 /* Waits until the peer has made the cuts that it was told of. */
-int peer_settle(struct conductor *conductor, struct err *error);
+int peer_sync(struct conductor *conductor, struct err *error);
 /* Attaches and detaches the probe of a turn (WATCH_OFF: none) there. */
 int peer_attach(struct conductor *conductor, int turn, struct err *error);
 void peer_block(struct conductor *conductor, int turn);

@@ -88,7 +88,7 @@ struct session_ops {
                   uint64_t plain_ns, uint64_t seen_operations, uint64_t seen_ns);
     /* Returns once the peer has done what it was told so far: the client's connections go on
      * meanwhile, so that its last part ends under load too. NULL: there is nothing to wait for. */
-    int (*settle)(struct session *session, struct err *error);
+    int (*sync)(struct session *session, struct err *error);
     /* The window is over: ends the test and exchanges results. */
     int (*finish)(struct session *session, const struct session_own *own, struct err *error);
     /* What the peer's server counted, after finish, into empty tallies. Such a session is finished

@@ -436,7 +436,7 @@ static void seen(struct session *session, const uint64_t *counters, uint64_t win
     json_decref(message.counters);
 }
 
-static int settle(struct session *session, struct err *error)
+static int sync_session(struct session *session, struct err *error)
 {
     const struct control_message sync = {.kind = CONTROL_SYNC};
     struct control_message answer;
@@ -528,7 +528,7 @@ static void close_session(struct session *session)
 #define BOTH                                                                                       \
     .own_server = true, .open = open_session, .connect = connect_session, .start = start_session,  \
     .peer_ended = peer_ended, .cut = cut, .probe_count = probe_count, .probe_name = probe_name,    \
-    .attach = attach, .seen = seen, .block = block, .settle = settle, .finish = finish,            \
+    .attach = attach, .seen = seen, .block = block, .sync = sync_session, .finish = finish,        \
     .totals = totals, .fill = fill, .close = close_session
 
 const struct session_ops session_sonde = {

@@ -301,7 +301,7 @@ static int run_parts(struct conductor *conductor, struct err *error)
             close_interval(conductor, clock_now_ns());
         }
         bool under_load = !more && options->count == 0 && !conductor->interrupted;
-        if (under_load && conductor->plan->workload->bulk && peer_settle(conductor, error) < 0) {
+        if (under_load && conductor->plan->workload->bulk && peer_sync(conductor, error) < 0) {
             return -1;
         }
     }

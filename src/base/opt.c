@@ -162,11 +162,6 @@ static int refuse_unknown(const struct parser *parser, const char *word, struct 
     size_t dashes = strspn(word, "-");
     size_t length = strcspn(word, "=");
     err_set(error, ERR_USAGE, opt_quote(word, length).text, "unknown option");
-    bool negated = strncmp(word, "--no-", 5) == 0;
-    struct found found = find_name(parser, word + 5 * negated, negated ? length - 5 : 0);
-    if (found.row != NULL && found.row->type == OPT_TYPE_BOOL) {
-        return err_hint(error, "did you mean --%s=no?", found.row->name);
-    }
     size_t rows = 1;
     for (size_t s = 0; s < parser->set_count; s++) {
         rows += parser->sets[s].count;
@@ -236,7 +231,8 @@ static int parse_long(struct parser *parser, const char *word)
     struct found found = find_name(parser, name, length);
     if (found.row == NULL && length > 3 && strncmp(name, "no-", 3) == 0) {
         found = find_name(parser, name + 3, length - 3);
-        if (found.row != NULL && opt_has_negation(found.row)) {
+        /* Help names it only where it says something; a default may change, and scripts stay. */
+        if (found.row != NULL && found.row->type == OPT_TYPE_BOOL) {
             if (value != NULL) {
                 return err_set(parser->error, ERR_USAGE, opt_quote(word, length + 2).text,
                                "takes no value, got \"%s\"", opt_quote(value, strlen(value)).text);

@@ -9,6 +9,7 @@ static const struct workload_form form = {
     .load = {run_load_rows, RUN_OPTIONS_LOAD},
     .run = {run_blocking_rows, RUN_OPTIONS_WIRE},
     .sockets = {wire_rows, WIRE_OPTIONS},
+    .during = true,
 };
 
 static size_t sets(struct opt_set *to)
@@ -35,7 +36,8 @@ const struct command command_ping = {
         "with tcp:, udp:, "
         "unix:, unix-dgram:, local: or pipe: alone, sonde starts its own in another process on "
         "another CPU. Answers to datagrams that are lost, duplicated or out of order are counted "
-        "apart; a lost one is in no latency.",
+        "apart; a lost one is in no latency. With --during each engine is measured twice, without "
+        "and beside a load: streams along the same path, with ends of their own.",
     .examples =
         "  sonde ping   # how long does a round trip through loopback TCP take?\n"
         "  sonde ping udp: -m 14   # and through UDP, with small messages?\n"
@@ -43,6 +45,7 @@ const struct command command_ping = {
         "  sonde ping --busy-poll   # what does spinning at both ends save?\n"
         "  sonde ping -e threads,poll,epoll,uring   # what does each kernel interface add?\n"
         "  sonde ping udp: --rate 10k   # latency under a load that does not wait for answers\n"
+        "  sonde ping --during stream   # what does bulk on the same path add?\n"
         "  sonde ping sockperf+udp://127.0.0.1:11111   # against a sockperf server\n",
     .sets = sets,
     .run = run,

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/serve.h"
+#include "cli/serve_iperf3.h"
 #include "run/collect.h"
 #include "run/control_server.h"
 #include "run/fill.h"
@@ -76,11 +78,15 @@ struct serving {
     struct ping_options ping;
     const struct service *service; /* NULL: no address has said it yet */
     struct output_options output;
+    const struct serve_hooks *hooks; /* NULL: none */
     struct address addresses[LISTEN_MAX];
     uint32_t address_count;
     struct address controls[LISTEN_MAX]; /* sonde:// */
     uint32_t control_count;
     struct control_server *control_server;
+    struct address iperf3[LISTEN_MAX]; /* iperf3:// */
+    uint32_t iperf3_count;
+    struct serve_iperf3 *iperf3_server;
     struct tls_secret secret;
     _Atomic uint64_t reported_ns; /* when the last error of a client was printed */
     uint32_t listening;           /* addresses whose socket was made: only these are unlinked */
@@ -175,7 +181,8 @@ static int check_limits(const struct serving *serving, struct err *error)
     bool each = engines[options->engine]->flags & ENGINE_ONE_CHANNEL;
     struct limits_warnings warnings = {.count = 0};
     struct limits_need need = {
-        .files = options->connections_max + serving->address_count * options->threads + 16,
+        .files = options->connections_max + serving->address_count * options->threads + 16 +
+                 (uint64_t)serving->iperf3_count * SERVE_IPERF3_FILES,
         .threads = each ? options->connections_max : options->threads,
     };
     int result = limits_check(&need, &warnings, error);
@@ -274,7 +281,12 @@ static int prepare(struct serving *serving, struct err *error)
         .busy_poll = options->wire.busy_poll,
         .cpu = -1,
     };
-    return serving->slots ? open_control(serving, error) : -1;
+    if (!serving->slots || open_control(serving, error) < 0) {
+        return -1;
+    }
+    return serving->iperf3_count ? serve_iperf3_open(&serving->iperf3_server, serving->iperf3,
+                                                     serving->iperf3_count, &serving->ended, error)
+                                 : 0;
 }
 
 /* A client that is given the address with it speaks what is served there. */
@@ -285,8 +297,18 @@ static const char *prefix_of(const struct serving *serving, const struct address
     return plain ? "" : serving->service->prefix;
 }
 
+/* Its URL is "tcp" and the rest of it. */
+static const char *iperf3_text(const struct address *address)
+{
+    return address->text + strlen("tcp");
+}
+
 static void announce(const struct serving *serving)
 {
+    if (serving->hooks) {
+        serving->hooks->listening(serving->hooks->owner);
+        return;
+    }
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
         fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
@@ -296,6 +318,13 @@ static void announce(const struct serving *serving)
     for (uint32_t i = 0; i < serving->control_count; i++) {
         fprintf(stderr, "sonde: serving on %s (for sonde's own clients%s)\n",
                 serving->controls[i].text, serving->options.secret ? ", with a secret" : "");
+    }
+    for (uint32_t i = 0; i < serving->iperf3_count; i++) {
+        const struct address *address = &serving->iperf3[i];
+        fprintf(stderr, "sonde: serving on iperf3%s (for clients of iperf3, TCP and UDP)%s\n",
+                iperf3_text(address),
+                address_is_loopback(address) ? ": this machine only"
+                                             : ": reachable from other hosts");
     }
 }
 
@@ -329,13 +358,29 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
             snprintf(run->detail + used, sizeof run->detail - used, "%s%s", used ? ", " : "",
                      serving->controls[i].text);
         }
+        for (uint32_t i = 0; i < serving->iperf3_count; i++) {
+            size_t used = strlen(run->detail);
+            snprintf(run->detail + used, sizeof run->detail - used, "%siperf3%s", used ? ", " : "",
+                     iperf3_text(&serving->iperf3[i]));
+        }
         run->window_ns = run->wall_ns = tally.window_ns;
         result = fill_server(run, serving->service->role, serving->service->metrics,
                              serving->service->metric_count, &tally, getpid(), error);
     }
-    result = result ? result : output_options_to_record(sets, set_count, &record, error);
-    result = result ? result : machine_describe(&record, error);
-    result = result ? result : output_write(&serving->output, &record, error);
+    if (serving->hooks) {
+        if (result == 0) {
+            serving->hooks->ended(serving->hooks->owner, run);
+        }
+    } else {
+        if (result == 0 && serving->iperf3_count) {
+            result =
+                record_add_warning(&record, "what iperf3's clients moved is in no figure here: a "
+                                            "line said it as each test ended");
+        }
+        result = result ? result : output_options_to_record(sets, set_count, &record, error);
+        result = result ? result : machine_describe(&record, error);
+        result = result ? result : output_write(&serving->output, &record, error);
+    }
     tally_release(&tally);
     record_release(&record);
     return result;
@@ -367,6 +412,11 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
             result = -1;
         }
     }
+    struct err iperf3_error = {0};
+    if (serve_iperf3_close(serving->iperf3_server, &iperf3_error) < 0 && result == 0) {
+        *error = iperf3_error;
+        result = -1;
+    }
     control_server_close(serving->control_server);
     for (uint32_t i = 0; i < serving->listening; i++) {
         address_unlink(&serving->addresses[i]);
@@ -396,11 +446,11 @@ static int take_service(struct serving *serving, const char *url, bool has_forma
     return 0;
 }
 
-/* Behind "sonde://"; NULL where it is another address. */
-static const char *control_rest(const char *text)
+/* Behind "sonde://" and the like; NULL where it is another address. */
+static const char *rest_of(const char *text, const char *scheme)
 {
-    static const char scheme[] = "sonde://";
-    return strncmp(text, scheme, sizeof scheme - 1) == 0 ? text + sizeof scheme - 1 : NULL;
+    size_t length = strlen(scheme);
+    return strncmp(text, scheme, length) == 0 ? text + length : NULL;
 }
 
 static int take_control(struct serving *serving, const char *rest, struct err *error)
@@ -429,9 +479,16 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
                                "sonde://127.0.0.1:7001");
     }
     for (size_t i = 0; i < arguments->count; i++) {
-        const char *url = arguments->items[i], *rest = control_rest(url);
+        const char *url = arguments->items[i], *rest = rest_of(url, "sonde://");
+        const char *iperf3 = rest_of(url, "iperf3://");
         if (rest) {
             if (take_control(serving, rest, error) < 0) {
+                return -1;
+            }
+            continue;
+        }
+        if (iperf3) {
+            if (serve_iperf3_parse(iperf3, &serving->iperf3[serving->iperf3_count++], error) < 0) {
                 return -1;
             }
             continue;
@@ -456,7 +513,7 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
     return 0;
 }
 
-static int run(int argc, char **argv, struct err *error)
+int serve_run(int argc, char **argv, const struct serve_hooks *hooks, struct err *error)
 {
     struct serving *serving = calloc(1, sizeof *serving);
     struct opt_set sets[COMMAND_SETS_MAX];
@@ -465,6 +522,7 @@ static int run(int argc, char **argv, struct err *error)
     if (!serving) {
         return err_system(error, ENOMEM, "memory", "cannot start");
     }
+    serving->hooks = hooks;
     size_t count = serve_sets(serving, sets);
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0 &&
@@ -475,6 +533,11 @@ static int run(int argc, char **argv, struct err *error)
     tls_secret_clear(&serving->secret);
     free(serving);
     return result;
+}
+
+static int run(int argc, char **argv, struct err *error)
+{
+    return serve_run(argc, argv, NULL, error);
 }
 
 const struct command command_serve = {
@@ -490,10 +553,13 @@ const struct command command_serve = {
         "sonde://HOST:PORT it serves other sondes: each client (sonde call, "
         "ping or stream sonde://HOST:PORT) gets a server of its own with the options that it asks "
         "for, and what that server measured; for sonde+udp://HOST:PORT that one takes its data "
-        "through UDP, at a port of its own.",
+        "through UDP, at a port of its own. On "
+        "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
+        "clients, over TCP and UDP, several at a time, and says in a line what each test moved.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
-                "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n",
+                "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n"
+                "  sonde serve iperf3://   # for iperf3 -c 127.0.0.1\n",
     .sets = sets_for_help,
     .run = run,
 };

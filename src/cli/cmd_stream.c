@@ -10,7 +10,7 @@ static void adapt(const void *options, struct run_options *run)
     run->count = stream->total_bytes;
 }
 
-static const struct workload_form form = {
+const struct workload_form stream_form = {
     .workload = &workload_stream,
     .datagrams = &workload_stream_datagrams,
     .run = {bulk_run_rows, BULK_OPTIONS_WIRE},
@@ -20,12 +20,12 @@ static const struct workload_form form = {
 
 static size_t sets(struct opt_set *to)
 {
-    return workload_command_sets(&form, NULL, to);
+    return workload_command_sets(&stream_form, NULL, to);
 }
 
 static int run(int argc, char **argv, struct err *error)
 {
-    return workload_command_run(&form, argc, argv, error);
+    return workload_command_run(&stream_form, argc, argv, error);
 }
 
 const struct command command_stream = {
@@ -41,13 +41,17 @@ const struct command command_stream = {
         "TARGET is another sonde (sonde://HOST:PORT, sonde+udp://HOST:PORT), whose side is "
         "reported "
         "too, or a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
-        "with local: or pipe:, sonde starts its own in another process.",
+        "with local: or pipe:, sonde starts its own in another process. "
+        "iperf3://HOST[:PORT] and iperf3+udp://HOST[:PORT] are servers of iperf3 (iperf3 -s): a "
+        "warm-up has whole seconds there, and is left out unless asked for.",
     .examples =
         "  sonde stream   # one stream over TCP on the loopback, for 5 s\n"
         "  sonde stream -P 4 --bidir --congestion cubic   # four each way\n"
         "  sonde stream -e threads,epoll,uring -l 1m   # the engines side by side\n"
         "  sonde stream -n 10g -R   # 10 GiB from the server to the client\n"
+        "  sonde stream -Z msg   # without a copy, and whether the kernel copied after all\n"
         "  sonde stream udp: --rate 1G --batch 16   # datagrams: loss, order, jitter\n"
+        "  sonde stream iperf3://127.0.0.1 -P 4 -R   # from a real iperf3 -s\n"
         "  sonde stream --rate 1G --window 256k   # paced to 1 Gbit/s, with fixed buffers\n",
     .sets = sets,
     .run = run,

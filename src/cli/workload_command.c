@@ -43,6 +43,10 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
             run ? &run->watch.probe : NULL);
     add_set(sets, &count, "Sonde's own server", form->server,
             options ? options + form->server_offset : NULL);
+    if (form->during) {
+        add_set(sets, &count, "Latency under load", (struct row_set){during_rows, DURING_OPTIONS},
+                storage ? &storage->during : NULL);
+    }
     add_set(sets, &count, "Repetition", (struct row_set){repeat_rows, REPEAT_OPTIONS},
             storage ? &storage->repeat : NULL);
     add_set(sets, &count, "Output", (struct row_set){output_rows, OUTPUT_OPTIONS},
@@ -146,20 +150,63 @@ struct measurement {
     const struct workload *workload;
     struct workload_command *command;
     const struct opt_set *sets;
+    size_t set_count;
     struct address address;
     bool given_target;
     const struct session_ops *session; /* of the target; NULL: none */
     const char *session_target;
+    char session_note[SESSION_NOTE];
     char note[128];
+    struct during *during; /* NULL: no load beside it */
 };
 
-/* One engine of --engine. */
+/* The server's engine, of the client's. */
+static const char *server_engine_name(const struct run_options *options,
+                                      const struct engine_ops *client)
+{
+    if (options->server_engine) {
+        return options->server_engine;
+    }
+    return client->flags & ENGINE_NO_KERNEL ? "epoll" : client->name;
+}
+
+/* Before the first one runs. Unknown engines are refused where they are used. */
+static int check_fit(const struct measurement *measurement, struct err *error)
+{
+    const struct workload *workload = measurement->workload;
+    const struct run_options *options = &measurement->command->run;
+    bool given = measurement->given_target;
+    const struct session_ops *session = measurement->session;
+    const struct transport_ops *transport = given ? measurement->address.transport : &transport_tcp;
+    bool own_server = !given || measurement->address.own;
+    if (session) {
+        transport = session->datagrams ? &transport_udp : &transport_tcp;
+        own_server = session->own_server;
+    }
+    for (size_t i = 0; workload->fits && i < options->engines.count; i++) {
+        const struct engine_ops *client = engine_find(options->engines.items[i]);
+        if (!client) {
+            continue;
+        }
+        const struct engine_ops *server = engine_find(server_engine_name(options, client));
+        if (workload->fits(measurement->command->options, client, own_server ? server : NULL,
+                           transport, error) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* One engine of --engine. With --during each has two variants: without and with the load. */
 static int execute_engine(void *owner, size_t variant, const struct experiment_turn *turn,
                           struct err *error)
 {
     const struct measurement *measurement = owner;
     const struct run_options *options = &measurement->command->run;
-    const char *server_name = options->server_engine;
+    bool several = options->engines.count > 1;
+    bool loaded = measurement->during && variant % 2;
+    size_t engine = measurement->during ? variant / 2 : variant;
+    char label[48];
     struct run_plan plan = {
         .workload = measurement->workload,
         .workload_options = measurement->command->options,
@@ -172,20 +219,25 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .progress = turn->progress ? print_progress : NULL,
         .owner = turn->progress,
     };
-    if (engine_of(options->engines.items[variant], "--engine", &plan.engine, error) < 0) {
+    if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
         return -1;
-    }
-    if (!server_name) {
-        server_name = plan.engine->flags & ENGINE_NO_KERNEL ? "epoll" : plan.engine->name;
     }
     plan.label = plan.engine->name;
-    if (engine_of(server_name, "--server-engine", &plan.server_engine, error) < 0) {
+    if (engine_of(server_engine_name(options, plan.engine), "--server-engine", &plan.server_engine,
+                  error) < 0) {
         return -1;
     }
-    if (turn->progress && options->engines.count > 1) {
-        fprintf(turn->progress, "%s\n", plan.engine->name);
+    if (measurement->during) {
+        snprintf(label, sizeof label, "%s%s%s", several ? plan.engine->name : "",
+                 several ? " " : "", loaded ? "during" : "idle");
+        plan.label = label;
     }
-    return run_execute(&plan, turn->record, error);
+    if (turn->progress && (several || measurement->during)) {
+        fprintf(turn->progress, "%s\n", plan.label);
+    }
+    return measurement->during
+               ? during_execute(measurement->during, engine, loaded, &plan, turn, error)
+               : run_execute(&plan, turn->record, error);
 }
 
 /* Options that this run has no use for: said, since nobody types them for nothing. */
@@ -212,6 +264,14 @@ static void add_idle_options(void *owner, struct record *record)
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
     }
+    for (size_t i = 0; i < measurement->set_count; i++) {
+        if (sets[i].rows == during_rows) {
+            during_warn(&sets[i], record);
+        }
+    }
+    if (measurement->session_note[0]) {
+        record_add_warning(record, "%s", measurement->session_note);
+    }
     if (run->threads > run->connections && !measurement->form->workload->bulk) {
         record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
                            run->connections, run->connections);
@@ -219,7 +279,8 @@ static void add_idle_options(void *owner, struct record *record)
 }
 
 /* The target, if any, and what follows from it: which workload it is. */
-static int find_target(struct measurement *measurement, const char *target, struct err *error)
+static int find_target(struct measurement *measurement, const char *target, bool given_warmup,
+                       struct err *error)
 {
     const struct workload_form *form = measurement->form;
     struct workload_command *command = measurement->command;
@@ -243,6 +304,12 @@ static int find_target(struct measurement *measurement, const char *target, stru
          workload->check(command->options, command->run.wire.receive_bytes, error) < 0)) {
         return -1;
     }
+    const struct session_ops *session = measurement->session;
+    if (session && session->settle &&
+        session->settle(workload, command->options, &command->run, given_warmup,
+                        measurement->session_note, error) < 0) {
+        return -1;
+    }
     if (form->adapt) {
         form->adapt(command->options, &command->run);
     }
@@ -250,26 +317,35 @@ static int find_target(struct measurement *measurement, const char *target, stru
 }
 
 /* Measures and prints, once everything is parsed. */
-static int measure(struct measurement *measurement, size_t set_count,
-                   const struct opt_arguments *arguments, int argc, char **argv, struct err *error)
+static int measure(struct measurement *measurement, const struct opt_arguments *arguments, int argc,
+                   char **argv, struct err *error)
 {
     const struct opt_set *sets = measurement->sets;
     struct workload_command *command = measurement->command;
+    size_t engine_count = command->run.engines.count;
     make_note(&sets[SET_WORKLOAD], measurement->note, sizeof measurement->note);
+    if (command->during.what != DURING_NOTHING &&
+        during_open(&measurement->during, &command->during, &command->run,
+                    measurement->given_target ? &measurement->address : NULL, engine_count,
+                    error) < 0) {
+        return -1;
+    }
     const struct experiment experiment = {
         .operation = measurement->workload->operation,
         .sets = sets,
-        .set_count = set_count,
+        .set_count = measurement->set_count,
         .argument_name = "target",
         .arguments = arguments,
         .output = &command->output,
         .repeat = &command->repeat,
-        .variants = command->run.engines.count,
+        .variants = measurement->during ? 2 * engine_count : engine_count,
         .execute = execute_engine,
         .warn = add_idle_options,
         .owner = measurement,
     };
-    return experiment_run(&experiment, argc, argv, error);
+    int result = experiment_run(&experiment, argc, argv, error);
+    during_close(measurement->during);
+    return result;
 }
 
 int workload_command_run(const struct workload_form *form, int argc, char **argv, struct err *error)
@@ -296,10 +372,12 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
             opt_hint_loose(&arguments, error);
-        } else if (find_target(&measurement, target, error) == 0 &&
+        } else if (find_target(&measurement, target, warmup, error) == 0 &&
+                   check_fit(&measurement, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {
-            result = measure(&measurement, count, &arguments, argc, argv, error);
+            measurement.set_count = count;
+            result = measure(&measurement, &arguments, argc, argv, error);
         }
         if (result < 0 && error->code == ERR_USAGE && arguments.loose &&
             strcmp(error->subject, arguments.loose_value) == 0) {

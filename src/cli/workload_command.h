@@ -3,6 +3,7 @@
 #define SONDE_CLI_WORKLOAD_COMMAND_H
 
 #include "cli/command.h"
+#include "cli/during.h"
 #include "cli/experiment.h"
 #include "cli/output.h"
 #include "run/options.h"
@@ -11,6 +12,7 @@
 struct workload_command {
     struct run_options run;
     struct repeat_options repeat;
+    struct during_options during;
     struct output_options output;
     void *options; /* the workload's own, options_bytes of it */
 };
@@ -32,7 +34,11 @@ struct workload_form {
     size_t server_offset;  /* where in these options */
     /* Carries over what the workload's own options mean for a run. May be NULL. */
     void (*adapt)(const void *options, struct run_options *run);
+    bool during; /* it can be measured beside a load (cli/during.h) */
 };
+
+/* What `sonde stream` measures, and others have beside them. */
+extern const struct workload_form stream_form;
 
 /* Fills the option sets of a workload's command. `storage` may be NULL where only the rows are
  * wanted (help). */

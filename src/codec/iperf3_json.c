@@ -371,6 +371,8 @@ char *iperf3_results_encode(const struct iperf3_results *results)
     json_t *object = json_object();
 
     if (object != NULL && encode_rows(object, result_rows, COUNT(result_rows), results) == 0 &&
+        (results->output == NULL ||
+         json_object_set_new(object, "server_output_text", json_string(results->output)) == 0) &&
         json_object_set_new(object, "streams", encode_streams(results)) == 0) {
         text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
     }
@@ -427,6 +429,24 @@ static int decode_streams(const json_t *array, struct iperf3_results *results, c
         results->stream_count++;
     }
     return 0;
+}
+
+char *iperf3_results_output(const char *text, size_t length, bool *json)
+{
+    char *output = NULL;
+    int status;
+
+    json_t *object = load(text, length, &status);
+    const json_t *member = json_object_get(object, "server_output_text");
+    *json = false;
+    if (json_is_string(member)) {
+        output = strdup(json_string_value(member));
+    } else if ((member = json_object_get(object, "server_output_json")) != NULL) {
+        *json = true;
+        output = json_dumps(member, JSON_REAL_PRECISION(15));
+    }
+    json_decref(object);
+    return output;
 }
 
 int iperf3_results_decode(const char *text, size_t length, struct iperf3_results *results,

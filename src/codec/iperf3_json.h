@@ -76,12 +76,17 @@ struct iperf3_results {
     double cpu_total, cpu_user, cpu_system; /* percent of one CPU */
     int32_t sender_has_retransmits;         /* -1: this side only received */
     char congestion_used[16];               /* empty: not said */
+    const char *output; /* encode only: what the server printed, for a client that asked; or NULL */
     uint32_t stream_count;
     struct iperf3_stream_result streams[IPERF3_FLOWS_MOST];
 };
 
 /* As for parameters. */
 char *iperf3_results_encode(const struct iperf3_results *results);
+/* What a server printed, out of its results: text, or JSON as text where *json, zero-terminated and
+ * to be freed; NULL where it says nothing. */
+char *iperf3_results_output(const char *text, size_t length, bool *json);
+
 int iperf3_results_decode(const char *text, size_t length, struct iperf3_results *results,
                           const char **member);
 

@@ -27,6 +27,7 @@
     X(READV, "readv")                                                                              \
     X(VMSPLICE, "vmsplice")                                                                        \
     X(SPLICE, "splice")                                                                            \
+    X(SENDFILE, "sendfile")                                                                        \
     X(PPOLL, "ppoll")                                                                              \
     X(EPOLL_WAIT, "epoll_pwait2")                                                                  \
     X(EPOLL_CTL, "epoll_ctl")                                                                      \
@@ -56,6 +57,9 @@ struct call_count {
 struct call_table {
     struct call_count of[CALL_KINDS];
     uint64_t uring_submitted, uring_completed;
+    /* Sends with OP_ZEROCOPY: made; of them reported on by the kernel; of these copied after all.
+     */
+    uint64_t zerocopy_sends, zerocopy_reported, zerocopy_copied;
 };
 
 /* The kernel's name of a call. */
@@ -108,9 +112,11 @@ struct channel {
     const uint8_t *send_data; /* rest of the send that waits for room */
     uint32_t send_length;
     uint32_t send_flags;
-    uint32_t slot;                /* the engine's own index */
-    uint32_t held;                /* the engine's own: data received while not wanted */
-    struct channel *next_pending; /* the engine's own list of channels with work left over */
+    uint32_t slot;                   /* the engine's own index */
+    uint32_t held;                   /* the engine's own: data received while not wanted */
+    struct channel *next_pending;    /* the engine's own list of channels with work left over */
+    const struct op_file *send_file; /* of the send that waits for room */
+    uint32_t notices;                /* of sends with OP_ZEROCOPY that the kernel still owes */
 };
 
 enum {
@@ -150,6 +156,19 @@ enum {
     OP_QUIET = 4, /* OP_SEND: nothing waits for it to succeed (the submitter has no more to send
                      until something else happens): an engine may report success only when its wait
                      ends for another reason. Failure and short sends are reported at once */
+    OP_ZEROCOPY = 8, /* OP_SEND to an ENGINE_ZEROCOPY, of a TCP channel without options: the network
+                        reads the data itself, which must not change until OP_CLOSE has completed.
+                        The kernel says afterwards whether it copied after all (struct call_table);
+                        where it has no room for another notice, it is made to. The readiness
+                        engines need SO_ZEROCOPY (net_tuning.zerocopy) */
+    OP_END_ONLY = 16, /* OP_RECEIVE, also of a receive under way: nothing is expected but the end,
+                         so that a send may keep the engine waiting a while (threads) */
+};
+
+/* An open file that holds what is sent. */
+struct op_file {
+    int fd;
+    const uint8_t *mapped; /* its beginning: op->data lies in this mapping */
 };
 
 struct op {
@@ -171,6 +190,9 @@ struct op {
                                     queued; if it then fails, that is delivered as an error of the
                                     receive */
     const struct op_stamps *stamps; /* CHANNEL_STAMPS, of a receive: lent like data; else NULL */
+    /* OP_SEND to an ENGINE_FILES, of a stream without options: the data is sent from this file
+     * (sendfile), which stays valid like it. NULL: from memory */
+    const struct op_file *file;
 };
 
 enum submit_result {
@@ -206,6 +228,8 @@ enum {
     ENGINE_ONE_CHANNEL = 1,   /* serves one channel: a thread for each connection */
     ENGINE_NO_KERNEL = 2,     /* needs no files: completes by itself (null) */
     ENGINE_SENDS_AT_ONCE = 4, /* honours OP_TRY */
+    ENGINE_ZEROCOPY = 8,      /* honours OP_ZEROCOPY */
+    ENGINE_FILES = 16,        /* honours op->file */
 };
 
 struct engine_ops {
@@ -221,9 +245,9 @@ struct engine_ops {
     /* Makes a channel known, before its first operation. 0 or -errno. */
     int (*add)(struct engine *engine, struct channel *channel);
     enum submit_result (*submit)(struct engine *engine, struct op *op);
-    /* Enters the kernel (not null; not io_uring where completions wait already and nothing is
-     * queued): submits what is queued, delivers what has
-     * completed; where nothing has, waits for a first completion until `until_ns`
+    /* Enters the kernel (not null; not threads where nothing is wanted and it is not to wait; not
+     * io_uring where completions wait already and nothing is queued): submits what is queued,
+     * delivers what has completed; where nothing has, waits for a first completion until `until_ns`
      * (CLOCK_MONOTONIC; in the past: does not wait). 0 or -1 with *error. EINTR is not an error. */
     int (*reap)(struct engine *engine, uint64_t until_ns, struct err *error);
     /* Frees the engine. Channels must have been closed; NULL is allowed. */

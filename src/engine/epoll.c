@@ -144,6 +144,9 @@ static int epoll_reap(struct engine *engine, uint64_t until_ns, struct err *erro
         }
         bool failed = (events & (EPOLLERR | EPOLLHUP)) != 0;
         bool write_end = (data & WRITE_END) != 0;
+        if (failed) {
+            ready_handle_error(&epoll->ready, channel);
+        }
         ready_handle(&epoll->ready, channel, !write_end && (failed || events & EPOLLIN),
                      write_end
                          ? failed || events & EPOLLOUT
@@ -165,7 +168,7 @@ static void epoll_fini(struct engine *engine)
 const struct engine_ops engine_epoll = {
     .name = "epoll",
     .help = "one event loop a worker, level-triggered epoll",
-    .flags = ENGINE_SENDS_AT_ONCE,
+    .flags = ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES,
     .why_not = epoll_why_not,
     .init = epoll_init,
     .add = epoll_add,

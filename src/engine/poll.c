@@ -140,6 +140,9 @@ static int poll_reap(struct engine *engine, uint64_t until_ns, struct err *error
         }
         poll_engine->files[2 * i].revents = poll_engine->files[2 * i + 1].revents = 0;
         const short failed = POLLERR | POLLHUP | POLLNVAL;
+        if ((read_events | write_events) & failed) {
+            ready_handle_error(&poll_engine->ready, channel);
+        }
         ready_handle(&poll_engine->ready, channel, read_events & (POLLIN | failed),
                      write_events != 0 || read_events & (POLLOUT | failed));
     }
@@ -149,7 +152,7 @@ static int poll_reap(struct engine *engine, uint64_t until_ns, struct err *error
 const struct engine_ops engine_poll = {
     .name = "poll",
     .help = "one event loop a worker, poll()",
-    .flags = ENGINE_SENDS_AT_ONCE,
+    .flags = ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES,
     .why_not = poll_why_not,
     .init = poll_init,
     .add = poll_add,

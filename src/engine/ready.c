@@ -44,16 +44,19 @@ uint64_t ready_wait_ns(uint64_t until_ns)
     return until_ns > now_ns ? until_ns - now_ns : 0;
 }
 
-static ssize_t try_send(struct engine *engine, const struct channel *channel, const uint8_t *data,
-                        size_t length, uint32_t flags, int blocking)
+static ssize_t try_send(struct engine *engine, struct channel *channel, const struct op *op,
+                        int blocking)
 {
-    if (channel->kind == CHANNEL_PIPE) {
-        return call_counted(engine->calls, CALL_WRITE, write(channel->write_fd, data, length),
-                            true);
+    if (__builtin_expect(op->file || op->flags & OP_ZEROCOPY, 0)) {
+        return zerocopy_send(engine, channel, op, blocking);
     }
-    int how = MSG_NOSIGNAL | blocking | (flags & OP_MORE ? MSG_MORE : 0);
-    return call_counted(engine->calls, CALL_SENDTO, send(channel->write_fd, data, length, how),
-                        true);
+    if (channel->kind == CHANNEL_PIPE) {
+        return call_counted(engine->calls, CALL_WRITE,
+                            write(channel->write_fd, op->data, op->length), true);
+    }
+    int how = MSG_NOSIGNAL | blocking | (op->flags & OP_MORE ? MSG_MORE : 0);
+    return call_counted(engine->calls, CALL_SENDTO,
+                        send(channel->write_fd, op->data, op->length, how), true);
 }
 
 static ssize_t try_receive(struct ready_engine *ready, const struct channel *channel, int flags)
@@ -97,13 +100,14 @@ static enum submit_result submit_send(struct ready_engine *ready, struct op *op,
     bool plain = channel_is_plain(channel);
     ssize_t sent;
     do {
-        sent = plain ? try_send(&ready->engine, channel, op->data, op->length, op->flags, blocking)
+        sent = plain ? try_send(&ready->engine, channel, op, blocking)
                      : try_message(ready, channel, op);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0 && errno == EAGAIN && !(op->flags & OP_TRY) && channel->kind != CHANNEL_MANY) {
         /* A segment that is no UDP message's: the first one alone. */
         bool segments = op->segment <= SEGMENT_MAX;
         channel->send_data = op->data;
+        channel->send_file = op->file;
         channel->send_length = segments ? (uint32_t)op->length : op->segment;
         channel->send_flags = op->flags | (segments ? op->segment << SEGMENT_SHIFT : 0);
         return wait_for(ready, op, CHANNEL_WANTS_SEND);
@@ -135,6 +139,7 @@ static void close_files(struct ready_engine *ready, struct channel *channel)
     ready->forget(ready, channel);
     channel->closing = 1;
     channel->wants = 0;
+    ready_handle_error(ready, channel); /* what has been reported until now */
     if (channel->write_fd != channel->fd && channel->write_fd >= 0) {
         call_counted(ready->engine.calls, CALL_CLOSE, close(channel->write_fd), false);
     }
@@ -223,17 +228,13 @@ static void handle_receive(struct ready_engine *ready, struct channel *channel)
 
 static void handle_send(struct ready_engine *ready, struct channel *channel, int blocking)
 {
-    ssize_t sent;
-    if (channel_is_plain(channel)) {
-        sent = try_send(&ready->engine, channel, channel->send_data, channel->send_length,
-                        channel->send_flags, blocking);
-    } else {
-        struct op op = {.data = channel->send_data,
-                        .length = channel->send_length,
-                        .flags = channel->send_flags,
-                        .segment = channel->send_flags >> SEGMENT_SHIFT};
-        sent = try_message(ready, channel, &op);
-    }
+    struct op op = {.data = channel->send_data,
+                    .length = channel->send_length,
+                    .flags = channel->send_flags,
+                    .segment = channel->send_flags >> SEGMENT_SHIFT,
+                    .file = channel->send_file};
+    ssize_t sent = channel_is_plain(channel) ? try_send(&ready->engine, channel, &op, blocking)
+                                             : try_message(ready, channel, &op);
     if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }

@@ -5,6 +5,7 @@
 
 #include "engine/engine.h"
 #include "engine/message.h"
+#include "engine/zerocopy.h"
 
 /* Head of a readiness engine. */
 struct ready_engine {
@@ -40,6 +41,15 @@ void ready_handle_send_blocking(struct ready_engine *engine, struct channel *cha
 /* Handles a channel whose files are readable or writable (an error counts as both). */
 void ready_handle(struct ready_engine *engine, struct channel *channel, bool readable,
                   bool writable);
+
+/* To be called before ready_handle where the kernel reports an error of the channel's: notices are
+ * reported so, and would end every wait until they are read. */
+static inline void ready_handle_error(struct ready_engine *engine, struct channel *channel)
+{
+    if (channel->notices) {
+        zerocopy_read_notices(&engine->engine, channel);
+    }
+}
 
 /* Receives of a readable channel that is not plain (message.h). */
 void ready_handle_messages(struct ready_engine *engine, struct channel *channel);

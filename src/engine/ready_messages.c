@@ -52,10 +52,13 @@ static void describe(struct received *received, const struct channel *channel,
     }
 }
 
-/* The kernel had something to report, and it was no message. */
+/* The kernel had something to report, and it was no message: a stamp. Where nobody waits for a
+ * report, a look that found nothing is nothing, and stamps are read with the next message. */
 static void found_nothing(struct ready_engine *ready, struct channel *channel)
 {
-    if (channel->options & CHANNEL_STAMPS) {
+    const struct engine *engine = &ready->engine;
+    bool reported = !engine->config.spins || !(engine->ops->flags & ENGINE_ONE_CHANNEL);
+    if (channel->options & CHANNEL_STAMPS && reported) {
         message_stamps_late(&ready->messages, &ready->engine, channel);
     }
 }

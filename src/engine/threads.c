@@ -1,6 +1,7 @@
-/* threads: one thread a connection, blocking receives; while nothing is to be received, blocking
- * sends on a stream. It enters ppoll only where a blocking call could not be left in time or could
- * not wait for all (an instant near ahead, a send that waits for room beside a receive, a pipe). */
+/* threads: one thread a connection, blocking receives; while nothing is to be received but an end,
+ * blocking sends on a stream. It enters ppoll only where a blocking call could not be left in time
+ * or could not wait for all (an instant near ahead, a send that waits for room beside a receive, a
+ * pipe). */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -20,6 +21,7 @@ struct threads_engine {
     struct channel *channel;
     bool blocking;       /* the file is in blocking mode, receives have their time limit */
     bool blocking_sends; /* and sends */
+    bool end_only;       /* of the receive nothing but the end is expected: OP_END_ONLY */
 };
 
 static int threads_why_not(char *reason, size_t size)
@@ -72,7 +74,7 @@ static int threads_add(struct engine *engine, struct channel *channel)
         return failed;
     }
     threads->channel = channel;
-    threads->blocking = threads->blocking_sends = false;
+    threads->blocking = threads->blocking_sends = threads->end_only = false;
     return 0;
 }
 
@@ -111,13 +113,17 @@ static int make_sends_blocking(struct threads_engine *threads)
     return 0;
 }
 
-/* A send may block while nothing else can happen on the channel. */
+/* A send may block while nothing else can happen on the channel, or nothing but its end. */
 static enum submit_result threads_submit(struct engine *engine, struct op *op)
 {
     struct threads_engine *threads = (struct threads_engine *)(void *)engine;
     struct channel *channel = op->channel;
-    if (op->kind != OP_SEND || channel->wants & CHANNEL_WANTS_RECEIVE || op->flags & OP_TRY ||
-        channel->kind != CHANNEL_SOCKET || !channel_is_plain(channel)) {
+    if (op->kind == OP_RECEIVE) {
+        threads->end_only = op->flags & OP_END_ONLY;
+    }
+    bool receives = channel->wants & CHANNEL_WANTS_RECEIVE && !threads->end_only;
+    if (op->kind != OP_SEND || receives || op->flags & OP_TRY || channel->kind != CHANNEL_SOCKET ||
+        !channel_is_plain(channel)) {
         return ready_submit(engine, op);
     }
     if (make_sends_blocking(threads) < 0) {
@@ -143,6 +149,9 @@ static int wait_ready(struct threads_engine *threads, uint64_t wait_ns, struct e
     if (ready < 0) {
         return errno == EINTR ? 0 : err_system(error, errno, "threads", "waiting failed");
     }
+    if ((files[0].revents | files[1].revents) & POLLERR) {
+        ready_handle_error(&threads->ready, channel);
+    }
     ready_handle(&threads->ready, channel, files[0].revents != 0, files[1].revents != 0);
     return 0;
 }
@@ -156,6 +165,9 @@ static int threads_reap(struct engine *engine, uint64_t until_ns, struct err *er
         struct timespec wait = clock_timespec(wait_ns);
         call_counted(engine->calls, CALL_PPOLL, ppoll(NULL, 0, &wait, NULL), false);
         return 0;
+    }
+    if (channel->wants == 0 && wait_ns == 0) {
+        return 0; /* nothing to ask the kernel for: a bulk sender goes on at once */
     }
     if (channel->wants == CHANNEL_WANTS_SEND && threads->blocking_sends && wait_ns >= BLOCKED_NS) {
         ready_handle_send_blocking(&threads->ready, channel);
@@ -189,7 +201,7 @@ static void threads_fini(struct engine *engine)
 const struct engine_ops engine_threads = {
     .name = "threads",
     .help = "a thread a connection, blocking calls",
-    .flags = ENGINE_ONE_CHANNEL | ENGINE_SENDS_AT_ONCE,
+    .flags = ENGINE_ONE_CHANNEL | ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES,
     .why_not = threads_why_not,
     .init = threads_init,
     .add = threads_add,

@@ -147,6 +147,18 @@ static void completed_message(struct uring *uring, struct uring_message *message
     }
 }
 
+/* The network no longer reads the data of a send. */
+static void noticed(struct uring *uring, struct channel *channel, int32_t result)
+{
+    struct call_table *calls = uring->engine.calls;
+    calls->zerocopy_reported++;
+    calls->zerocopy_copied += ((uint32_t)result & IORING_NOTIF_USAGE_ZC_COPIED) != 0;
+    channel->notices--;
+    if (channel->closing) {
+        uring_advance_close(uring, channel);
+    }
+}
+
 /* Where the request is through, it is taken off the channel before anything is delivered. */
 static void completed(struct uring *uring, uint64_t user_data, int32_t result, uint32_t flags)
 {
@@ -156,7 +168,17 @@ static void completed(struct uring *uring, uint64_t user_data, int32_t result, u
         completed_message(uring, (struct uring_message *)(void *)channel, result);
         return;
     }
-    if (!(flags & IORING_CQE_F_MORE)) {
+    if (flags & IORING_CQE_F_NOTIF) {
+        noticed(uring, channel, result);
+        return;
+    }
+    bool more = flags & IORING_CQE_F_MORE;
+    if (more && tag == TAG_SEND) { /* through, but for its notice */
+        uring->engine.calls->zerocopy_sends++;
+        channel->notices++;
+        more = false;
+    }
+    if (!more) {
         channel->in_flight--;
         if (tag < TAGS_CANCELLABLE) {
             channel->armed &= (uint8_t) ~(1 << tag);

@@ -134,7 +134,7 @@ void uring_advance_close(struct uring *uring, struct channel *channel)
     if (!close_file(uring, channel, &channel->fd) ||
         !close_file(uring, channel, &channel->write_fd)) {
         uring_pend(uring, channel);
-    } else if (channel->in_flight == 0) {
+    } else if (channel->in_flight == 0 && channel->notices == 0) {
         uring_deliver(uring, channel, OP_CLOSE, -(int64_t)channel->slot, NULL);
     }
 }
@@ -191,8 +191,13 @@ bool uring_arm_send(struct uring *uring, struct channel *channel, const uint8_t 
                   (flags & OP_MORE ? MSG_MORE : 0);
         bool quiet =
             flags & OP_QUIET && length <= QUIET_BYTES_MAX && uring->quiet_count < uring->quiet_most;
-        io_uring_prep_send(entry, channel->write_fd, data, length,
-                           how | (quiet ? MSG_DONTWAIT : 0));
+        if (flags & OP_ZEROCOPY && !quiet) {
+            io_uring_prep_send_zc(entry, channel->write_fd, data, length, how,
+                                  IORING_SEND_ZC_REPORT_USAGE);
+        } else {
+            io_uring_prep_send(entry, channel->write_fd, data, length,
+                               how | (quiet ? MSG_DONTWAIT : 0));
+        }
         if (quiet || datagram) {
             channel->send_data = data ? data : (const uint8_t *)""; /* of an empty message */
             channel->send_length = (uint32_t)length;

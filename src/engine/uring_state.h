@@ -33,6 +33,11 @@ enum {
     ARMED_QUIET = 128,   /* the send tells only of failure */
 };
 
+#ifndef IORING_SEND_ZC_REPORT_USAGE /* liburing 2.3 is older */
+#define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
+#endif
+
 /* In channel->send_flags beside OP_*: a datagram waits for room before it is tried again. */
 #define SEND_WAITS (UINT32_C(1) << 31)
 

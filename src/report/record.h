@@ -161,10 +161,11 @@ struct record_run {
     bool discarded;      /* a warm-up run of --repeat: in no summary */
     bool outlier;        /* its headline lies far from that of the other repetitions */
     bool complete;
-    uint64_t window_ns; /* measured, unobserved time that the headline covers */
-    uint64_t wall_ns;   /* from the start of the window to its end */
-    char mode[32];      /* "closed loop", "open loop" */
-    char detail[256];   /* one line for people: target, engine, connections … */
+    uint64_t window_ns;       /* measured, unobserved time that the headline covers */
+    uint64_t wall_ns;         /* from the start of the window to its end */
+    uint64_t window_start_ns; /* CLOCK_MONOTONIC: to join runs of one moment; not printed */
+    char mode[32];            /* "closed loop", "open loop" */
+    char detail[256];         /* one line for people: target, engine, connections … */
     struct record_value *values;
     size_t value_count;
     struct record_histogram *histograms;

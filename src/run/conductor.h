@@ -57,10 +57,13 @@ struct conductor {
     struct bank_error server_error;                                    /* its first, if any */
     struct interval_flows interval_flows;
     struct series series;
-    struct session *session; /* NULL: none, or not open */
-    bool peer_finished;      /* it has given its record */
-    bool peer_counted;       /* and what its server counted: `server` and server_whole hold it */
-    bool peer_same_host;     /* where that runs */
+    struct session *session;          /* NULL: none, or not open */
+    struct tally_flow *session_flows; /* what it is told of the client's connections */
+    uint32_t session_flow_count;
+    uint64_t session_flows_ns, session_end_ns; /* since when (0: not yet), until when */
+    bool peer_finished;                        /* it has given its results */
+    bool peer_counted;   /* and what its server counted: `server` and server_whole hold it */
+    bool peer_same_host; /* where that runs */
     pid_t peer_pid;
     struct watch *watch; /* NULL until setup has come to it */
     uint64_t window_start_ns, window_end_ns;

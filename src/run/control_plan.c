@@ -131,7 +131,12 @@ int control_plan_read(struct control_plan *plan, const struct control_message *m
         set_all(&plan->sets[4], 1, message->probe, error) < 0) {
         return -1;
     }
-    return workload->check ? workload->check(plan->options, plan->wire.receive_bytes, error) : 0;
+    if (workload->check && workload->check(plan->options, plan->wire.receive_bytes, error) < 0) {
+        return -1;
+    }
+    return workload->fits
+               ? workload->fits(plan->options, NULL, plan->engine, plan->transport, error)
+               : 0;
 }
 
 void control_plan_release(struct control_plan *plan)

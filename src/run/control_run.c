@@ -400,6 +400,7 @@ static int fill(struct conduct *conduct, const struct control_message *message, 
                     plain, conduct->server_pid, error) < 0) {
         return -1;
     }
+    fill_leave_out(run, workload, conduct->plan.options);
     struct record_process *server = &run->processes[run->process_count - 1];
     server->cpu_operations = server->engine_calls.operations =
         scope_of(conduct, plain, message).operations;

@@ -51,6 +51,15 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"load_1m", "1", "load", "the host's load average over a minute, when the window began",
      METRIC_VALUE, 0, 0, false},
+    {"zerocopy_sends", "1", "zero-copy sends",
+     "sends of both ends that were to be made without a copy (MSG_ZEROCOPY, or SEND_ZC of "
+     "io_uring)",
+     METRIC_VALUE, 0, 0, false},
+    {"zerocopy_reported", "1", "of them reported on",
+     "sends of which the kernel has said that it is through with their data", METRIC_VALUE, 0, 0,
+     false},
+    {"zerocopy_copied", "1", "of these copied",
+     "sends whose data the kernel copied after all, by its own report", METRIC_VALUE, 0, 0, false},
 };
 enum {
     EXTRA_BEHIND,
@@ -63,7 +72,10 @@ enum {
     EXTRA_STEAL,
     EXTRA_OTHERS,
     EXTRA_FREQUENCY,
-    EXTRA_LOAD
+    EXTRA_LOAD,
+    EXTRA_ZEROCOPY,
+    EXTRA_ZEROCOPY_REPORTED,
+    EXTRA_ZEROCOPY_COPIED
 };
 
 static struct record_value *set_value(struct record_run *run, const struct metric *metric,
@@ -81,6 +93,10 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
                         const struct tally *tally)
 {
     for (size_t i = 0; i < count; i++) {
+        if (metrics[i].kind == METRIC_COUNT_OF &&
+            tally->bank->counters[metrics[i].denominator] == 0) {
+            continue;
+        }
         struct record_value *row = record_add_value(run, &metrics[i]);
         if (!row) {
             return -1;
@@ -442,6 +458,7 @@ static void describe(struct conductor *conductor)
     snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
     run->window_ns = conductor->client.plain.window_ns;
     run->wall_ns = window_wall_ns(conductor);
+    run->window_start_ns = conductor->window_start_ns;
 }
 
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,
@@ -454,6 +471,52 @@ int fill_server(struct record_run *run, const struct role *role, const struct me
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     return 0;
+}
+
+/* What became of sends without a copy, at both ends together. */
+static void fill_zerocopy(struct conductor *conductor)
+{
+    struct bank *ends[] = {conductor->client.plain.bank, conductor->server.plain.bank};
+    uint64_t sends = 0, reported = 0, copied = 0;
+    for (size_t i = 0; i < (conductor->own_server ? 2 : 1); i++) {
+        sends += ends[i]->calls.zerocopy_sends;
+        reported += ends[i]->calls.zerocopy_reported;
+        copied += ends[i]->calls.zerocopy_copied;
+    }
+    if (sends == 0 && reported == 0) {
+        return;
+    }
+    set_value(conductor->run, &run_extra_metrics[EXTRA_ZEROCOPY], (double)sends);
+    set_value(conductor->run, &run_extra_metrics[EXTRA_ZEROCOPY_REPORTED], (double)reported);
+    set_value(conductor->run, &run_extra_metrics[EXTRA_ZEROCOPY_COPIED], (double)copied);
+    if (copied) {
+        record_add_warning(
+            conductor->record, "%s: the kernel copied %.1f%% of the zero-copy sends after all%s",
+            conductor->plan->label, (double)copied * 100 / (double)reported,
+            address_is_loopback(&conductor->address) ? ", as it always does on the loopback" : "");
+    }
+}
+
+static bool is_of(const struct metric *metric, const struct metric *rows, size_t count)
+{
+    return metric >= rows && metric < rows + count;
+}
+
+void fill_leave_out(struct record_run *run, const struct workload *workload, const void *options)
+{
+    size_t kept = 0;
+    if (!workload->has) {
+        return;
+    }
+    for (size_t i = 0; i < run->value_count; i++) {
+        const struct metric *metric = run->values[i].metric;
+        bool server = is_of(metric, workload->server_metrics, workload->server_metric_count);
+        bool own = server || is_of(metric, workload->metrics, workload->metric_count);
+        if (!own || workload->has(options, metric, server)) {
+            run->values[kept++] = run->values[i];
+        }
+    }
+    run->value_count = kept;
 }
 
 int fill_run(struct conductor *conductor, struct err *error)
@@ -485,6 +548,8 @@ int fill_run(struct conductor *conductor, struct err *error)
         server->cpu_operations = server->engine_calls.operations =
             (uint64_t)((double)operations * scale + 0.5);
     }
+    fill_leave_out(run, workload, conductor->plan->workload_options);
+    fill_zerocopy(conductor);
     if (flows_fill(conductor) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }

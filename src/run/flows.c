@@ -165,7 +165,8 @@ static int add_row(const struct writer *writer, const char *what, const struct t
         double value;
         bool known =
             metric_compute(&workload->flow_metrics[i], flow->counters, writer->window_ns, &value);
-        if (add_value(row, &workload->flow_metrics[i], known ? value : NAN, NULL) < 0) {
+        if (add_value(row, &workload->flow_metrics[i], known ? value : NAN,
+                      known ? NULL : "nothing of it came here") < 0) {
             return -1;
         }
     }

@@ -29,9 +29,10 @@ struct iperf3_test {
     uint32_t window_bytes;           /* SO_SNDBUF and SO_RCVBUF */
     uint32_t mss;                    /* TCP_MAXSEG, of the connecting end */
     uint32_t tos;                    /* the whole byte: DSCP << 2 */
-    bool nodelay;
-    bool counters_64bit; /* in datagrams */
-    bool dont_fragment;  /* datagrams over IPv4 */
+    bool nodelay, zerocopy;          /* zerocopy: sendfile, not for datagrams */
+    bool counters_64bit;             /* in datagrams */
+    bool dont_fragment;              /* datagrams over IPv4 */
+    bool server_output;              /* the client wants to read what the server prints */
     char congestion[16];
     char title[64];
     char client_version[32]; /* of the client, where it said so */
@@ -99,12 +100,19 @@ struct iperf3_client_config {
     const struct iperf3_test *test; /* copied */
     const char *host;               /* name or address */
     uint16_t port;                  /* 0: 5201 */
+    int family;                     /* AF_INET or AF_INET6 only; 0: whichever is found */
+    const char *source;             /* address that all connections come from; NULL: the kernel's */
+    bool length_of_path;            /* datagrams without a length: the control connection's MSS */
     int stop_fd;                    /* readable: give up (ERR_INTERRUPTED); -1: none */
     uint64_t deadline_ns;           /* of every wait; 0: IPERF3_DEADLINE_NS */
+    /* So long may `open` try again where the server is busy, refuses or resets the connection:
+     * after each test the real one is gone for a moment. 0: not at all. */
+    uint64_t patience_ns;
 };
 
-/* Reaches the server and agrees on the test. ERR_SYSTEM where it is not there, busy, refuses or
- * goes away; ERR_PROTOCOL where it does not speak the protocol. The same for all below. */
+/* Reaches the server and agrees on the test. ERR_SYSTEM where it is not there, busy (EBUSY),
+ * refuses or goes away; ERR_PROTOCOL where it does not speak the protocol. The same for all below.
+ */
 int iperf3_client_open(struct iperf3_client **client, const struct iperf3_client_config *config,
                        struct err *error);
 
@@ -120,12 +128,26 @@ int iperf3_client_start(struct iperf3_client *client, struct err *error);
 /* True where the server has ended the test, or gone; `finish` then says why. */
 bool iperf3_client_peer_ended(struct iperf3_client *client);
 
+/* Says that the test is over, so that the server counts no more; what fails here fails in finish.
+ */
+void iperf3_client_end(struct iperf3_client *client);
+
 /* Ends the test and exchanges results. Nothing may be sent any more. */
 int iperf3_client_finish(struct iperf3_client *client, const struct iperf3_side *own,
                          struct err *error);
 
 /* What the server measured; after finish. */
 const struct iperf3_side *iperf3_client_peer(const struct iperf3_client *client);
+
+/* What the server printed, where it was asked for and said: text, or JSON where *json; else NULL.
+ * After finish. */
+const char *iperf3_client_output(const struct iperf3_client *client, bool *json);
+
+/* The test as it is run, with its length resolved; the cookie; the control connection's segment
+ * size in bytes. */
+const struct iperf3_test *iperf3_client_test(const struct iperf3_client *client);
+const char *iperf3_client_cookie(const struct iperf3_client *client);
+uint32_t iperf3_client_mss(const struct iperf3_client *client);
 
 /* The server's address, for people. */
 const char *iperf3_client_address(const struct iperf3_client *client);
@@ -145,6 +167,9 @@ struct iperf3_data_ops {
     uint64_t (*moved)(void *run);
     /* True once what was to be moved in bytes or blocks has been. */
     bool (*reached)(void *run);
+    /* What one connection has moved since the start, the omitted time's among it; at any time
+     * until `end`, from the thread that called start. Retransmits are left out. */
+    void (*read)(void *run, uint32_t index, struct session_flow *totals);
     /* Nothing moves any more once it has returned; side->flow_count and flows are filled, and what
      * it knows of the CPU. Returns soon. */
     void (*stop)(void *run, struct iperf3_side *side);

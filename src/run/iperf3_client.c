@@ -17,15 +17,24 @@
 #include "base/clock.h"
 #include "run/iperf3_wire.h"
 
+#define PAUSE_NS (20 * NS_PER_MS) /* between two attempts to reach it */
+
 struct iperf3_client {
     struct iperf3_test test;
     struct iperf3_wire wire;
     struct sockaddr_storage server;
     socklen_t server_length;
+    struct sockaddr_storage source;
+    socklen_t source_length; /* 0: none */
+    uint32_t mss;            /* of the control connection */
+    bool length_of_path;
+    char *output; /* of the server */
+    bool output_is_json;
     char address[80], cookie[IPERF3_COOKIE_BYTES];
     int held[IPERF3_FLOWS_MOST]; /* the data connections once more, until the peer knows the end */
     uint32_t held_count;
-    bool running, finished, lost; /* lost: nothing can be said to the server any more */
+    bool running, ended, finished, lost; /* lost: nothing can be said to the server any more */
+    struct err end_failed;               /* why the end could not be said */
     struct iperf3_side peer;
 };
 
@@ -73,6 +82,10 @@ static int connect_socket(struct iperf3_client *client, int type, const struct i
         return err_system(error, errno, client->address, "cannot open a socket");
     }
     int status = test ? iperf3_tune(fd, test, true, NULL, error) : 0;
+    if (status == 0 && client->source_length &&
+        bind(fd, (const struct sockaddr *)&client->source, client->source_length)) {
+        status = err_system(error, errno, client->address, "cannot use the source address");
+    }
     if (status == 0 &&
         connect(fd, (const struct sockaddr *)&client->server, client->server_length)) {
         status = errno == EINPROGRESS ? await_connected(client, fd, -1, error)
@@ -126,6 +139,7 @@ static int expect(struct iperf3_client *client, enum iperf3_state wanted, struct
     client->lost = true;
     if (status == 1 && state == IPERF3_ACCESS_DENIED) {
         err_set(error, ERR_SYSTEM, client->address, "the server is busy running a test");
+        error->number = EBUSY;
         return err_hint(error, "iperf3 serves one client at a time: try again later");
     }
     if (status == 1 && state == IPERF3_SERVER_ERROR) {
@@ -148,7 +162,7 @@ static int say(struct iperf3_client *client, const void *bytes, size_t length,
         struct err instead = {0};
         client->lost = true;
         if (error->code == ERR_SYSTEM && expect(client, answer, &instead) &&
-            instead.code == ERR_SYSTEM && instead.number == 0) {
+            instead.code == ERR_SYSTEM && (instead.number == 0 || instead.number == EBUSY)) {
             *error = instead;
         }
         return -1;
@@ -185,7 +199,8 @@ static int connect_control(struct iperf3_client *client, const struct addrinfo *
     const int on = 1;
 
     for (const struct addrinfo *item = found; item; item = item->ai_next) {
-        if (item->ai_addrlen > sizeof client->server) {
+        if (item->ai_addrlen > sizeof client->server ||
+            (client->source_length && item->ai_family != client->source.ss_family)) {
             continue;
         }
         memcpy(&client->server, item->ai_addr, item->ai_addrlen);
@@ -208,24 +223,57 @@ static int connect_control(struct iperf3_client *client, const struct addrinfo *
     return -1;
 }
 
+static int resolve(const char *host, const char *port, int family, struct addrinfo **found,
+                   struct err *error)
+{
+    const struct addrinfo wanted = {.ai_family = family, .ai_socktype = SOCK_STREAM};
+    int code = getaddrinfo(host, port, &wanted, found);
+    if (code) {
+        int number = code == EAI_SYSTEM ? errno : 0;
+        err_set(error, ERR_SYSTEM, host, "cannot resolve the name: %s",
+                number ? strerror(number) : gai_strerror(code));
+        return err_hint(error, "check the name, or write a numeric address");
+    }
+    return 0;
+}
+
 static int reach(struct iperf3_client *client, const struct iperf3_client_config *config,
                  struct err *error)
 {
-    const struct addrinfo wanted = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     char port[8];
 
+    if (config->source) {
+        if (resolve(config->source, NULL, config->family, &found, error)) {
+            return -1;
+        }
+        memcpy(&client->source, found->ai_addr, found->ai_addrlen);
+        client->source_length = found->ai_addrlen;
+        freeaddrinfo(found);
+    }
     snprintf(port, sizeof port, "%u", config->port ? config->port : IPERF3_PORT);
-    int code = getaddrinfo(config->host, port, &wanted, &found);
-    if (code) {
-        int number = code == EAI_SYSTEM ? errno : 0;
-        err_set(error, ERR_SYSTEM, config->host, "cannot resolve the name: %s",
-                number ? strerror(number) : gai_strerror(code));
-        return err_hint(error, "check the name, or write a numeric address");
+    if (resolve(config->host, port, config->family, &found, error)) {
+        return -1;
     }
     int status = connect_control(client, found, error);
     freeaddrinfo(found);
     return status;
+}
+
+/* The segment size is known once something has been said. */
+static void read_segment_size(struct iperf3_client *client)
+{
+    struct iperf3_test *test = &client->test;
+    socklen_t length = sizeof client->mss;
+
+    if (getsockopt(client->wire.fd, IPPROTO_TCP, TCP_MAXSEG, &client->mss, &length)) {
+        client->mss = 0;
+    }
+    if (client->length_of_path && test->udp && test->length_bytes == 0 &&
+        client->mss >= IPERF3_UDP_BLOCK_LEAST) {
+        test->length_bytes =
+            client->mss < IPERF3_UDP_BLOCK_MOST ? client->mss : IPERF3_UDP_BLOCK_MOST;
+    }
 }
 
 static int agree(struct iperf3_client *client, struct err *error)
@@ -237,22 +285,21 @@ static int agree(struct iperf3_client *client, struct err *error)
         return err_system(error, errno, client->address, "cannot get random bytes");
     }
     iperf3_cookie_make(random, client->cookie);
-    iperf3_test_to_parameters(&client->test, &parameters);
     if (say(client, client->cookie, sizeof client->cookie, IPERF3_PARAM_EXCHANGE, error) ||
-        expect(client, IPERF3_PARAM_EXCHANGE, error) ||
-        say_json(client, iperf3_parameters_encode(&parameters), IPERF3_CREATE_STREAMS, error)) {
+        expect(client, IPERF3_PARAM_EXCHANGE, error)) {
+        return -1;
+    }
+    read_segment_size(client);
+    iperf3_test_to_parameters(&client->test, &parameters);
+    if (say_json(client, iperf3_parameters_encode(&parameters), IPERF3_CREATE_STREAMS, error)) {
         return -1;
     }
     return expect(client, IPERF3_CREATE_STREAMS, error);
 }
 
-int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client_config *config,
-                       struct err *error)
+static int try_open(struct iperf3_client **result, const struct iperf3_client_config *config,
+                    struct err *error)
 {
-    *result = NULL;
-    if (iperf3_test_check(config->test, error)) {
-        return -1;
-    }
     struct iperf3_client *client = calloc(1, sizeof *client);
     if (client == NULL) {
         return err_system(error, ENOMEM, config->host, "cannot make a client");
@@ -264,11 +311,46 @@ int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client
         .deadline_ns = config->deadline_ns ? config->deadline_ns : IPERF3_DEADLINE_NS,
         .subject = client->address,
     };
+    client->length_of_path = config->length_of_path;
     if (reach(client, config, error) || agree(client, error)) {
         iperf3_client_close(client);
         return -1;
     }
     *result = client;
+    return 0;
+}
+
+/* What may be over in a moment. */
+static bool may_pass(const struct err *error)
+{
+    return error->code == ERR_SYSTEM && (error->number == EBUSY || error->number == ECONNREFUSED ||
+                                         error->number == ECONNRESET || error->number == EPIPE);
+}
+
+int iperf3_client_open(struct iperf3_client **result, const struct iperf3_client_config *config,
+                       struct err *error)
+{
+    const struct iperf3_wire nobody = {
+        .fd = -1, .stop_fd = config->stop_fd, .subject = config->host};
+    uint64_t until = clock_now_ns() + config->patience_ns;
+
+    *result = NULL;
+    if (iperf3_test_check(config->test, error)) {
+        return -1;
+    }
+    while (try_open(result, config, error)) {
+        struct err waited = {0};
+        uint64_t now = clock_now_ns();
+        if (!may_pass(error) || now >= until) {
+            return -1;
+        }
+        iperf3_wire_wait(&nobody, -1, 0, -1, now + PAUSE_NS, "to try again", &waited);
+        if (waited.code == ERR_INTERRUPTED) {
+            *error = waited;
+            return -1;
+        }
+        *error = (struct err){0};
+    }
     return 0;
 }
 
@@ -399,6 +481,9 @@ static int read_results(struct iperf3_client *client, struct iperf3_results *res
         return -1;
     }
     status = iperf3_results_decode(text, length, results, &member);
+    if (status == 0 && client->test.server_output) {
+        client->output = iperf3_results_output(text, length, &client->output_is_json);
+    }
     free(text);
     if (status < 0) {
         return err_set(error, ERR_PROTOCOL, client->address, "results: %s%s%s",
@@ -406,6 +491,27 @@ static int read_results(struct iperf3_client *client, struct iperf3_results *res
     }
     return iperf3_side_from_results(&client->test, results, true, client->address, &client->peer,
                                     error);
+}
+
+static int say_end(struct iperf3_client *client, struct err *error)
+{
+    if (client->end_failed.code != ERR_NONE) {
+        *error = client->end_failed;
+        return -1;
+    }
+    if (!client->ended && say_state(client, IPERF3_TEST_END, IPERF3_EXCHANGE_RESULTS, error)) {
+        return -1;
+    }
+    client->ended = true;
+    return 0;
+}
+
+void iperf3_client_end(struct iperf3_client *client)
+{
+    struct err failed = {0};
+    if (say_end(client, &failed)) {
+        client->end_failed = failed;
+    }
 }
 
 static int exchange(struct iperf3_client *client, const struct iperf3_side *own,
@@ -416,8 +522,7 @@ static int exchange(struct iperf3_client *client, const struct iperf3_side *own,
         memcpy(side.congestion, client->test.congestion, sizeof side.congestion);
     }
     iperf3_side_to_results(&client->test, &side, false, results);
-    if (say_state(client, IPERF3_TEST_END, IPERF3_EXCHANGE_RESULTS, error) ||
-        expect(client, IPERF3_EXCHANGE_RESULTS, error) ||
+    if (say_end(client, error) || expect(client, IPERF3_EXCHANGE_RESULTS, error) ||
         say_json(client, iperf3_results_encode(results), IPERF3_DISPLAY_RESULTS, error) ||
         read_results(client, results, error) || expect(client, IPERF3_DISPLAY_RESULTS, error)) {
         return -1;
@@ -446,6 +551,27 @@ const struct iperf3_side *iperf3_client_peer(const struct iperf3_client *client)
     return &client->peer;
 }
 
+const char *iperf3_client_output(const struct iperf3_client *client, bool *json)
+{
+    *json = client->output_is_json;
+    return client->output;
+}
+
+const struct iperf3_test *iperf3_client_test(const struct iperf3_client *client)
+{
+    return &client->test;
+}
+
+const char *iperf3_client_cookie(const struct iperf3_client *client)
+{
+    return client->cookie;
+}
+
+uint32_t iperf3_client_mss(const struct iperf3_client *client)
+{
+    return client->mss;
+}
+
 const char *iperf3_client_address(const struct iperf3_client *client)
 {
     return client->address;
@@ -466,5 +592,6 @@ void iperf3_client_close(struct iperf3_client *client)
     for (uint32_t i = 0; i < client->held_count; i++) {
         close(client->held[i]);
     }
+    free(client->output);
     free(client);
 }

@@ -7,8 +7,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/rng.h"
@@ -16,6 +18,16 @@
 
 #define STACK_BYTES (256 << 10)
 #define CALL_MOST_US 20000 /* so long does a call wait at most, for a stop to be seen */
+
+/* The block as a file in memory. */
+static int open_file(struct data_stream *stream, uint32_t length, struct err *error)
+{
+    stream->file = memfd_create("iperf3", MFD_CLOEXEC);
+    if (stream->file < 0 || write(stream->file, stream->buffer, length) != (ssize_t)length) {
+        return err_system(error, errno, "iperf3", "cannot make a file of %u bytes", length);
+    }
+    return 0;
+}
 
 static int open_stream(struct data_stream *stream, int fd, struct err *error)
 {
@@ -40,7 +52,9 @@ static int open_stream(struct data_stream *stream, int fd, struct err *error)
             stream->buffer[i] = (uint8_t)rng_next(&rng);
         }
     }
-    return 0;
+    return stream->sends && stream->run->test.zerocopy && !stream->run->test.udp
+               ? open_file(stream, length, error)
+               : 0;
 }
 
 static void data_end(void *data)
@@ -53,6 +67,9 @@ static void data_end(void *data)
             pthread_join(stream->thread, NULL);
         }
         free(stream->buffer);
+        if (stream->file >= 0) {
+            close(stream->file);
+        }
     }
     free(run);
 }
@@ -70,6 +87,9 @@ static int data_begin(void *owner, const struct iperf3_test *test, bool server,
     run->count = count;
     /* A server stops early only where the client is sure to get what it waits for. */
     run->limited = (test->bytes || test->blocks) && (!server || (!test->udp && !test->omit_ns));
+    for (uint32_t i = 0; i < count; i++) {
+        run->streams[i].file = -1;
+    }
     for (uint32_t i = 0; i < count; i++) {
         run->streams[i].run = run;
         run->streams[i].sends = iperf3_flow_sends(test, i, server);
@@ -115,6 +135,22 @@ static uint64_t data_moved(void *data)
         bytes += atomic_load_explicit(&run->streams[i].bytes, memory_order_relaxed);
     }
     return bytes;
+}
+
+static void data_read(void *data, uint32_t index, struct session_flow *totals)
+{
+    const struct data_run *run = data;
+    const struct data_stream *stream = &run->streams[index];
+    uint64_t highest = atomic_load_explicit(&stream->highest_seen, memory_order_relaxed);
+    uint64_t lost = atomic_load_explicit(&stream->lost_seen, memory_order_relaxed);
+    *totals = (struct session_flow){
+        .bytes = atomic_load_explicit(&stream->bytes, memory_order_relaxed),
+        .messages = highest > lost ? highest - lost : 0,
+        .lost = lost,
+        .out_of_order = atomic_load_explicit(&stream->out_of_order_seen, memory_order_relaxed),
+        .jitter_ns = (double)atomic_load_explicit(&stream->jitter_seen_ns, memory_order_relaxed),
+        .retransmits = UINT64_MAX,
+    };
 }
 
 static bool data_reached(void *data)
@@ -171,6 +207,7 @@ const struct iperf3_data_ops iperf3_data_threads = {
     .begin = data_begin,
     .start = data_start,
     .moved = data_moved,
+    .read = data_read,
     .reached = data_reached,
     .stop = data_stop,
     .end = data_end,

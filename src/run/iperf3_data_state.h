@@ -24,6 +24,7 @@ struct data_stream {
     bool sends, created;
     pthread_t thread;
     uint8_t *buffer; /* one block */
+    int file;        /* the same block, for sendfile; -1: none */
     struct stream_counts counts, omitted;
     bool counting; /* the omitted time is over */
     bool transit_known;
@@ -32,6 +33,8 @@ struct data_stream {
     struct rusage usage;                          /* of the thread, at its end */
     _Atomic uint64_t bytes, blocks;               /* as in `counts`, for other threads */
     _Atomic uint64_t window_bytes, window_blocks; /* the same since the omitted time */
+    /* Of datagrams, as in `counts`: */
+    _Atomic uint64_t highest_seen, lost_seen, out_of_order_seen, jitter_seen_ns;
 };
 
 struct data_run {

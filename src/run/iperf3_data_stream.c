@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -38,10 +39,24 @@ static void look_at_clock(struct data_stream *stream, uint64_t now_ns)
     }
 }
 
+/* Shows what is known of datagrams to other threads. */
+static void show_datagrams(struct data_stream *stream)
+{
+    const struct stream_counts *counts = &stream->counts;
+    atomic_store_explicit(&stream->highest_seen, counts->highest, memory_order_relaxed);
+    atomic_store_explicit(&stream->lost_seen, counts->lost, memory_order_relaxed);
+    atomic_store_explicit(&stream->out_of_order_seen, counts->out_of_order, memory_order_relaxed);
+    atomic_store_explicit(&stream->jitter_seen_ns, (uint64_t)stream->jitter_ns,
+                          memory_order_relaxed);
+}
+
 /* Counts a call that moved bytes. */
 static void count(struct data_stream *stream, size_t bytes, bool block)
 {
     struct stream_counts *counts = &stream->counts;
+    if (stream->run->test.udp) {
+        show_datagrams(stream);
+    }
     counts->bytes += bytes;
     counts->blocks += block;
     atomic_store_explicit(&stream->bytes, counts->bytes, memory_order_relaxed);
@@ -100,7 +115,11 @@ static void send_stream(struct data_stream *stream)
                 return;
             }
         }
-        ssize_t put = send(stream->fd, stream->buffer + sent, length - sent, MSG_NOSIGNAL);
+        off_t offset = (off_t)sent;
+        ssize_t put =
+            stream->file < 0
+                ? send(stream->fd, stream->buffer + sent, length - sent, MSG_NOSIGNAL)
+                : sendfile(stream->fd, stream->file, &offset, length - sent); /* SIGPIPE: blocked */
         if (put < 0 && errno != EAGAIN && errno != EINTR) {
             return; /* the control connection will say why */
         }

@@ -365,9 +365,10 @@ int iperf3_serve(const struct iperf3_server_config *config, struct err *error)
     own->pending_most = own->pending_most ? own->pending_most : 256;
     own->tests_most = own->tests_most ? own->tests_most : 64;
     own->streams_most = own->streams_most ? own->streams_most : 1024;
-    own->buffer_bytes_most = own->buffer_bytes_most ? own->buffer_bytes_most : 256U << 20;
+    own->buffer_bytes_most = own->buffer_bytes_most ? own->buffer_bytes_most : 512U << 20;
     own->duration_most_ns =
         own->duration_most_ns ? own->duration_most_ns : IPERF3_TIME_MOST_S * NS_PER_SECOND;
+    own->interval_ns = own->interval_ns ? own->interval_ns : NS_PER_SECOND;
     own->deadline_ns = own->deadline_ns ? own->deadline_ns : IPERF3_DEADLINE_NS;
     server->epoll_fd = server->listen_fd = server->datagram_fd = -1;
     status = start(server, error);

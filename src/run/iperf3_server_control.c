@@ -104,6 +104,17 @@ void server_refuse(struct server_control *control, int32_t reason, int number, c
     server_say(control, bytes, reason ? sizeof bytes : 1);
 }
 
+/* Fills control->own. */
+static void stop_moving(struct server_control *control)
+{
+    const struct iperf3_server_config *config = &control->server->config;
+    config->data->stop(control->run, control->own);
+    if (config->events && config->events->stopped) {
+        struct iperf3_server_test about = server_test_of(control);
+        config->events->stopped(config->owner, &about, control->own);
+    }
+}
+
 void server_end_test(struct server_control *control, const struct err *why)
 {
     struct iperf3_server *server = control->server;
@@ -116,9 +127,9 @@ void server_end_test(struct server_control *control, const struct err *why)
     if (control->run) {
         if (control->own == NULL) {
             control->own = calloc(1, sizeof *control->own);
-            if (control->own) {
-                config->data->stop(control->run, control->own);
-            }
+        }
+        if (control->own) {
+            stop_moving(control);
         }
         config->data->end(control->run);
         control->run = NULL;
@@ -222,6 +233,11 @@ static void say_results(struct server_control *control)
     uint8_t header[IPERF3_FRAME_HEADER_BYTES];
 
     iperf3_side_to_results(&control->test, control->own, true, results);
+    const struct iperf3_server_events *events = control->server->config.events;
+    struct iperf3_server_test about = server_test_of(control);
+    results->output = control->test.server_output && events && events->output
+                          ? events->output(control->server->config.owner, &about)
+                          : NULL;
     char *json = iperf3_results_encode(results);
     if (json == NULL) {
         server_refuse(control, 115, ENOMEM, "no memory");
@@ -305,7 +321,7 @@ static void end_running(struct server_control *control)
         server_refuse(control, IPERF3_REASON_RESULTS, ENOMEM, "no memory");
         return;
     }
-    config->data->stop(control->run, control->own);
+    stop_moving(control);
     config->data->end(control->run);
     control->run = NULL;
     for (uint32_t i = 0; i < control->end_count; i++) {
@@ -396,7 +412,7 @@ void server_control_ready(struct server_control *control, uint32_t events)
     }
 }
 
-/* A second of a running test is over. */
+/* An interval of a running test is over. */
 static void tick(struct server_control *control)
 {
     const struct iperf3_server_config *config = &control->server->config;
@@ -420,7 +436,10 @@ static void tick(struct server_control *control)
     } else if (now - control->moved_ns > SERVER_STALL_NS) {
         server_refuse(control, IPERF3_REASON_NO_DATA, 0, "no data moved for too long");
     } else {
-        server_due(control, NS_PER_SECOND);
+        /* From the instant at which it was due: a late turn moves none of the later ones. */
+        uint64_t due = control->start_ns +
+                       ((now - control->start_ns) / config->interval_ns + 1) * config->interval_ns;
+        server_due(control, due - clock_now_ns());
     }
 }
 

@@ -23,29 +23,60 @@ struct greeting {
 struct iperf3_server_test server_test_of(const struct server_control *control)
 {
     return (struct iperf3_server_test){
-        .number = control->number, .peer = control->peer_text, .test = &control->test};
+        .number = control->number,
+        .peer = control->peer_text,
+        .test = &control->test,
+        .cookie = control->cookie,
+        .ends = control->ends,
+        .end_count = control->end_count,
+        .run = control->run,
+    };
+}
+
+/* Tests take room of three kinds. */
+struct room {
+    uint64_t tests, streams, buffer_bytes;
+};
+
+static bool fits(const struct room *taken, uint32_t flows, uint64_t bytes, const struct room *most)
+{
+    return taken->tests + 1 <= most->tests && taken->streams + flows <= most->streams &&
+           taken->buffer_bytes + bytes <= most->buffer_bytes;
+}
+
+/* Of what all together may have, one host leaves a quarter to the others. */
+static uint64_t share(uint64_t most)
+{
+    return most - most / 4;
 }
 
 /* Whether there is room for it; else as what to refuse it. */
 static const char *why_no_room(struct server_control *control, const struct iperf3_test *test)
 {
     struct iperf3_server *server = control->server;
+    const struct iperf3_server_config *config = &server->config;
+    const struct room most = {config->tests_most, config->streams_most, config->buffer_bytes_most};
+    const struct room shares = {share(most.tests), share(most.streams), share(most.buffer_bytes)};
     uint32_t flows = iperf3_flow_count(test);
     uint64_t bytes = (uint64_t)flows * iperf3_length(test);
 
-    if (server->tests >= server->config.tests_most) {
+    if (server->tests >= config->tests_most) {
         server_evict_test(server);
     }
-    if (server->tests >= server->config.tests_most) {
-        return "too many tests at once";
+    const struct room all = {server->tests, server->streams, server->buffer_bytes};
+    if (!fits(&all, flows, bytes, &most)) {
+        return "too many tests, streams or blocks at once";
     }
-    if (server->streams + flows > server->config.streams_most) {
-        return "too many streams at once";
+    struct room its = {0};
+    for (const struct server_control *one = server->first; one; one = one->next) {
+        if (one->number && server_same_host(&one->peer, &control->peer)) {
+            its.tests++;
+            its.streams += one->end_room;
+            its.buffer_bytes += (uint64_t)one->end_room * iperf3_length(&one->test);
+        }
     }
-    if (server->buffer_bytes + bytes > server->config.buffer_bytes_most) {
-        return "too many and too large blocks at once";
-    }
-    return NULL;
+    return fits(&its, flows, bytes, &shares) ? NULL
+                                             : "too many tests, streams or blocks of one host";
 }
 
 static void ask_for_streams(struct server_control *control)
@@ -137,11 +168,16 @@ static void begin(struct server_control *control)
     if (control->fd < 0) {
         return;
     }
-    server_enter(control, PHASE_RUNNING, NS_PER_SECOND);
+    server_enter(control, PHASE_RUNNING, config->interval_ns);
     control->start_ns = control->tick_ns = control->moved_ns = clock_now_ns();
     control->moved = 0;
     if (config->data->start(control->run, &error)) {
         server_refuse(control, IPERF3_REASON_CREATE_STREAM, error.number, error.what);
+        return;
+    }
+    if (config->events && config->events->started) {
+        struct iperf3_server_test about = server_test_of(control);
+        config->events->started(config->owner, &about);
     }
 }
 

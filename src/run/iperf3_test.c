@@ -89,10 +89,12 @@ void iperf3_test_to_parameters(const struct iperf3_test *test, struct iperf3_par
     parameters->burst = test->burst;
     parameters->tos = test->tos;
     parameters->nodelay = test->nodelay;
+    parameters->zerocopy = test->zerocopy;
     parameters->reverse = test->reverse;
     parameters->bidirectional = test->bidirectional;
     parameters->udp_counters_64bit = test->udp && test->counters_64bit;
     parameters->dont_fragment = test->dont_fragment;
+    parameters->get_server_output = test->server_output;
     snprintf(parameters->congestion, sizeof parameters->congestion, "%s", test->congestion);
     snprintf(parameters->title, sizeof parameters->title, "%s", test->title);
     /* What peers read of it is the version of iperf3 whose protocol this is. */
@@ -122,8 +124,10 @@ int32_t iperf3_test_from_parameters(const struct iperf3_parameters *parameters,
         .mss = parameters->mss,
         .tos = parameters->tos,
         .nodelay = parameters->nodelay,
+        .zerocopy = parameters->zerocopy,
         .counters_64bit = parameters->udp_counters_64bit,
         .dont_fragment = parameters->dont_fragment,
+        .server_output = parameters->get_server_output,
     };
     memcpy(test->congestion, parameters->congestion, sizeof test->congestion);
     memcpy(test->title, parameters->title, sizeof test->title);
@@ -303,15 +307,16 @@ static int tune_tcp(int fd, const struct iperf3_test *test, bool connecting, int
 int iperf3_tune(int fd, const struct iperf3_test *test, bool connecting, int32_t *reason,
                 struct err *error)
 {
-    int tos = (int)test->tos, domain = 0;
+    int tos = (int)test->tos, domain = 0; /* IPv6's socket may speak IPv4 */
     uint64_t pacing = test->pacing_bits_per_second / 8;
     socklen_t length = sizeof domain;
 
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length)) {
         return tune_failed(101, "anything", reason, error);
     }
-    if (tos && setsockopt(fd, domain == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP,
-                          domain == AF_INET6 ? IPV6_TCLASS : IP_TOS, &tos, sizeof tos)) {
+    if (tos &&
+        (setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos) ||
+         (domain == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos)))) {
         return tune_failed(125, "the type of service", reason, error);
     }
     if (pacing && setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &pacing, sizeof pacing)) {

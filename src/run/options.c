@@ -76,29 +76,25 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
     OPT_TEXT(RUN, secret, .name = "secret", .argument = "FILE",                                    \
              .help = "prove to sonde://HOST:PORT with the secret in this file who you are, and "   \
                      "encrypt the control channel (required for other hosts)")
-#define ROW_PIN                                                                                    \
-    OPT_BOOL(RUN, pin, .name = "pin", .initial = "yes",                                            \
+#define ROW_PIN(default_value)                                                                     \
+    OPT_BOOL(RUN, pin, .name = "pin", .initial = default_value,                                    \
              .help = "pin sonde's own server and the client's threads to different CPUs (only "    \
                      "with sonde's own server)")
 
 const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
     ROW_ENGINE("epoll"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
-    ROW_CONNECT_TIMEOUT, ROW_SOURCE,        ROW_SECRET,         ROW_PIN,
+    ROW_CONNECT_TIMEOUT, ROW_SOURCE,        ROW_SECRET,         ROW_PIN("yes"),
 };
 
 const struct opt run_blocking_rows[RUN_OPTIONS_WIRE] = {
     ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
-    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_SECRET,         ROW_PIN,
+    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_SECRET,         ROW_PIN("yes"),
 };
 
 const struct opt bulk_run_rows[BULK_OPTIONS_WIRE] = {
-    ROW_ENGINE("threads"),
-    ROW_SERVER_ENGINE,
-    ROW_SERVER_THREADS,
-    ROW_CONNECT_TIMEOUT,
-    ROW_SOURCE,
-    ROW_SECRET,
-    ROW_PIN,
+    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS,
+    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_SECRET,
+    ROW_PIN(NULL),
 };
 
 #define WIRE struct wire_options

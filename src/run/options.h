@@ -33,8 +33,9 @@ struct watch_options {
 struct run_options {
     uint64_t connections, threads;
     uint64_t duration_ns, warmup_ns, interval_ns, drain_ns;
-    uint64_t count; /* operations (bulk: bytes) in all; 0: by duration */
-    double rate;    /* open loop; 0: closed */
+    uint64_t cooldown_ns; /* after the window, goes on so long and discards that; no row */
+    uint64_t count;       /* operations (bulk: bytes) in all; 0: by duration */
+    double rate;          /* open loop; 0: closed */
     uint32_t arrival;
     uint64_t seed;
     struct opt_list engines;

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "workload/stream.h"
+
 int peer_open(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
@@ -25,14 +28,32 @@ int peer_connect(struct conductor *conductor, struct err *error)
         return 0;
     }
     conductor->client_ends = calloc(count, sizeof *conductor->client_ends);
-    if (!conductor->client_ends) {
+    conductor->session_flows = calloc(count, sizeof *conductor->session_flows);
+    if (!conductor->client_ends || !conductor->session_flows) {
         return err_system(error, ENOMEM, "memory", "cannot make the connections");
     }
     if (plan->session->connect(conductor->session, conductor->client_ends, count, error) < 0) {
         return -1;
     }
-    conductor->pair_count = count;
+    conductor->pair_count = conductor->session_flow_count = count;
     return 0;
+}
+
+void peer_count_begins(struct conductor *conductor)
+{
+    for (uint32_t i = 0; i < conductor->session_flow_count; i++) {
+        conductor->session_flows[i] = (struct tally_flow){0};
+    }
+    conductor->session_flows_ns = clock_now_ns();
+}
+
+void peer_count(struct conductor *conductor, const struct tally *client)
+{
+    for (uint32_t i = 0; i < conductor->session_flow_count && i < client->flow_count; i++) {
+        if (client->flows[i].seen) {
+            tally_flow_add(&conductor->session_flows[i], &client->flows[i]);
+        }
+    }
 }
 
 int peer_start(struct conductor *conductor, struct err *error)
@@ -111,9 +132,39 @@ int peer_sync(struct conductor *conductor, struct err *error)
     return conductor->session && ops->sync ? ops->sync(conductor->session, error) : 0;
 }
 
-bool peer_counts(const struct conductor *conductor)
+void peer_stop(struct conductor *conductor)
 {
-    return conductor->session && conductor->plan->session->totals;
+    conductor->session_end_ns = clock_now_ns();
+    if (conductor->session && conductor->plan->session->stop) {
+        conductor->plan->session->stop(conductor->session);
+    }
+}
+
+static void share_of_flow(const struct tally_flow *flow, struct session_flow *share)
+{
+    const uint64_t *counters = flow->counters;
+    uint64_t arrived = counters[STREAM_FLOW_ARRIVED], expected = counters[STREAM_FLOW_EXPECTED];
+    *share = (struct session_flow){
+        .bytes = counters[STREAM_FLOW_SENT_BYTES] + counters[STREAM_FLOW_RECEIVED_BYTES],
+        .messages = counters[STREAM_FLOW_SENT] + arrived,
+        .lost = expected > arrived ? expected - arrived : 0,
+        .out_of_order = counters[STREAM_FLOW_LATE],
+        .jitter_ns = arrived ? (double)counters[STREAM_FLOW_JITTER_NS] / (double)arrived : 0,
+        .retransmits = flow->tcp.at_ns ? flow->tcp.retransmits : UINT64_MAX,
+    };
+}
+
+/* What a peer is told that counts from the end of the warm-up until it hears of the end: everything
+ * in between, observed or not, the drain included. NULL: there are no streams, or no memory. */
+static struct session_flow *make_shares(const struct conductor *conductor)
+{
+    uint32_t count = conductor->session_flow_count;
+    bool streams = conductor->plan->workload->bulk;
+    struct session_flow *shares = streams ? calloc(count, sizeof *shares) : NULL;
+    for (uint32_t i = 0; shares && i < count; i++) {
+        share_of_flow(&conductor->session_flows[i], &shares[i]);
+    }
+    return shares;
 }
 
 /* The server's counts complete the client's, as an own server's do in each part. */
@@ -144,16 +195,23 @@ int peer_finish(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
     const struct tally *client = &conductor->client.plain;
+    if (!conductor->session) {
+        return 0;
+    }
+    struct session_flow *shares = make_shares(conductor);
     const struct session_own own = {
-        .run = conductor->run,
+        .flow_count = shares ? conductor->session_flow_count : 0,
+        .flows = shares,
+        .flows_ns = conductor->session_flows_ns
+                        ? conductor->session_end_ns - conductor->session_flows_ns
+                        : 0,
         .window_ns = client->window_ns,
         .counters = client->bank->counters,
         .operations = client->bank->counters[plan->workload->operations],
     };
-    if (!conductor->session) {
-        return 0;
-    }
-    if (plan->session->finish(conductor->session, &own, error) < 0) {
+    int result = plan->session->finish(conductor->session, &own, error);
+    free(shares);
+    if (result < 0) {
         return -1;
     }
     conductor->peer_finished = true;

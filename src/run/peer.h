@@ -12,6 +12,11 @@ int peer_connect(struct conductor *conductor, struct err *error);
 int peer_start(struct conductor *conductor, struct err *error);
 bool peer_ended(struct conductor *conductor);
 
+/* The warm-up is over: from here on counts what the peer is told of the connections. */
+void peer_count_begins(struct conductor *conductor);
+/* Adds what the client's workers were just cut at. */
+void peer_count(struct conductor *conductor, const struct tally *client);
+
 void peer_cut(struct conductor *conductor, enum session_part part, enum session_gate gate);
 /* Tells what the client counted in the observed part that was just cut. */
 void peer_seen(struct conductor *conductor);
@@ -24,10 +29,11 @@ void peer_block(struct conductor *conductor, int turn);
 /* How many probes take turns: this side's, else the peer's. */
 size_t peer_turns(const struct conductor *conductor);
 
-/* Whether the peer says what its server counted: then it is finished before the run is filled. */
-bool peer_counts(const struct conductor *conductor);
-/* Ends the session's test; and adds the peer's side to the run, whose own is filled. */
+/* Nothing moves any more. */
+void peer_stop(struct conductor *conductor);
+/* Ends the session's test, and takes what the peer's server counted where it says that. */
 int peer_finish(struct conductor *conductor, struct err *error);
+/* Adds the peer's side to the run, whose own is filled; nothing where it could not be finished. */
 int peer_fill(struct conductor *conductor, struct err *error);
 void peer_close(struct conductor *conductor);
 

@@ -39,11 +39,13 @@ static void drain(struct conductor *conductor)
             break;
         }
     }
+    peer_stop(conductor);
     window_collect(conductor);
-    /* Late answers belong into the latencies, not into the rate; where there was no window, they
-     * belong nowhere. */
+    /* Late answers belong into the latencies, not into the rate; where there was no window, or
+     * something else after it, they belong nowhere. */
+    bool wanted = finished_operations(conductor) && conductor->plan->options->cooldown_ns == 0;
     const struct bank *late = conductor->client.part.bank;
-    for (size_t i = 0; i < BANK_HISTOGRAMS && finished_operations(conductor); i++) {
+    for (size_t i = 0; i < BANK_HISTOGRAMS && wanted; i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
     }
     uint64_t kept = conductor->plan->workload->kept;
@@ -158,8 +160,13 @@ static void measure(struct conductor *conductor, struct err *error)
         /* Where everybody was gone before the window began, this keeps what they said. */
         window_discard(conductor);
     }
+    peer_count_begins(conductor);
     if (more) {
         window_run(conductor, error);
+        if (options->cooldown_ns && error->code == ERR_NONE &&
+            window_wait(conductor, clock_now_ns() + options->cooldown_ns)) {
+            window_discard(conductor);
+        }
         conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
     }
     drain(conductor);
@@ -167,7 +174,8 @@ static void measure(struct conductor *conductor, struct err *error)
     judge(conductor, open_at_end, error);
 }
 
-/* Why the peer broke down says more than that its connections were lost. */
+/* Before anything else: a peer may count its time until then, and what its server counted belongs
+ * to the run. Why it broke down says more than that its connections were lost. */
 static void finish_peer(struct conductor *conductor, struct err *failure)
 {
     struct err error = {0};
@@ -184,6 +192,7 @@ static void finish(struct conductor *conductor, struct err *failure)
     struct record_run *run = conductor->run;
     struct err fill_error = {0}, peer_error = {0}, end_error;
     const struct run_options *options = conductor->plan->options;
+    finish_peer(conductor, failure);
     if (!conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
         failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
@@ -191,15 +200,8 @@ static void finish(struct conductor *conductor, struct err *failure)
         run->null_ceiling =
             run_null_ceiling(conductor->plan) * (double)(workers < cpus ? workers : cpus);
     }
-    bool counts = peer_counts(conductor);
-    if (counts) {
-        finish_peer(conductor, failure);
-    }
     if (fill_run(conductor, &fill_error) < 0 && failure->code == ERR_NONE) {
         *failure = fill_error;
-    }
-    if (!counts) {
-        finish_peer(conductor, failure);
     }
     if (peer_fill(conductor, &peer_error) < 0 && failure->code != ERR_INTERRUPTED) {
         *failure = peer_error;
@@ -238,6 +240,9 @@ int run_execute(const struct run_plan *plan, struct record *record, struct err *
         return -1;
     }
     measure(conductor, error);
+    if (plan->whole) {
+        memcpy(plan->whole, conductor->client_whole, sizeof conductor->client_whole);
+    }
     finish(conductor, error);
     free(conductor);
     return error->code == ERR_NONE ? 0 : -1;

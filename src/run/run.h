@@ -36,6 +36,13 @@ struct run_plan {
     int stop_fd;      /* readable (a signalfd) when the user wants to end; -1: none */
     void (*progress)(void *owner, const struct run_progress *progress);
     void *owner;
+    /* True where something that runs beside it has ended, so that measuring on is of no use; looked
+     * at now and then. The window ends early; whoever set it says what that means. May be NULL. */
+    bool (*beside_ended)(const void *beside);
+    const void *beside;
+    /* BANK_COUNTERS of them: what the client counted from the first operation to the end of the
+     * drain, in whatever is discarded too; NULL: not wanted. */
+    uint64_t *whole;
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
 };
 

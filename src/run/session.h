@@ -15,6 +15,8 @@
 
 struct session; /* each kind's own state */
 
+enum { SESSION_NOTE = 200 };
+
 struct session_config {
     const struct run_plan *plan; /* workload, its options, run options; outlives the session */
     struct record *record;       /* for warnings, and what the peer's machine is */
@@ -25,15 +27,16 @@ struct session_config {
 
 /* What this side measured in the window, for a peer that wants to know. */
 struct session_own {
-    const struct record_run *run; /* filled but for the peer's side; with `totals` not yet */
-    uint64_t window_ns;           /* unobserved time of the window */
-    const uint64_t *counters;     /* the client's, in it (BANK_COUNTERS) */
-    uint64_t operations;          /* of the workload in it */
+    uint64_t window_ns;       /* unobserved time of the window */
+    const uint64_t *counters; /* the client's, in it (BANK_COUNTERS) */
+    uint64_t operations;      /* of the workload in it */
     uint64_t flow_count;
-    const struct session_flow *flows; /* of the client's connections, in the order of connect */
+    const struct session_flow *flows; /* of the client's connections, in the order of connect; all
+                                         since the warm-up, observed or not */
+    uint64_t flows_ns;                /* that they cover: until nothing moved any more */
 };
 
-/* One connection's share of the window, as either side counted it. */
+/* One connection's share, as either side counted it. */
 struct session_flow {
     uint64_t bytes;
     uint64_t messages, lost, out_of_order; /* datagrams; 0 for streams */
@@ -63,6 +66,15 @@ struct session_ops {
     const char *help;
     bool datagrams;  /* the data connections carry datagrams */
     bool own_server; /* the peer's end is sonde's own: options of its server have an effect */
+    /* The peer knows nothing of sonde's own on the data connections: nothing is said there but
+     * payload, and none of them is ended: `finish` tells the peer of the end. */
+    bool foreign;
+    /* Checks and adapts options before anything else looks at them: ERR_USAGE, by name, with what
+     * cannot be said to the peer; *note: what the user should know of it ("" : nothing). May be
+     * NULL. */
+    int (*settle)(const struct workload *workload, void *workload_options,
+                  struct run_options *options, bool given_warmup, char note[SESSION_NOTE],
+                  struct err *error);
     /* Reaches the peer and agrees on the test. */
     int (*open)(struct session **session, const struct session_config *config, struct err *error);
     /* Makes the data connections: `count` of them, connected, non-blocking, tuned, ready to be
@@ -89,12 +101,16 @@ struct session_ops {
     /* Returns once the peer has done what it was told so far: the client's connections go on
      * meanwhile, so that its last part ends under load too. NULL: there is nothing to wait for. */
     int (*sync)(struct session *session, struct err *error);
-    /* The window is over: ends the test and exchanges results. */
+    /* Nothing moves any more at this end: what the peer counts may end. May be NULL. */
+    void (*stop)(struct session *session);
+    /* The drain is over: ends the test and exchanges results, before anything else is done: a peer
+     * may count its time until then. */
     int (*finish)(struct session *session, const struct session_own *own, struct err *error);
-    /* What the peer's server counted, after finish, into empty tallies. Such a session is finished
-     * before the run is filled. NULL: the peer does not say. */
+    /* What the peer's server counted, after a finish that went well and before the run's own side
+     * is filled, into empty tallies. NULL: the peer does not say. */
     int (*totals)(struct session *session, struct session_totals *totals, struct err *error);
-    /* Adds the peer's side to the run: processes, metrics, tables. Called after finish. */
+    /* Adds the peer's side to the run: processes, metrics, tables; the run's own side is
+     * filled. Called after a finish that went well. */
     int (*fill)(struct session *session, struct record_run *run, struct err *error);
     void (*close)(struct session *session); /* NULL is allowed */
 };
@@ -103,7 +119,8 @@ struct session_ops {
 #define SESSIONS(X)                                                                                \
     X(sonde)                                                                                       \
     X(sonde_udp)                                                                                   \
-    X(iperf3)
+    X(iperf3)                                                                                      \
+    X(iperf3_udp)
 
 #define X(name) extern const struct session_ops session_##name;
 SESSIONS(X)

@@ -237,9 +237,9 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .workers = 1,
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
-        .foreign_peer =
-            plan->session ? !plan->session->own_server : plan->target && !plan->target->own,
+        .foreign_peer = plan->session ? plan->session->foreign : plan->target && !plan->target->own,
         .greeted = plan->session && plan->session->own_server,
+        .ends_apart = plan->session && plan->session->foreign,
     };
     run_tuning(plan, &config->tuning, &config->channel_options);
 }
@@ -336,7 +336,8 @@ static int make_tallies(struct conductor *conductor, struct err *error)
         }
     }
     uint32_t workers = conductor->worker_count;
-    if (tally_init(&conductor->discarded, workers, 0, error) < 0 ||
+    if (tally_init(&conductor->discarded, workers, conductor->plan->session ? flows : 0, error) <
+            0 ||
         tally_init(&conductor->interval, workers, flows, error) < 0 ||
         tally_init(&conductor->server_interval, slots[1], flows, error) < 0 ||
         tally_init(&conductor->block_plain, workers, 0, error) < 0 ||
@@ -431,6 +432,7 @@ static void release_memory(struct conductor *conductor)
     free(conductor->dials);
     free(conductor->sources);
     free(conductor->client_ends);
+    free(conductor->session_flows);
     free(conductor->server_ends);
 }
 

@@ -40,7 +40,9 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
             conductor->interrupted = true;
             return false;
         }
-        if (window_finished(conductor) || peer_ended(conductor)) {
+        const struct run_plan *plan = conductor->plan;
+        if (window_finished(conductor) || peer_ended(conductor) ||
+            (plan->beside_ended && plan->beside_ended(plan->beside))) {
             return false;
         }
     }
@@ -81,6 +83,7 @@ static void collect_ends(struct conductor *conductor, struct tally *client, stru
     if (conductor->own_server) {
         collect(conductor->server_slots, conductor->server_slot_count, server);
     }
+    peer_count(conductor, client);
     join_ends(conductor, client, conductor->own_server ? server : NULL);
 }
 

@@ -496,6 +496,7 @@ void worker_run(const struct worker_config *config)
         .receive_bytes = config->receive_bytes,
         .foreign_peer = config->foreign_peer,
         .greeted = config->greeted,
+        .ends_apart = config->ends_apart,
         .first_number = config->first_number,
     };
     worker.started = !starts_with_go(config);

@@ -76,6 +76,7 @@ struct worker_config {
     uint32_t first_number; /* of the first dial, among all of the run */
     bool foreign_peer;     /* the server is not sonde's */
     bool greeted;          /* struct role_context's; server: first_number is that of ends[0] */
+    bool ends_apart;       /* it is told of the end of a stream by other means */
     uint64_t quota;        /* operations to issue (bulk: bytes to move); UINT64_MAX: no end */
     double rate;           /* open loop: operations/s of all workers; 0: closed loop */
     enum arrival_kind arrival;

@@ -9,6 +9,7 @@
 /* How a metric comes out of a module's array of counters. */
 enum metric_kind {
     METRIC_COUNT,         /* counters[numerator] */
+    METRIC_COUNT_OF,      /* the same; not there where counters[denominator], its whole, is 0 */
     METRIC_PER_SECOND,    /* counters[numerator] / window in seconds */
     METRIC_RATIO,         /* counters[numerator] / counters[denominator]; n/a where that is 0 */
     METRIC_MISSING,       /* counters[denominator] - counters[numerator], at least 0 */
@@ -37,6 +38,9 @@ static inline bool metric_compute(const struct metric *metric, const uint64_t *c
     case METRIC_COUNT:
         *value = numerator;
         return true;
+    case METRIC_COUNT_OF:
+        *value = numerator;
+        return counters[metric->denominator] != 0;
     case METRIC_PER_SECOND:
         *value = window_ns ? numerator * 1e9 / (double)window_ns : 0;
         return window_ns != 0;

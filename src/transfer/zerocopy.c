@@ -3,8 +3,6 @@
  * and each notice says whether the kernel copied after all, as it does for loopback, where the data
  * stays in the machine. */
 #include <errno.h>
-#include <time.h> /* which linux/errqueue.h needs and does not include */
-#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -12,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/notice.h"
 #include "transfer/stream.h"
 
 /* Blocks of their own that may be under way at once: then sending waits for notices only where they
@@ -114,28 +113,15 @@ static void note(struct zerocopy_end *zerocopy, uint32_t first, uint32_t last, b
 static int read_notice(struct zerocopy_end *zerocopy, struct err *error)
 {
     struct stream *stream = &zerocopy->stream;
-    union {
-        char bytes[256];
-        struct cmsghdr aligned;
-    } control;
-    struct msghdr message = {.msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct net_notice notice;
     ssize_t result = call_counted(&stream->end.counts->calls, CALL_RECVMSG,
-                                  recvmsg(stream->end.config.fd, &message, MSG_ERRQUEUE), false);
+                                  net_notice_read(stream->end.config.fd, &notice), false);
     if (result < 0) {
         return errno == EAGAIN || errno == EINTR ? 0
                                                  : stream_failed(stream, errno, "recvmsg", error);
     }
-    for (struct cmsghdr *item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
-        struct sock_extended_err said;
-        bool is_ip = item->cmsg_level == SOL_IP && item->cmsg_type == IP_RECVERR;
-        bool is_ipv6 = item->cmsg_level == SOL_IPV6 && item->cmsg_type == IPV6_RECVERR;
-        if ((!is_ip && !is_ipv6) || item->cmsg_len < CMSG_LEN(sizeof said)) {
-            continue;
-        }
-        memcpy(&said, CMSG_DATA(item), sizeof said);
-        if (said.ee_origin == SO_EE_ORIGIN_ZEROCOPY && said.ee_errno == 0) {
-            note(zerocopy, said.ee_info, said.ee_data, said.ee_code & SO_EE_CODE_ZEROCOPY_COPIED);
-        }
+    if (notice.valid) {
+        note(zerocopy, notice.first, notice.last, notice.copied);
     }
     return 1;
 }

@@ -47,6 +47,9 @@ static void add_calls(struct call_table *to, const struct call_table *from)
     }
     to->uring_submitted += from->uring_submitted;
     to->uring_completed += from->uring_completed;
+    to->zerocopy_sends += from->zerocopy_sends;
+    to->zerocopy_reported += from->zerocopy_reported;
+    to->zerocopy_copied += from->zerocopy_copied;
 }
 
 void bank_add_errors(struct bank *to, const struct bank *from)

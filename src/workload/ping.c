@@ -7,6 +7,8 @@
 #include "codec/sockperf.h"
 
 #define OWN_HEAD_MOST 8
+/* Of the first byte. Servers that only echo leave it as it is, which clients accept. */
+#define OWN_ANSWER 0x80u
 /* Where --high is not given: at 16,000 messages a second a lost one may be waited for a second
  * while others go on. */
 #define HIGH_AUTO 16384
@@ -17,7 +19,7 @@ static const char *const schemes[] = {"ping+", "sockperf+"};
 
 static const struct opt option_rows[] = {
     OPT_SIZE(struct ping_options, size_bytes, .name = "size", .letter = 'm', .initial = "64",
-             .least = 1, .most = 1 << 20, .argument = "SIZE",
+             .least = 1, .most = PING_SIZE_MAX, .argument = "SIZE",
              .help = "bytes of a message and of its answer"),
     OPT_COUNT(struct ping_options, burst, .name = "burst", .initial = "1", .least = 1,
               .most = 1 << 16, .argument = "N",
@@ -39,7 +41,7 @@ static const struct opt option_rows[] = {
 
 const struct opt ping_server_rows[PING_SERVER_OPTIONS] = {
     OPT_SIZE(struct ping_options, size_bytes, .name = "size", .letter = 'm', .initial = "0",
-             .most = 1 << 20, .argument = "SIZE",
+             .most = PING_SIZE_MAX, .argument = "SIZE",
              .help = "ping+tcp and ping+unix: bytes of a message, answered with one send each (0: "
                      "what one receive brings is one)"),
 };
@@ -55,19 +57,25 @@ uint32_t ping_head_bytes(const struct ping_options *options)
 /* How many different sequence numbers fit into a head, less one; all ones. */
 static uint64_t sequence_mask(const struct ping_options *options)
 {
-    uint32_t bytes = options->format == PING_SOCKPERF ? 8 : ping_head_bytes(options);
-    return bytes == 8 ? UINT64_MAX : (UINT64_C(1) << (8 * bytes)) - 1;
+    if (options->format == PING_SOCKPERF) {
+        return UINT64_MAX;
+    }
+    return (UINT64_C(1) << (8 * ping_head_bytes(options) - 1)) - 1;
 }
 
 void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_t sequence)
 {
     if (options->format == PING_SOCKPERF) {
-        const struct sockperf_header header = {.sequence = sequence,
-                                               .length = (uint32_t)options->size_bytes,
-                                               .flags = SOCKPERF_CLIENT | SOCKPERF_PONG};
+        bool wants = ping_wants_answer(options, sequence);
+        const struct sockperf_header header = {
+            .sequence = sequence,
+            .length = (uint32_t)options->size_bytes,
+            .flags = (uint16_t)(SOCKPERF_CLIENT | (wants ? SOCKPERF_PONG : 0)),
+        };
         sockperf_encode(message, &header);
         return;
     }
+    sequence &= sequence_mask(options);
     for (uint32_t i = ping_head_bytes(options); i-- > 0;) {
         message[i] = (uint8_t)sequence;
         sequence >>= 8;
@@ -97,7 +105,18 @@ const char *ping_take_head(const struct ping_options *options, const uint8_t *me
     for (uint32_t i = 0; i < bytes; i++) {
         *sequence = *sequence << 8 | message[i];
     }
+    *sequence &= sequence_mask(options);
     return NULL;
+}
+
+bool ping_is_request(const uint8_t *message, size_t length)
+{
+    return length > 0 && !(message[0] & OWN_ANSWER);
+}
+
+void ping_make_answer(uint8_t *message)
+{
+    message[0] |= OWN_ANSWER;
 }
 
 bool ping_whole_sequence(const struct ping_options *options, uint64_t wire, uint64_t last,
@@ -202,6 +221,13 @@ static const struct metric metrics[] = {
     {"clock_regressions", "1", "clock regressions",
      "answers or stamps that seemed to come before what they follow (counted with a time of 0)",
      METRIC_COUNT, PING_COUNT_REGRESSIONS, 0, false},
+    {"round_trips_unstamped", "1", "not split",
+     "with --stamps: round trips that are in no part of the split, since one of the kernel's "
+     "stamps "
+     "is not known: others were in flight, or the kernel, which begins some time after it was "
+     "asked, "
+     "did not stamp yet",
+     METRIC_COUNT_OF, PING_COUNT_UNSTAMPED, PING_COUNT_TO_SPLIT, false},
 };
 
 const struct workload workload_ping = {

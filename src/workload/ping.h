@@ -5,12 +5,26 @@
 #define SONDE_WORKLOAD_PING_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "workload/workload.h"
 
+#define PING_SIZE_MAX (1 << 20)
+/* What each answered message took, in the order of the answers, for one connection. */
+struct ping_log {
+    struct ping_log_entry {
+        uint64_t sent_ns, received_ns;
+    } * entries;
+    uint64_t room, count;
+    uint64_t missed; /* answers that found no room */
+};
+
+#define PING_ANSWER_NONE UINT64_MAX
+
 enum ping_format {
-    PING_OWN,      /* the sequence number in as many bytes as the size allows, up to 8 */
+    PING_OWN,      /* a bit that is 0 in a message and 1 in its answer, then the sequence number: in
+                      as many bytes as the size allows, up to 8 */
     PING_SOCKPERF, /* codec/sockperf.h */
 };
 
@@ -22,6 +36,10 @@ struct ping_options {
     uint32_t format;     /* enum ping_format */
     bool high_is_bound;  /* by check: `high` was not asked for, it only bounds what loss may cost */
     bool stamps;
+    /* No rows; of sockperf's format: */
+    uint64_t answer_every; /* only each so many-th message asks for an answer; 0: each one;
+                              PING_ANSWER_NONE: none does, and nothing is received */
+    struct ping_log *log;  /* NULL: none */
 };
 
 /* Counters of the client role. */
@@ -35,6 +53,8 @@ enum ping_counter {
     PING_COUNT_LATE,
     PING_COUNT_INVALID,
     PING_COUNT_REGRESSIONS,
+    PING_COUNT_TO_SPLIT, /* --stamps: round trips of which the kernel's stamps are asked for */
+    PING_COUNT_UNSTAMPED,
 };
 
 enum ping_histogram {
@@ -76,9 +96,23 @@ uint32_t ping_head_bytes(const struct ping_options *options);
 /* Writes the head of a request. */
 void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_t sequence);
 
+/* Whether a message is to be answered. */
+static inline bool ping_wants_answer(const struct ping_options *options, uint64_t sequence)
+{
+    return options->answer_every <= 1 ||
+           (options->answer_every != PING_ANSWER_NONE && sequence % options->answer_every == 0);
+}
+
 /* Reads the head of an answer; NULL, or what is wrong with it. */
 const char *ping_take_head(const struct ping_options *options, const uint8_t *message,
                            uint64_t *sequence);
+
+/* Own format: true for a datagram that may be answered; what is an answer itself never is, so that
+ * no two servers can be made to answer each other. */
+bool ping_is_request(const uint8_t *message, size_t length);
+
+/* Own format: makes an answer of a request, in place. */
+void ping_make_answer(uint8_t *message);
 
 /* The sequence number whose low bits are `wire`, the latest one that is not above `last`; false
  * where there has been none yet. Numbers begin with 1. */

@@ -10,9 +10,10 @@
 
 #define HEAD_MOST SOCKPERF_HEADER_BYTES
 #define ROOM_LEAST 64
+#define SENDS_IN_A_ROW 64 /* without answers: before the worker looks at others again */
 
 enum message_state {
-    MESSAGE_NONE,
+    MESSAGE_NONE,    /* or one that asks for no answer */
     MESSAGE_WAITING, /* for its send or its answer */
     MESSAGE_ANSWERED,
     MESSAGE_GIVEN_UP,
@@ -32,7 +33,7 @@ struct ping_connection {
     uint64_t issued;
     uint64_t begun; /* their send was submitted */
     uint64_t highest_answered;
-    uint64_t oldest;         /* the first that is waiting; issued + 1 where none is */
+    uint64_t oldest;         /* the first that is waiting, or not begun; else issued + 1 */
     uint64_t in_flight;      /* waiting */
     uint8_t *messages;       /* two of them: an engine may look at one until the next has gone */
     uint32_t send_offset;    /* of the message under way: bytes taken */
@@ -40,6 +41,7 @@ struct ping_connection {
     uint8_t head[HEAD_MOST]; /* stream: of the answer that is coming in */
     uint64_t answer_bytes;   /* of that answer so far */
     uint64_t timer_ns;       /* when the timer expires; 0: it is not set */
+    uint32_t row_sends;      /* without answers: since the last turn of others */
     bool failed;
 };
 
@@ -183,7 +185,7 @@ static void submit_rest(struct role_context *context, struct ping_connection *pi
     struct op *op = step_submit(context, &ping->base, OP_SEND);
     op->data = bytes_of(context, ping, ping->begun) + ping->send_offset;
     op->length = options_of(context)->size_bytes - ping->send_offset;
-    if (!context->open_loop && ping->begun == ping->issued) {
+    if (!context->open_loop && ping->begun == ping->issued && ping->in_flight) {
         op->flags = OP_QUIET; /* nothing to do before an answer comes */
     }
 }
@@ -213,10 +215,11 @@ static void issue(struct role_context *context, struct ping_connection *ping, ui
                   uint64_t intended_ns)
 {
     for (uint64_t i = 0; i < count; i++) {
-        *message_of(ping, ++ping->issued) =
-            (struct message){.intended_ns = intended_ns, .state = MESSAGE_WAITING};
+        bool wants = ping_wants_answer(options_of(context), ++ping->issued);
+        *message_of(ping, ping->issued) = (struct message){
+            .intended_ns = intended_ns, .state = wants ? MESSAGE_WAITING : MESSAGE_NONE};
+        ping->in_flight += wants;
     }
-    ping->in_flight += count;
     context->quota -= context->quota == UINT64_MAX ? 0 : count;
 }
 
@@ -254,6 +257,28 @@ static void arrived(struct role_context *context, struct ping_connection *ping, 
     send_next(context, ping, now_ns);
 }
 
+static void advance_oldest(struct ping_connection *ping)
+{
+    while (ping->oldest <= ping->begun &&
+           message_of(ping, ping->oldest)->state != MESSAGE_WAITING) {
+        ping->oldest++;
+    }
+}
+
+/* What follows the last message that was issued, where no answer does. */
+static void go_on(struct role_context *context, struct ping_connection *ping)
+{
+    if (ping->in_flight || context->open_loop) {
+        return;
+    }
+    if (++ping->row_sends >= SENDS_IN_A_ROW) {
+        ping->row_sends = 0;
+        context->out.resume = true;
+    } else {
+        pump(context, ping);
+    }
+}
+
 /* A datagram that could not be sent for a passing reason is like one that was lost on the way: its
  * answer is waited for in vain. */
 static bool is_passing(int number)
@@ -280,8 +305,13 @@ static void sent(struct role_context *context, struct ping_connection *ping, con
         context->bank->counters[PING_COUNT_SENT]++;
     }
     ping->sending = false;
+    if (options_of(context)->answer_every > 1) {
+        advance_oldest(ping);
+    }
     if (ping->begun < ping->issued) {
         send_next(context, ping, clock_now_ns());
+    } else if (options_of(context)->answer_every > 1) {
+        go_on(context, ping);
     }
 }
 
@@ -297,14 +327,17 @@ static uint64_t passed(struct role_context *context, uint64_t from_ns, uint64_t 
     return to_ns - from_ns;
 }
 
-/* Splits the round trip of the message that was sent last by the kernel's stamps: they are known of
- * no other send. */
-static void split(struct role_context *context, const struct message *message, const struct op *op)
+/* Splits a round trip by the kernel's stamps. They are known of the message that was sent last
+ * alone. */
+static void split(struct role_context *context, const struct message *message, bool last,
+                  const struct op *op)
 {
     struct histogram *histograms = context->bank->histograms;
     const struct op_stamps *stamps = op->stamps;
-    if (!stamps || !stamps->received_ns || stamps->sent_ns < message->sent_real_ns) {
-        return; /* not known, or of an earlier send */
+    context->bank->counters[PING_COUNT_TO_SPLIT]++;
+    if (!last || !stamps || !stamps->received_ns || stamps->sent_ns < message->sent_real_ns) {
+        context->bank->counters[PING_COUNT_UNSTAMPED]++; /* or known of an earlier send */
+        return;
     }
     uint64_t returned_ns = clock_real_ns() - (clock_now_ns() - op->now_ns);
     histogram_record(&histograms[PING_SEND_CALL], stamps->sent_ns - message->sent_real_ns, 1);
@@ -314,11 +347,12 @@ static void split(struct role_context *context, const struct message *message, c
                      1);
 }
 
-static void advance_oldest(struct ping_connection *ping)
+static void note(struct ping_log *log, uint64_t sent_ns, uint64_t received_ns)
 {
-    while (ping->oldest <= ping->issued &&
-           message_of(ping, ping->oldest)->state != MESSAGE_WAITING) {
-        ping->oldest++;
+    if (log->count < log->room) {
+        log->entries[log->count++] = (struct ping_log_entry){sent_ns, received_ns};
+    } else {
+        log->missed++;
     }
 }
 
@@ -340,6 +374,9 @@ static const char *answered(struct role_context *context, struct ping_connection
         counters[PING_COUNT_DUPLICATED]++;
         return "a second answer to the same message";
     }
+    if (message->state == MESSAGE_NONE) {
+        return "an answer that was not asked for";
+    }
     if (message->state == MESSAGE_GIVEN_UP) {
         counters[PING_COUNT_LATE]++;
         message->state = MESSAGE_ANSWERED;
@@ -355,8 +392,11 @@ static const char *answered(struct role_context *context, struct ping_connection
                      passed(context, message->intended_ns, op->now_ns), 1);
     histogram_record(&context->bank->histograms[PING_SERVICE_TIME],
                      passed(context, message->sent_ns, op->now_ns), 1);
-    if (options_of(context)->stamps && sequence == ping->begun) {
-        split(context, message, op);
+    if (options_of(context)->stamps) {
+        split(context, message, sequence == ping->begun, op);
+    }
+    if (options_of(context)->log) {
+        note(options_of(context)->log, message->sent_ns, op->now_ns);
     }
     message->state = MESSAGE_ANSWERED;
     ping->in_flight--;
@@ -491,7 +531,12 @@ static void ping_step(struct role_context *context, struct connection *connectio
     }
     switch (op->kind) {
     case OP_START:
-        step_submit(context, connection, OP_RECEIVE);
+        if (options_of(context)->answer_every != PING_ANSWER_NONE) {
+            step_submit(context, connection, OP_RECEIVE);
+        }
+        pump(context, ping);
+        break;
+    case OP_RESUME:
         pump(context, ping);
         break;
     case OP_RECEIVE:

@@ -9,7 +9,7 @@
 
 /* What a worker's connections share: where an answer to a datagram is made. */
 struct ping_worker {
-    uint8_t answer[SOCKPERF_MESSAGE_MAX];
+    uint8_t answer[PING_SIZE_MAX]; /* what is not used is never touched */
 };
 
 /* Bytes that are kept until they are needed; empty ones cost nothing. */
@@ -137,9 +137,8 @@ static void answer_datagram(struct role_context *context, struct ping_peer *peer
 {
     uint64_t *counters = context->bank->counters;
     size_t length = (size_t)received->result;
-    const uint8_t *answer = received->data;
+    struct ping_worker *worker = context->shared;
     if (options_of(context)->format == PING_SOCKPERF) {
-        struct ping_worker *worker = context->shared;
         struct sockperf_header header;
         if (sockperf_decode(received->data, length, &header) != SOCKPERF_OK ||
             header.length != length || !(header.flags & SOCKPERF_CLIENT)) {
@@ -153,12 +152,17 @@ static void answer_datagram(struct role_context *context, struct ping_peer *peer
         }
         memcpy(worker->answer, received->data, length);
         sockperf_make_answer(worker->answer);
-        answer = worker->answer;
     } else {
+        if (length > sizeof worker->answer || !ping_is_request(received->data, length)) {
+            counters[PING_SERVER_INVALID]++;
+            return;
+        }
         counters[PING_SERVER_RECEIVED]++;
+        memcpy(worker->answer, received->data, length);
+        ping_make_answer(worker->answer);
     }
     struct op *op = step_submit(context, &peer->base, OP_SEND);
-    op->data = answer;
+    op->data = worker->answer;
     op->length = length;
     op->peer = received->peer;
     op->peer_length = received->peer_length;

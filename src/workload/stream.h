@@ -10,10 +10,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "workload/datagram_format.h"
 #include "workload/workload.h"
 
 enum stream_pacing { PACING_KERNEL, PACING_TIMER };
+enum stream_zerocopy { ZEROCOPY_NONE, ZEROCOPY_MSG, ZEROCOPY_SENDFILE };
 
 struct stream_options {
     uint64_t length_bytes;
@@ -24,17 +27,24 @@ struct stream_options {
     uint32_t pacing;      /* enum stream_pacing */
     uint64_t batch;       /* datagrams: of one send */
     bool segments;
+    uint32_t zerocopy; /* enum stream_zerocopy */
     bool verify;
-    bool datagrams; /* no row: of the transport */
+    bool datagrams;  /* no row: of the transport */
+    uint32_t format; /* enum datagram_format; no row: of the session */
 };
 
 enum {
-    STREAM_OPTIONS = 10,
+    STREAM_OPTIONS = 11,
     STREAM_LENGTH = 128 << 10,
     STREAM_DATAGRAM_LENGTH = 1400,
     STREAM_DATAGRAM_LEAST = 64
 };
 extern const struct opt stream_option_rows[STREAM_OPTIONS];
+
+/* A rate as an option's value: "1G" are bits per second, as the field has it; "125MB" are bytes.
+ * The member is a uint64_t of bytes per second. */
+int stream_parse_rate(const char *text, void *member, struct err *error);
+void stream_print_rate(const void *member, FILE *out);
 
 /* For struct workload: settle what depends on the transport, and refuse what contradicts itself. */
 int stream_check(void *options, uint64_t receive_bytes, struct err *error);
@@ -43,6 +53,13 @@ int stream_datagrams_check(void *options, uint64_t receive_bytes, struct err *er
 void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
 void stream_join(const void *options, uint64_t *client, const uint64_t *server, double scale);
 double stream_asked(const void *options);
+int stream_fits(const void *options, const struct engine_ops *client,
+                const struct engine_ops *server, const struct transport_ops *transport,
+                struct err *error);
+int stream_datagrams_fit(const void *options, const struct engine_ops *client,
+                         const struct engine_ops *server, const struct transport_ops *transport,
+                         struct err *error);
+bool stream_has(const void *options, const struct metric *metric, bool server);
 
 /* Counters of both roles. */
 enum stream_counter {
@@ -106,6 +123,12 @@ static inline uint64_t stream_share_end(const struct stream_options *options, ui
 {
     __extension__ typedef unsigned __int128 wide;
     return (uint64_t)((wide)options->total_bytes * (number + 1u) / stream_connections(options));
+}
+
+/* How many bytes those are. */
+static inline uint64_t stream_share(const struct stream_options *options, uint32_t number)
+{
+    return stream_share_end(options, number) - (number ? stream_share_end(options, number - 1) : 0);
 }
 
 #endif

@@ -5,8 +5,7 @@
 #include "base/units.h"
 #include "workload/stream.h"
 
-/* "1G": bits per second, as the field has it; "125MB": bytes. */
-static int parse_rate(const char *text, void *member, struct err *error)
+int stream_parse_rate(const char *text, void *member, struct err *error)
 {
     uint64_t *bytes = member;
     char number[64];
@@ -26,7 +25,7 @@ static int parse_rate(const char *text, void *member, struct err *error)
     return err_hint(error, "accepts bits per second (100M, 2.5G) or bytes (125MB), 0: no limit");
 }
 
-static void print_rate(const void *member, FILE *out)
+void stream_print_rate(const void *member, FILE *out)
 {
     char text[UNITS_TEXT_MAX];
     uint64_t bytes = *(const uint64_t *)member;
@@ -34,6 +33,7 @@ static void print_rate(const void *member, FILE *out)
 }
 
 static const char *const pacings[] = {"kernel", "timer", NULL};
+static const char *const zerocopies[] = {"none", "msg", "sendfile", NULL};
 
 const struct opt stream_option_rows[STREAM_OPTIONS] = {
     OPT_SIZE(struct stream_options, length_bytes, .name = "length", .letter = 'l', .initial = "0",
@@ -50,7 +50,8 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
              .argument = "SIZE",
              .help = "move so many in all, over all streams (0: by --duration)"),
     OPT_CUSTOM(struct stream_options, rate_bytes, uint64_t, .name = "rate", .letter = 'b',
-               .initial = "0", .argument = "RATE", .parse = parse_rate, .print = print_rate,
+               .initial = "0", .argument = "RATE", .parse = stream_parse_rate,
+               .print = stream_print_rate,
                .help = "pace each stream: bits per second (1G), or bytes (125MB); 0: as fast as it "
                        "goes"),
     OPT_CHOICE(struct stream_options, pacing, .name = "pacing", .choices = pacings,
@@ -61,6 +62,10 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
               .most = 1024, .argument = "N", .help = "datagrams: so many with one send"),
     OPT_BOOL(struct stream_options, segments, .name = "gso",
              .help = "udp: the kernel cuts a batch and joins what arrives (UDP_SEGMENT, UDP_GRO)"),
+    OPT_CHOICE(struct stream_options, zerocopy, .name = "zerocopy", .letter = 'Z',
+               .choices = zerocopies, .initial = "none", .argument = "HOW",
+               .help = "send without a copy: msg (TCP: MSG_ZEROCOPY, of io_uring SEND_ZC), or "
+                       "sendfile from memory"),
     OPT_BOOL(struct stream_options, verify, .name = "verify",
              .help = "check every byte where it is received"),
 };
@@ -82,11 +87,6 @@ static int settle_datagrams(struct stream_options *options, uint64_t receive_byt
                             struct err *error)
 {
     uint64_t length = options->length_bytes;
-    if (options->reverse || options->bidir) {
-        err_set(error, ERR_USAGE, options->bidir ? "--bidir" : "--reverse",
-                "datagrams go from the client to the server alone");
-        return err_hint(error, "leave it out, or take a transport of streams");
-    }
     if (length < STREAM_DATAGRAM_LEAST || length > receive_bytes || length > 65507) {
         err_set(error, ERR_USAGE, "--length", "%lu bytes are no datagram", length);
         return err_hint(error, "accepts %d to 65507 and no more than --receive-buffer (%lu)",
@@ -97,7 +97,8 @@ static int settle_datagrams(struct stream_options *options, uint64_t receive_byt
                 options->batch, length);
         return err_hint(error, "lower --batch to %lu", 65507 / length);
     }
-    if (options->total_bytes && options->total_bytes / options->streams < STREAM_DATAGRAM_LEAST) {
+    if (options->total_bytes &&
+        options->total_bytes / stream_connections(options) < STREAM_DATAGRAM_LEAST) {
         return err_set(error, ERR_USAGE, "--bytes", "%lu bytes are no datagram for each stream",
                        options->total_bytes);
     }
@@ -118,6 +119,11 @@ static int settle(struct stream_options *options, bool datagrams, uint64_t recei
     if (!datagrams && (options->batch > 1 || options->segments)) {
         err_set(error, ERR_USAGE, options->segments ? "--gso" : "--batch", "is for datagrams");
         return err_hint(error, "sonde stream udp:");
+    }
+    if (datagrams && options->zerocopy != ZEROCOPY_NONE) {
+        err_set(error, ERR_USAGE, "--zerocopy",
+                "is for streams: each datagram has bytes of its own");
+        return err_hint(error, "leave it out, or take a transport of streams");
     }
     return datagrams ? settle_datagrams(options, receive_bytes, error) : 0;
 }
@@ -155,6 +161,7 @@ void stream_join(const void *options, uint64_t *client, const uint64_t *server, 
 void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options)
 {
     const struct stream_options *stream = options;
+    tuning->zerocopy = stream->zerocopy == ZEROCOPY_MSG;
     if (stream->datagrams) {
         tuning->segments = stream->segments;
         *channel_options |= (uint8_t)(CHANNEL_BATCHED | (stream->segments ? CHANNEL_SEGMENTS : 0));
@@ -167,4 +174,81 @@ double stream_asked(const void *options)
 {
     const struct stream_options *stream = options;
     return (double)stream->rate_bytes * (double)stream_connections(stream);
+}
+
+int stream_fits(const void *options, const struct engine_ops *client,
+                const struct engine_ops *server, const struct transport_ops *transport,
+                struct err *error)
+{
+    const struct stream_options *stream = options;
+    const char *how = zerocopies[stream->zerocopy];
+    const uint32_t needed = stream->zerocopy == ZEROCOPY_MSG ? ENGINE_ZEROCOPY : ENGINE_FILES;
+    const struct engine_ops *senders[] = {
+        stream->reverse ? NULL : client,
+        stream->reverse || stream->bidir ? server : NULL,
+    };
+    if (stream->zerocopy == ZEROCOPY_NONE) {
+        return 0;
+    }
+    if (stream->zerocopy == ZEROCOPY_MSG && transport != &transport_tcp) {
+        err_set(error, ERR_USAGE, "--zerocopy", "%s cannot send without a copy (%s), only tcp",
+                transport->scheme, how);
+        return err_hint(error, "--zerocopy sendfile serves every stream");
+    }
+    for (size_t i = 0; i < sizeof senders / sizeof *senders; i++) {
+        if (senders[i] && !(senders[i]->flags & needed)) {
+            err_set(error, ERR_USAGE, "--zerocopy", "the %s engine cannot send by %s",
+                    senders[i]->name, how);
+            return err_hint(error, needed == ENGINE_FILES
+                                       ? "accepts sendfile with threads, poll and epoll"
+                                       : "accepts msg with threads, poll, epoll and uring");
+        }
+    }
+    return 0;
+}
+
+int stream_datagrams_fit(const void *options, const struct engine_ops *client,
+                         const struct engine_ops *server, const struct transport_ops *transport,
+                         struct err *error)
+{
+    const struct stream_options *stream = options;
+    const char *option = stream->bidir ? "--bidir" : "--reverse";
+    if ((!stream->reverse && !stream->bidir) || stream->format != DATAGRAM_FORMAT_OWN) {
+        return 0;
+    }
+    if (!server || (client && client->flags & ENGINE_NO_KERNEL)) {
+        err_set(error, ERR_USAGE, option, "only sonde's own server sends datagrams");
+        return err_hint(error, "sonde stream udp: %s", option);
+    }
+    if (transport == &transport_unix_dgram && !(server->flags & ENGINE_SENDS_AT_ONCE)) {
+        err_set(error, ERR_USAGE, option,
+                "the server's %s engine cannot wait for room in a %s socket of many peers",
+                server->name, transport->scheme);
+        return err_hint(error, "--server-engine epoll can, and udp: needs not");
+    }
+    return 0;
+}
+
+/* Means over what an end does not do in this run, and what it would count of datagrams there, mean
+ * nothing. */
+bool stream_has(const void *options, const struct metric *metric, bool server)
+{
+    const struct stream_options *stream = options;
+    bool sends = stream->bidir || stream->reverse == server;
+    bool receives = stream->bidir || stream->reverse != server;
+    bool divides = metric->kind != METRIC_COUNT && metric->kind != METRIC_PER_SECOND;
+    switch (divides ? metric->denominator : metric->numerator) {
+    case STREAM_COUNT_SENDS:
+    case STREAM_COUNT_SENT:
+        return sends;
+    case STREAM_COUNT_RECEIVES:
+    case STREAM_COUNT_ARRIVED:
+    case STREAM_COUNT_EXPECTED:
+    case STREAM_COUNT_LATE:
+    case STREAM_COUNT_DUPLICATES:
+    case STREAM_COUNT_DROPS:
+        return receives;
+    default:
+        return true;
+    }
 }

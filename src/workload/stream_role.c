@@ -6,13 +6,12 @@
 #include "base/clock.h"
 #include "codec/hello.h"
 #include "workload/stream.h"
+#include "workload/stream_payload.h"
 
-/* Every byte of a stream is its position modulo this prime. */
-#define PATTERN_PERIOD ((size_t)251)
 /* What a connection may send before the loop is entered again, which would else never be where
  * sends always succeed. */
 #define SENDS_IN_A_ROW 64
-#define BYTES_IN_A_ROW ((uint64_t)256 << 10)
+#define BYTES_IN_A_ROW ((uint64_t)8 << 20)
 /* Nor may it keep the loop waiting for so long, where sends block: looked at every few sends. */
 #define ROW_NS (2 * NS_PER_MS)
 #define ROW_LOOK 8
@@ -21,9 +20,8 @@
 
 /* What a worker's connections share. */
 struct stream_worker {
-    uint32_t opened;      /* client, or greeted: connections so far, in the order of opening */
-    size_t pattern_bytes; /* without the period that follows */
-    uint8_t pattern[];
+    uint32_t opened; /* client, or greeted: connections so far, in the order of opening */
+    struct stream_payload payload;
 };
 
 struct stream_connection {
@@ -58,23 +56,24 @@ static void *open_worker(const void *options, uint32_t connections, struct err *
 {
     const struct stream_options *stream = options;
     (void)connections;
-    size_t bytes = stream->length_bytes + PATTERN_PERIOD;
-    struct stream_worker *worker = malloc(sizeof *worker + bytes);
+    struct stream_worker *worker = calloc(1, sizeof *worker);
     if (!worker) {
-        err_system(error, ENOMEM, "stream", "cannot make %zu bytes of payload", bytes);
+        err_system(error, ENOMEM, "stream", "cannot start a worker");
         return NULL;
     }
-    worker->opened = 0;
-    worker->pattern_bytes = stream->length_bytes;
-    for (size_t i = 0; i < bytes; i++) {
-        worker->pattern[i] = (uint8_t)(i % PATTERN_PERIOD);
+    if (stream_payload_open(&worker->payload, stream->length_bytes,
+                            stream->zerocopy == ZEROCOPY_SENDFILE, error) < 0) {
+        free(worker);
+        return NULL;
     }
     return worker;
 }
 
 static void close_worker(void *shared)
 {
-    free(shared);
+    struct stream_worker *worker = shared;
+    stream_payload_close(&worker->payload);
+    free(worker);
 }
 
 static size_t connection_memory(const void *options)
@@ -92,8 +91,7 @@ static void set_course(const struct role_context *context, struct stream_connect
     stream->sends = sends;
     stream->left = UINT64_MAX;
     if (options->total_bytes) {
-        stream->left = stream_share_end(options, number) -
-                       (number ? stream_share_end(options, number - 1) : 0);
+        stream->left = stream_share(options, number);
     }
 }
 
@@ -179,6 +177,10 @@ static void say_hello(struct role_context *context, struct stream_connection *st
 static void stop(struct role_context *context, struct stream_connection *stream)
 {
     stream->stopped = true;
+    if (context->ends_apart) {
+        stream->peer_done = true;
+        return;
+    }
     step_submit(context, &stream->base, OP_SHUTDOWN);
     if (stream->client && stream->sends) {
         step_submit(context, &stream->base, OP_RECEIVE);
@@ -244,16 +246,21 @@ static void send_more(struct role_context *context, struct stream_connection *st
     if (!may_send(context, stream)) {
         return;
     }
+    const struct stream_payload *payload = &worker->payload;
     struct op *op = step_submit(context, &stream->base, OP_SEND);
-    op->data = worker->pattern + stream->sent % PATTERN_PERIOD;
-    op->length =
-        worker->pattern_bytes < stream->left ? worker->pattern_bytes : (size_t)stream->left;
+    op->data = payload->pattern + stream->sent % STREAM_PATTERN_PERIOD;
+    op->length = payload->bytes < stream->left ? payload->bytes : (size_t)stream->left;
+    op->flags = options_of(context)->zerocopy == ZEROCOPY_MSG ? OP_ZEROCOPY : 0;
+    op->file = payload->file.fd >= 0 ? &payload->file : NULL;
     stream->in_flight = true;
 }
 
 static void begin(struct role_context *context, struct stream_connection *stream)
 {
     if (stream->sends) {
+        if (!stream->client) { /* its receive goes on, for the client to ask for the end */
+            step_submit(context, &stream->base, OP_RECEIVE)->flags = OP_END_ONLY;
+        }
         send_more(context, stream);
     } else if (stream->client && context->draining && !stream->stopped) {
         stop(context, stream); /* was asked for the end before the hello had gone */
@@ -297,11 +304,11 @@ static void sent(struct role_context *context, struct stream_connection *stream,
 static bool is_right(const struct stream_worker *worker, const struct stream_connection *stream,
                      const uint8_t *data, size_t length)
 {
+    const struct stream_payload *payload = &worker->payload;
     for (size_t done = 0; done < length;) {
-        size_t piece =
-            length - done < worker->pattern_bytes ? length - done : worker->pattern_bytes;
-        if (memcmp(data + done, worker->pattern + (stream->received + done) % PATTERN_PERIOD,
-                   piece) != 0) {
+        size_t piece = length - done < payload->bytes ? length - done : payload->bytes;
+        const uint8_t *right = payload->pattern + (stream->received + done) % STREAM_PATTERN_PERIOD;
+        if (memcmp(data + done, right, piece) != 0) {
             return false;
         }
         done += piece;
@@ -437,9 +444,10 @@ static void step(struct role_context *context, struct connection *connection, co
             start_client(context, stream);
         } else {
             context->bank->counters[STREAM_COUNT_ACCEPTED]++;
-            step_submit(context, connection, OP_RECEIVE);
-            if (stream->hello_bytes == HELLO_BYTES) {
+            if (stream->hello_bytes == HELLO_BYTES && stream->sends) {
                 begin(context, stream);
+            } else {
+                step_submit(context, connection, OP_RECEIVE);
             }
         }
         break;

@@ -49,6 +49,7 @@ struct role_context {
     bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
     bool greeted;           /* a session's hello has been said on each connection: no other is, and
                                a server's connections have their numbers from first_number on */
+    bool ends_apart;        /* who is told of the end by other means: a connection is not ended */
     uint32_t first_number;  /* client, or greeted: of its first connection, among all of the run */
     bool sends_at_once;     /* the engine honours OP_TRY */
     uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
@@ -105,6 +106,15 @@ struct workload {
     /* Asks for socket settings and CHANNEL_* options by its own options, for both ends. Settings
      * that a transport does not have are taken back by the run. NULL: it asks for none. */
     void (*tune)(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
+    /* Refuses engines or a transport that cannot do what the options ask for, before anything
+     * starts. client: NULL at a server, which knows nothing of it; server: NULL where it is not
+     * sonde's own. NULL: all can. */
+    int (*fits)(const void *options, const struct engine_ops *client,
+                const struct engine_ops *server, const struct transport_ops *transport,
+                struct err *error);
+    /* False for a metric of something that a run with these options does not do, such as a
+     * direction that is not used: it is left out. NULL: there is none. */
+    bool (*has)(const void *options, const struct metric *metric, bool server);
     /* Operations that one arrival of an open loop begins. NULL: one. */
     uint64_t (*operations_per_start)(const void *options);
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */

@@ -198,6 +198,8 @@ static int be_client(int count, char **words)
     for (int i = 2; i < count; i++) {
         if (strncmp(words[i], "deadline_ms=", 12) == 0) {
             config.deadline_ns = strtoull(words[i] + 12, NULL, 10) * NS_PER_MS;
+        } else if (strncmp(words[i], "patience_ms=", 12) == 0) {
+            config.patience_ns = strtoull(words[i] + 12, NULL, 10) * NS_PER_MS;
         } else if (set(&test, words[i])) {
             return 2;
         }

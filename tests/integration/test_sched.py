@@ -79,10 +79,11 @@ class Sched(unittest.TestCase):
         self.assertLessEqual(everything, probe["window_ns"] * 1.001)
         self.assertAlmostEqual(row["on_cpu_share"], row["on_cpu_ns"] / probe["window_ns"])
         timer = [r for r in probe["rows"] if r["what"] == "woken by interrupt"]
-        self.assertGreaterEqual(values(timer[0])["wakeups"], 20)
+        # 20 sleeps; where the hypervisor stalls one, its timer has run out before it sleeps.
+        self.assertGreaterEqual(values(timer[0])["wakeups"], 18)
         counts = [sum(c["count"] for c in d["classes"]) for d in probe["distributions"]
                   if d["what"] == "after wake-up"]
-        self.assertGreaterEqual(counts[0], 20)
+        self.assertGreaterEqual(counts[0], 18)
 
     def test_processes_that_wake_each_other_are_named(self):
         probes, _ = observe("sched", ["/usr/bin/python3", "-S", "-c", """

@@ -47,7 +47,16 @@ class BadOptions(unittest.TestCase):
             (["--dscp", "af99"], ["--dscp", "af99", "ef"]),
             (["--pacing", "hand"], ["--pacing", "timer"]),
             (["--batch", "4"], ["--batch", "datagrams"]),
-            (["udp:", "--reverse"], ["--reverse"]),
+            (["udp:", "-R", "-e", "null"], ["--reverse", "own server"]),
+            (["udp://127.0.0.1:9", "--bidir"], ["--bidir", "own server"]),
+            (["unix-dgram:", "-R", "-e", "uring"], ["--reverse", "uring", "unix-dgram"]),
+            (["-Z", "magic"], ["--zerocopy", "sendfile"]),
+            (["unix:", "-Z", "msg"], ["--zerocopy", "unix", "sendfile"]),
+            (["udp:", "-Z", "msg"], ["--zerocopy", "streams"]),
+            (["-e", "threads,null", "-Z", "msg"], ["--zerocopy", "null"]),
+            (["-e", "uring", "-Z", "sendfile"], ["--zerocopy", "uring", "threads"]),
+            (["-e", "epoll", "--server-engine", "uring", "-R", "-Z", "sendfile"],
+             ["--zerocopy", "uring"]),
             (["udp:", "-l", "10"], ["--length", "10"]),
             (["udp:", "-l", "65508"], ["--length", "65508"]),
             (["udp:", "--gso", "--batch", "64"], ["--gso", "--batch"]),
@@ -139,7 +148,8 @@ class Accounts(unittest.TestCase):
 class AgainstStrace(unittest.TestCase):
     """The kernel moved what the record says, and the 32 bytes of each hello."""
 
-    def traced(self, *arguments):
+    def server_lines(self, calls, *arguments):
+        """The run, and what strace saw of its server's threads."""
         with tempfile.TemporaryDirectory(prefix="sonde-") as folder:
             trace = os.path.join(folder, "trace")
             # A sanitizer's search for leaks needs the ptrace that strace has.
@@ -147,10 +157,9 @@ class AgainstStrace(unittest.TestCase):
                      "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
             one = stream_run(self, *arguments, env=quiet, prefix=[
                 "strace", "-f", "-qq", "-o", trace,
-                "-e", "trace=sendto,recvfrom,fork,clone,clone3,vfork"])
+                "-e", f"trace={calls},fork,clone,clone3,vfork"])
             server = next(process["pid"] for process in one["processes"]
                           if process["role"] == "server")
-            moved = {"sendto": 0, "recvfrom": 0}
             with open(trace, encoding="utf-8", errors="replace") as file:
                 lines = file.read().splitlines()
         threads = {str(server)}
@@ -158,11 +167,31 @@ class AgainstStrace(unittest.TestCase):
             made = re.match(r"(\d+) +(?:<... )?clone3?\b.*= (\d+)$", line)
             if made and made.group(1) in threads:
                 threads.add(made.group(2))
+        return one, [line for line in lines if line.split()[0] in threads]
+
+    def traced(self, *arguments):
+        moved = {"sendto": 0, "recvfrom": 0}
+        one, lines = self.server_lines("sendto,recvfrom", *arguments)
         for line in lines:
             call = re.match(r"(\d+) +(?:<\.\.\. )?(sendto|recvfrom)\b.*= (\d+)$", line)
-            if call and call.group(1) in threads:
+            if call:
                 moved[call.group(2)] += int(call.group(3))
         return one, moved
+
+    def server_calls(self, name, *arguments):
+        """Its calls of this name that succeeded; of one that was interrupted, both halves joined.
+        """
+        one, lines = self.server_lines(name, *arguments)
+        begun, calls = {}, []
+        for line in lines:
+            thread, text = line.split(None, 1)
+            if text.endswith("<unfinished ...>"):
+                begun[thread] = text
+            elif text.startswith("<... " + name):
+                text = begun.pop(thread, "") + text
+            if re.match(rf"{name}\(.*= \d+$", text):
+                calls.append(text)
+        return one, calls
 
     def test_server(self):
         for engine in ("threads", "epoll"):
@@ -174,6 +203,81 @@ class AgainstStrace(unittest.TestCase):
                 one, moved = self.traced("unix:", "-e", engine, "-n", "5000000", "-R", "--no-pin")
                 self.assertEqual(metric(one, "server_sent_bytes"), 5000000)
                 self.assertEqual(moved, {"sendto": 5000000, "recvfrom": 32})
+
+
+    def test_zerocopy(self):
+        """Each send has the flag, and the record counts them."""
+        for engine in ("threads", "poll", "epoll"):
+            with self.subTest(engine=engine):
+                one, calls = self.server_calls("sendto", "tcp:", "-e", engine, "-n", "5000000",
+                                               "-R", "--no-pin", "-Z", "msg")
+                flagged = [line for line in calls if "MSG_ZEROCOPY" in line]
+                # What could be sent without a copy was; the rest is what had no notice left.
+                self.assertGreater(len(flagged), 0)
+                self.assertEqual(metric(one, "zerocopy_sends"), len(calls))
+                one, calls = self.server_calls("sendfile", "tcp:", "-e", engine, "-n", "5000000",
+                                               "-R", "--no-pin", "-Z", "sendfile")
+                self.assertEqual(sum(int(line.rsplit("= ", 1)[1]) for line in calls), 5000000)
+                one, calls = self.server_calls("sendto", "tcp:", "-e", engine, "-n", "5000000",
+                                               "-R", "--no-pin")
+                self.assertFalse([line for line in calls if "MSG_ZEROCOPY" in line])
+                self.assertNotIn("zerocopy_sends", one["metrics"])
+
+
+class Zerocopy(unittest.TestCase):
+    """Every byte arrives as it was, and on the loopback the kernel says that it copied."""
+
+    WAYS = ([], ["-R"], ["--bidir"], ["-P", "3", "-l", "7000"])
+
+    def check(self, *arguments):
+        one = stream_run(self, "-n", "20000001", "--verify", *arguments)
+        self.assertEqual(metric(one, "sent_bytes") + metric(one, "server_sent_bytes"), 20000001)
+        self.assertEqual(metric(one, "sent_bytes"), metric(one, "server_received_bytes"))
+        self.assertEqual(metric(one, "received_bytes"), metric(one, "server_sent_bytes"))
+        self.assertEqual(metric(one, "bytes_lost"), 0)
+        return one
+
+    def test_msg(self):
+        for engine in engines():
+            for way in self.WAYS:
+                with self.subTest(engine=engine, way=way):
+                    one = self.check("-e", engine, "-Z", "msg", *way)
+                    self.assertGreater(metric(one, "zerocopy_sends"), 0)
+                    self.assertLessEqual(metric(one, "zerocopy_copied"),
+                                         metric(one, "zerocopy_reported"))
+                    self.assertGreater(metric(one, "zerocopy_copied"), 0)
+
+    def test_sendfile(self):
+        for engine in engines():
+            for transport in TRANSPORTS if engine != "uring" else ():
+                for way in self.WAYS:
+                    with self.subTest(engine=engine, transport=transport, way=way):
+                        one = self.check(transport, "-e", engine, "-Z", "sendfile", *way)
+                        self.assertNotIn("zerocopy_sends", one["metrics"])
+
+    def test_is_said(self):
+        done = run("stream", "-Z", "msg", *SHORT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("zero-copy sends after all", " ".join(done.stdout.split()))
+
+
+class Directions(unittest.TestCase):
+    def test_only_those_that_there_are(self):
+        for way, has, lacks in (
+                ([], ["bytes_per_send", "server_bytes_per_receive"],
+                 ["bytes_per_receive", "server_bytes_per_send"]),
+                (["-R"], ["bytes_per_receive", "server_bytes_per_send"],
+                 ["bytes_per_send", "server_bytes_per_receive"]),
+                (["--bidir"], ["bytes_per_receive", "server_bytes_per_send", "bytes_per_send",
+                               "server_bytes_per_receive"], [])):
+            with self.subTest(way=way):
+                metrics = stream_run(self, *SHORT, *way)["metrics"]
+                for name in has:
+                    self.assertGreater(metrics[name]["value"], 0)
+                for name in lacks:
+                    self.assertNotIn(name, metrics)
+                done = run("stream", *SHORT, *way)
+                self.assertNotIn("divided by 0", done.stdout)
 
 
 class Failures(unittest.TestCase):
@@ -250,6 +354,47 @@ class Datagrams(unittest.TestCase):
                             self.assertEqual(arrived, sent)
                         self.assertEqual(metric(one, "duplicate_datagrams"), 0)
                         self.assertEqual(flow_sum(one, "server", "arrived_datagrams"), arrived)
+
+    def test_both_ways(self):
+        """The same of what the server sends, each stream at the end that receives it."""
+        for engine in engines():
+            for transport in DATAGRAMS:
+                for more in (["-R"], ["-R", "--batch", "8", "-P", "2"], ["--bidir", "-P", "2"]):
+                    if engine == "uring" and transport == "unix-dgram:":
+                        more = [*more, "--server-engine", "epoll"]
+                    with self.subTest(engine=engine, transport=transport, more=more):
+                        one = stream_run(self, transport, "-e", engine, "-n", "1000001",
+                                         "--rate", "400M", "--verify", *more)
+                        metrics = one["metrics"]
+                        self.assertEqual(metric(one, "sent_bytes")
+                                         + metric(one, "server_sent_bytes"), 1000001)
+                        ways = [("server_sent", "client_", "received", "client")]
+                        if "--bidir" in more:
+                            ways.append(("sent", "", "server_received", "server"))
+                        else:
+                            self.assertNotIn("sent_datagrams", metrics)
+                            self.assertNotIn("lost_datagrams", metrics)
+                        for sent, prefix, received, receiver in ways:
+                            arrived = metric(one, prefix + "arrived_datagrams")
+                            lost = metric(one, prefix + "lost_datagrams")
+                            self.assertEqual(metric(one, sent + "_datagrams") - arrived, lost)
+                            self.assertEqual(flow_sum(one, receiver, "arrived_datagrams"), arrived)
+                            self.assertEqual(metric(one, prefix + "duplicate_datagrams"), 0)
+                            self.assertGreater(metric(one, received + "_bytes"), 0)
+                            if transport == "unix-dgram:":
+                                self.assertEqual(lost, 0)
+                        self.assertEqual(
+                            metric(one, "bytes_lost"), 1000001 - metric(one, "received_bytes")
+                            - metric(one, "server_received_bytes"))
+
+    def test_by_duration(self):
+        for way in ("-R", "--bidir"):
+            with self.subTest(way=way):
+                one = stream_run(self, "udp:", way, "--rate", "100M", "--gso", "--batch", "4",
+                                 *SHORT)
+                self.assertGreater(metric(one, "client_arrived_datagrams"), 0)
+                self.assertGreater(metric(one, "server_datagrams_per_send"), 1)
+                self.assertTrue(all(interval["flows"] for interval in one["intervals"]))
 
     def test_segments(self):
         one = stream_run(self, "udp:", "--gso", "--batch", "16", "-n", "1000001", "--verify",

@@ -8,12 +8,14 @@
 
 #include "workload/call.h"
 #include "workload/ping.h"
+#include "workload/stream.h"
 
 struct world {
     const struct role *role;
     union {
         struct call_options options;
         struct ping_options ping;
+        struct stream_options stream;
     };
     struct role_context context;
     struct bank *bank;

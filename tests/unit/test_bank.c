@@ -112,6 +112,9 @@ static void fill(struct bank *bank, uint64_t factor)
     }
     bank->calls.uring_submitted = 13 * factor;
     bank->calls.uring_completed = 17 * factor;
+    bank->calls.zerocopy_sends = 19 * factor;
+    bank->calls.zerocopy_reported = 23 * factor;
+    bank->calls.zerocopy_copied = 29 * factor;
     for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
         histogram_record(&bank->histograms[i], 100 * (i + 1) * factor, factor);
         histogram_record(&bank->histograms[i], HISTOGRAM_HIGHEST + 1, factor);
@@ -144,6 +147,9 @@ static void adding_adds_everything(void **state)
     }
     assert_int_equal(sum->calls.uring_submitted, 39);
     assert_int_equal(sum->calls.uring_completed, 51);
+    assert_int_equal(sum->calls.zerocopy_sends, 57);
+    assert_int_equal(sum->calls.zerocopy_reported, 69);
+    assert_int_equal(sum->calls.zerocopy_copied, 87);
     for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
         const struct histogram *histogram = &sum->histograms[i];
         assert_int_equal(histogram_count(histogram), 3);

@@ -16,11 +16,14 @@
 #include "base/clock.h"
 #include "run/iperf3.h"
 #include "run/options.h"
+#include "workload/stream.h"
 
 static int open_target(const char *target, struct err *error)
 {
     const struct run_options options = {.connections = 1, .duration_ns = NS_PER_SECOND};
-    const struct run_plan plan = {.options = &options};
+    const struct stream_options stream = {.streams = 1, .length_bytes = STREAM_LENGTH};
+    const struct run_plan plan = {
+        .workload = &workload_stream, .workload_options = &stream, .options = &options};
     const struct session_config config = {.plan = &plan, .target = target, .stop_fd = -1};
     struct session *session = NULL;
 
@@ -147,7 +150,8 @@ static void gives_up_when_told_to(void **state)
                                                 .host = "127.0.0.1",
                                                 .port = ntohs(address.sin_port),
                                                 .stop_fd = stop[0],
-                                                .deadline_ns = UINT64_C(3600) * 1000000000};
+                                                .deadline_ns = UINT64_C(3600) * 1000000000,
+                                                .patience_ns = UINT64_C(3600) * 1000000000};
     assert_int_equal(iperf3_client_open(&client, &config, &error), -1);
     assert_int_equal(error.code, ERR_INTERRUPTED);
     close(stop[0]);

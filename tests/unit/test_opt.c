@@ -237,7 +237,9 @@ static void test_booleans(void **state)
     REFUSED("--nodelay", "\"maybe\" is not yes or no", "accepts yes or no", "--nodelay=maybe");
     REFUSED("--nodelay", "\"\" is not yes or no", "accepts yes or no", "--nodelay=");
     REFUSED("--no-nodelay", "takes no value, got \"yes\"", "", "--no-nodelay=yes");
-    REFUSED("--no-cork", "unknown option", "did you mean --cork=no?", "--no-cork");
+    assert_int_equal(PARSE(&f, "--cork", "--no-cork"), 0); /* also where no is the default */
+    assert_false(f.load.cork);
+    release(&f);
 }
 
 static void test_unknown_options(void **state)

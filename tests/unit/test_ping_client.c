@@ -433,6 +433,104 @@ static void round_trips_are_split(void **state)
                                           .stamps = &stamps});
     assert_int_equal(pinged(&pinger, PING_COUNT_COMPLETED), 2);
     assert_int_equal(timed(&pinger, PING_SEND_CALL), 1);
+    assert_int_equal(pinged(&pinger, PING_COUNT_TO_SPLIT), 2);
+    assert_int_equal(pinged(&pinger, PING_COUNT_UNSTAMPED), 1);
+    pinger_close(&pinger);
+}
+
+/* At every size and beyond the wrap of every number: a message is a request, its answer is none and
+ * bears the same number, and so does a plain echo. */
+static void an_answer_is_no_request(void **state)
+{
+    (void)state;
+    for (uint64_t size = 1; size <= 10; size++) {
+        const struct ping_options options = {.size_bytes = size};
+        for (uint64_t sequence = 1; sequence < 70000; sequence += 1 + sequence / 300) {
+            uint8_t message[10] = {0};
+            uint64_t wire, again, whole;
+            ping_put_head(&options, message, sequence);
+            assert_true(ping_is_request(message, size));
+            assert_null(ping_take_head(&options, message, &wire));
+            ping_make_answer(message);
+            assert_false(ping_is_request(message, size));
+            assert_null(ping_take_head(&options, message, &again));
+            assert_true(wire == again);
+            assert_true(ping_whole_sequence(&options, again, sequence, &whole));
+            assert_true(whole == sequence);
+        }
+    }
+    const uint8_t nothing[1] = {0};
+    assert_false(ping_is_request(nothing, 0));
+}
+
+/* Only every third message asks for an answer; the others are in no flight. */
+static void answers_to_some(void **state)
+{
+    (void)state;
+    struct pinger pinger;
+    struct ping_log_entry entries[1];
+    struct ping_log log = {.entries = entries, .room = 1};
+    struct ping_options options = ping_options(16);
+    uint8_t message[16];
+    options.format = PING_SOCKPERF;
+    options.answer_every = 3;
+    options.log = &log;
+    pinger_open(&pinger, options, CHANNEL_DATAGRAM);
+    world_event(&pinger.world, OP_START, 0);
+    assert_non_null(world_asked(&pinger.world, OP_RECEIVE));
+    for (uint64_t i = 1; i <= 6; i++) {
+        struct sockperf_header header;
+        struct op send = *world_asked(&pinger.world, OP_SEND);
+        memcpy(message, send.data, sizeof message);
+        assert_int_equal(sockperf_decode(message, sizeof message, &header), SOCKPERF_OK);
+        assert_int_equal(header.sequence, i);
+        assert_int_equal(sockperf_wants_answer(&header), i % 3 == 0);
+        /* What is answered may be sent without a word; what is not brings the next one. */
+        assert_int_equal(send.flags, i % 3 == 0 ? OP_QUIET : 0);
+        world_sent(&pinger.world, &send, 16, 0);
+        /* After the second of three, the third has been issued. */
+        assert_int_equal(world_outstanding(&pinger.world), i % 3 != 1);
+        if (i % 3 == 0) {
+            assert_null(world_asked(&pinger.world, OP_SEND));
+            sockperf_make_answer(message);
+            pinger_receive(&pinger, message, sizeof message);
+        }
+    }
+    const uint64_t *counters = pinger.world.context.bank->counters;
+    assert_int_equal(counters[PING_COUNT_SENT], 6);
+    assert_int_equal(counters[PING_COUNT_COMPLETED], 2);
+    assert_int_equal(log.count, 1);
+    assert_int_equal(log.missed, 1);
+    pinger_close(&pinger);
+}
+
+/* Without any answer nothing is received, and others have their turn now and then. */
+static void no_answers(void **state)
+{
+    (void)state;
+    struct pinger pinger;
+    struct ping_options options = ping_options(16);
+    options.format = PING_SOCKPERF;
+    options.answer_every = PING_ANSWER_NONE;
+    pinger_open(&pinger, options, CHANNEL_SOCKET);
+    world_event(&pinger.world, OP_START, 0);
+    assert_null(world_asked(&pinger.world, OP_RECEIVE));
+    for (int turn = 0; turn < 3; turn++) {
+        int sends = 0;
+        for (const struct op *send; (send = world_asked(&pinger.world, OP_SEND)) != NULL; sends++) {
+            struct op copy = *send;
+            world_sent(&pinger.world, &copy, 16, 0);
+        }
+        assert_int_equal(sends, 64);
+        assert_true(pinger.world.context.out.resume);
+        world_event(&pinger.world, OP_RESUME, 0);
+    }
+    assert_int_equal(pinger.world.context.bank->counters[PING_COUNT_SENT], 192);
+    pinger.world.context.draining = true;
+    struct op last = *world_asked(&pinger.world, OP_SEND);
+    world_sent(&pinger.world, &last, 16, 0);
+    assert_null(world_asked(&pinger.world, OP_SEND));
+    assert_int_equal(ping_client.outstanding(pinger.world.connection), 0);
     pinger_close(&pinger);
 }
 
@@ -444,10 +542,12 @@ static void options_are_checked(void **state)
         bool good;
     } rows[] = {
         {{.size_bytes = 1, .burst = 1}, true},
-        {{.size_bytes = 1, .burst = 128}, true},
-        {{.size_bytes = 1, .burst = 129}, false},
-        {{.size_bytes = 1, .burst = 1, .high = 129}, false},
-        {{.size_bytes = 2, .burst = 1, .high = 32768}, true},
+        {{.size_bytes = 1, .burst = 64}, true}, /* a bit is the answers' */
+        {{.size_bytes = 1, .burst = 65}, false},
+        {{.size_bytes = 1, .burst = 1, .high = 65}, false},
+        {{.size_bytes = 2, .burst = 1, .high = 16384}, true},
+        {{.size_bytes = 2, .burst = 1, .high = 16385}, false},
+        {{.size_bytes = 1, .burst = 128, .format = PING_SOCKPERF}, false},
         {{.size_bytes = 64, .burst = 9, .high = 8}, false},
         {{.size_bytes = 13, .burst = 1, .format = PING_SOCKPERF}, false},
         {{.size_bytes = 14, .burst = 1, .format = PING_SOCKPERF}, true},
@@ -500,6 +600,9 @@ int main(void)
         cmocka_unit_test(the_timer_stays_ahead),
         cmocka_unit_test(the_format_of_sockperf),
         cmocka_unit_test(round_trips_are_split),
+        cmocka_unit_test(an_answer_is_no_request),
+        cmocka_unit_test(answers_to_some),
+        cmocka_unit_test(no_answers),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(formats_in_targets),
     };

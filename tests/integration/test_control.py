@@ -396,10 +396,23 @@ class Streams(unittest.TestCase):
                                      metric(one, "bytes_lost"))
             until(lambda: children(serving.process.pid) == [])
 
+    def test_datagrams_of_the_server(self):
+        with Serving(LOCAL) as serving:
+            for engine in engines():
+                for direction in ("-R", "--bidir"):
+                    with self.subTest(engine=engine, direction=direction):
+                        one = self.run_of(over_udp(serving), "-e", engine, "-n", "2m", "--rate",
+                                          "20M", "-P", "2", "--batch", "4", direction)
+                        sent = metric(one, "server_sent_datagrams")
+                        arrived = metric(one, "client_arrived_datagrams")
+                        self.assertGreater(arrived, 0)
+                        self.assertEqual(arrived + metric(one, "client_lost_datagrams"), sent)
+            until(lambda: children(serving.process.pid) == [])
+
     def test_what_does_not_fit_is_refused(self):
         with Serving(LOCAL) as serving:
             check_one_line(self, run("call", over_udp(serving), "-n", "1"), 2)
-            check_one_line(self, run("stream", over_udp(serving), "-R"), 2)
+            check_one_line(self, run("stream", over_udp(serving), "-Z", "msg"), 2)
             line = check_one_line(self, run("ping", over_udp(serving), "--source", "127.0.0.2"), 2)
             self.assertIn("--source", line)
 
@@ -527,7 +540,7 @@ class Doors(unittest.TestCase):
             while not is_open(one):
                 one.recv(100)
             for size in (1, 32, 1000):
-                self.assertEqual(self.ask(one, b"m" * size), b"m" * size)
+                self.assertEqual(self.ask(one, b"m" * size), b"\xed" + b"m" * (size - 1))
         for stranger in (late, self.caller(), self.caller("127.0.0.2")):
             self.assertTrue(self.hears_nothing(stranger, b"m" * 100, knock(CALL, 0, self.token)))
         self.client.send("finish", counters=[], window_ns=1)

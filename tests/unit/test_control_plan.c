@@ -173,10 +173,14 @@ static void test_what_is_refused(void **state)
     message = asked("{}", "{}");
     message.transport = "udp";
     refuses(message, "sonde://", "needs a stream of bytes");
-    message = asked("{\"reverse\":\"yes\"}", "{}");
+    message = asked("{\"zerocopy\":\"msg\"}", "{}");
     message.workload = "stream";
     message.transport = "udp";
-    refuses(message, "--reverse", "from the client to the server alone");
+    refuses(message, "--zerocopy", "is for streams");
+    message = asked("{\"reverse\":\"yes\",\"zerocopy\":\"sendfile\"}", "{}");
+    message.workload = "stream";
+    message.engine = "uring";
+    refuses(message, "--zerocopy", "cannot send by sendfile");
     message = asked("{}", "{}");
     message.watch = json_loads("{\"observe\":\"comm=sshd\"}", 0, NULL);
     refuses(message, "--observe", "not for the peer to choose");

@@ -7,6 +7,7 @@
 #include "codec/control.h"
 #include "report/record_read.h"
 #include "run/control_plan.h"
+#include "run/control_totals.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,6 +44,20 @@ static void take_record(const json_t *json)
     record_release(&record);
 }
 
+static void take_totals(const json_t *json)
+{
+    struct tally plain = {0}, seen = {0};
+    uint64_t whole[BANK_COUNTERS] = {0};
+    struct session_totals totals = {.plain = &plain, .seen = &seen, .whole = whole};
+    struct err error = {0};
+    if (tally_init(&plain, 0, 8, &error) == 0 && tally_init(&seen, 0, 8, &error) == 0 &&
+        control_totals_read(json, "peer", &totals, &error) < 0) {
+        require(error.code == ERR_PROTOCOL);
+    }
+    tally_release(&plain);
+    tally_release(&seen);
+}
+
 /* What was read can be written, and is then read as the same. */
 static void write_back(const struct control_message *message)
 {
@@ -74,6 +89,7 @@ static void take_message(const char *text, size_t length)
         plan(&message);
     } else if (message.kind == CONTROL_RECORD) {
         take_record(message.run);
+        take_totals(message.totals);
     }
     control_release(&message);
 }

@@ -550,9 +550,10 @@ const struct command command_serve = {
         "did. At udp://HOST:PORT and unix-dgram:PATH it answers each message with itself, to whom "
         "it came from. ping+tcp://HOST:PORT answers each message of --size bytes with one send; "
         "sockperf+udp://HOST:PORT and sockperf+tcp://HOST:PORT serve sockperf's clients. On "
-        "sonde://HOST:PORT it serves other sondes: each client (sonde call sonde://HOST:PORT) gets "
-        "a "
-        "server of its own with the options that it asks for, and what that server measured. On "
+        "sonde://HOST:PORT it serves other sondes: each client (sonde call, "
+        "ping or stream sonde://HOST:PORT) gets a server of its own with the options that it asks "
+        "for, and what that server measured; for sonde+udp://HOST:PORT that one takes its data "
+        "through UDP, at a port of its own. On "
         "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
         "clients, over TCP and UDP, several at a time, and says in a line what each test moved.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"

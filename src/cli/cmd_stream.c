@@ -3,21 +3,11 @@
 #include "cli/workload_command.h"
 #include "workload/stream.h"
 
-static int adapt(void *options, struct run_options *run, bool datagrams, struct err *error)
+static void adapt(const void *options, struct run_options *run)
 {
-    struct stream_options *stream = options;
-    if (stream_settle(stream, datagrams, run->wire.receive_bytes, error) < 0) {
-        return -1;
-    }
+    const struct stream_options *stream = options;
     run->connections = stream_connections(stream);
     run->count = stream->total_bytes;
-    run->wire.pacing_bytes = stream->pacing == PACING_KERNEL ? stream->rate_bytes : 0;
-    if (datagrams) {
-        run->wire.channel_options =
-            (uint8_t)(CHANNEL_BATCHED | (stream->segments ? CHANNEL_SEGMENTS : 0));
-        run->wire.segments = stream->segments;
-    }
-    return 0;
 }
 
 const struct workload_form stream_form = {
@@ -48,7 +38,9 @@ const struct command command_stream = {
         "and the CPU time of both ends for each GiB. Every byte is accounted for: what one end "
         "sent "
         "and the other did not receive is an error. "
-        "TARGET is a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
+        "TARGET is another sonde (sonde://HOST:PORT, sonde+udp://HOST:PORT), whose side is "
+        "reported "
+        "too, or a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
         "with local: or pipe:, sonde starts its own in another process. "
         "iperf3://HOST[:PORT] and iperf3+udp://HOST[:PORT] are servers of iperf3 (iperf3 -s): a "
         "warm-up has whole seconds there, and is left out unless asked for.",

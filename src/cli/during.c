@@ -114,9 +114,10 @@ static int plan_load(struct during *during, const struct during_options *options
     load->connect_timeout_ns = run->connect_timeout_ns;
     load->pin =
         false; /* the measured ends have their CPUs: where the load runs is the scheduler's */
-    if (stream_form.adapt(stream, load, datagrams, error) < 0) {
+    if (workload->check(stream, load->wire.receive_bytes, error) < 0) {
         return -1;
     }
+    stream_form.adapt(stream, load);
     *plan = (struct run_plan){.workload = workload,
                               .workload_options = stream,
                               .options = load,

@@ -310,9 +310,10 @@ static int find_target(struct measurement *measurement, const char *target, bool
                         measurement->session_note, error) < 0) {
         return -1;
     }
-    return form->adapt
-               ? form->adapt(command->options, &command->run, workload == form->datagrams, error)
-               : 0;
+    if (form->adapt) {
+        form->adapt(command->options, &command->run);
+    }
+    return 0;
 }
 
 /* Measures and prints, once everything is parsed. */

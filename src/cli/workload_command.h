@@ -33,7 +33,7 @@ struct workload_form {
     struct row_set server; /* of sonde's own server, over the workload's options; may be empty */
     size_t server_offset;  /* where in these options */
     /* Carries over what the workload's own options mean for a run. May be NULL. */
-    int (*adapt)(void *options, struct run_options *run, bool datagrams, struct err *error);
+    void (*adapt)(const void *options, struct run_options *run);
     bool during; /* it can be measured beside a load (cli/during.h) */
 };
 

@@ -7,6 +7,7 @@
 #include "base/opt_value.h"
 
 /* Of a text in an object or a list. */
+#define COUNT_MOST ((json_int_t)1 << 60)
 #define ITEM_BYTES 255
 /* Of a key of an object. */
 #define KEY_BYTES 64
@@ -172,6 +173,21 @@ static int check_list(const struct control_field *field, const json_t *value, st
     return 0;
 }
 
+static int check_counts(const struct control_field *field, const json_t *value, struct err *error)
+{
+    if (!json_is_array(value) || json_array_size(value) > field->most) {
+        return wrong(field, "is no array, or one of too many", error);
+    }
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *item = json_array_get(value, i);
+        json_int_t number = json_integer_value(item);
+        if (!json_is_integer(item) || number < 0 || number > COUNT_MOST) {
+            return wrong(field, "holds what is no whole number, or too large", error);
+        }
+    }
+    return 0;
+}
+
 static int check_value(const struct control_field *field, json_t *value, struct err *error)
 {
     switch (field->type) {
@@ -185,6 +201,8 @@ static int check_value(const struct control_field *field, json_t *value, struct 
         return check_texts(field, value, error);
     case CONTROL_LIST:
         return check_list(field, value, error);
+    case CONTROL_COUNTS:
+        return check_counts(field, value, error);
     case CONTROL_OBJECT:
         return json_is_object(value) ? 0 : wrong(field, "is no object", error);
     }
@@ -211,6 +229,7 @@ static void take_value(const struct control_field *field, json_t *value,
         break;
     case CONTROL_TEXTS:
     case CONTROL_LIST:
+    case CONTROL_COUNTS:
     case CONTROL_OBJECT:
         *(json_t **)member(message, field) = value;
         break;
@@ -320,6 +339,7 @@ static json_t *make_value(const struct control_message *message, const struct co
     }
     case CONTROL_TEXTS:
     case CONTROL_LIST:
+    case CONTROL_COUNTS:
     case CONTROL_OBJECT:
         return json_incref(*(json_t **)member(message, field));
     }

@@ -10,6 +10,7 @@
  *   cut, go                          going: the server's sums begin with what comes now
  *   attach                           attached        around each observed stretch
  *   cut, seen, block                                 no answers: the client measures meanwhile
+ *   sync                             synced          everything before it has been done
  *   finish                           record
  *   bye */
 #ifndef SONDE_CODEC_CONTROL_H
@@ -40,6 +41,8 @@ enum {
     X(ATTACH, "attach")                                                                            \
     X(ATTACHED, "attached")                                                                        \
     X(CUT, "cut")                                                                                  \
+    X(SYNC, "sync")                                                                                \
+    X(SYNCED, "synced")                                                                            \
     X(SEEN, "seen")                                                                                \
     X(BLOCK, "block")                                                                              \
     X(FINISH, "finish")                                                                            \
@@ -87,13 +90,15 @@ struct control_message {
     const char *probe_name;
     /* cut */
     const char *part, *gate;
-    /* seen: what the client finished in the observed part that was cut last, and how long that was;
-     * finish: likewise, in all unobserved ones; block: in a block's unobserved and observed parts
-     */
-    uint64_t operations, bytes, window_ns;
+    /* seen: what the client counted in the observed part that was cut last, and how long that was;
+     * finish: likewise, in all unobserved ones */
+    json_t *counters; /* [of the workload's client] */
+    uint64_t window_ns;
+    /* block: what the client finished in a block's unobserved and observed parts */
     uint64_t plain_operations, plain_ns, seen_operations, seen_ns;
     /* record */
-    json_t *run; /* of the schema of a record's run */
+    json_t *run;    /* of the schema of a record's run */
+    json_t *totals; /* what the server counted (run/control_totals.h) */
     json_t *warnings;
     /* error */
     const char *code, *subject, *what, *hint;
@@ -122,12 +127,13 @@ const char *control_name(enum control_kind kind);
 /* ---- the schema: for control.c ---- */
 
 enum control_type {
-    CONTROL_COUNT, /* uint64_t: a whole number */
-    CONTROL_FLAG,  /* bool */
-    CONTROL_TEXT,  /* const char *: printable, of so many bytes */
-    CONTROL_TEXTS, /* json_t *: an object whose values are such texts, at most so many of them */
-    CONTROL_LIST,  /* json_t *: an array of such texts, at most so many */
-    CONTROL_OBJECT /* json_t *: whatever object; who takes it checks it */
+    CONTROL_COUNT,  /* uint64_t: a whole number */
+    CONTROL_FLAG,   /* bool */
+    CONTROL_TEXT,   /* const char *: printable, of so many bytes */
+    CONTROL_TEXTS,  /* json_t *: an object whose values are such texts, at most so many of them */
+    CONTROL_LIST,   /* json_t *: an array of such texts, at most so many */
+    CONTROL_COUNTS, /* json_t *: an array of whole numbers up to 2^60, at most so many */
+    CONTROL_OBJECT  /* json_t *: whatever object; who takes it checks it */
 };
 
 struct control_field {

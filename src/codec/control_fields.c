@@ -11,6 +11,7 @@ static const char *const codes[] = {"usage",       "system",      "protocol", "l
 #define TEXT_BYTES 255
 #define OPTIONS_MOST 64
 #define WARNINGS_MOST 64
+#define COUNTERS_MOST 32
 
 /* 0, or does not compile: the member must have the type that the row says. */
 #define CHECK(member, expected)                                                                    \
@@ -57,8 +58,7 @@ const struct control_field control_fields[] = {
     CHOICE(CUT, "part", part, parts),
     CHOICE(CUT, "gate", gate, gates),
 
-    COUNT(SEEN, "operations", operations, 0, MANY),
-    COUNT(SEEN, "bytes", bytes, 0, MANY),
+    VALUES(SEEN, "counters", COUNTS, true, counters, COUNTERS_MOST),
     COUNT(SEEN, "window_ns", window_ns, 0, MANY),
 
     TEXT(BLOCK, "probe", true, probe_name, 1, 32),
@@ -68,10 +68,11 @@ const struct control_field control_fields[] = {
     COUNT(BLOCK, "seen_ns", seen_ns, 0, MANY),
 
     /* The client's unobserved part of the window: what the server's own counts are divided by. */
-    COUNT(FINISH, "operations", operations, 0, MANY),
+    VALUES(FINISH, "counters", COUNTS, true, counters, COUNTERS_MOST),
     COUNT(FINISH, "window_ns", window_ns, 0, MANY),
 
     VALUES(RECORD, "run", OBJECT, true, run, 0),
+    VALUES(RECORD, "totals", OBJECT, true, totals, 0),
     VALUES(RECORD, "warnings", LIST, true, warnings, WARNINGS_MOST),
 
     CHOICE(ERROR, "code", code, codes),

@@ -61,7 +61,11 @@ struct conductor {
     struct tally_flow *session_flows; /* what it is told of the client's connections */
     uint32_t session_flow_count;
     uint64_t session_flows_ns, session_end_ns; /* since when (0: not yet), until when */
-    struct watch *watch;                       /* NULL until setup has come to it */
+    bool peer_finished;                        /* it has given its results */
+    bool peer_counted;   /* and what its server counted: `server` and server_whole hold it */
+    bool peer_same_host; /* where that runs */
+    pid_t peer_pid;
+    struct watch *watch; /* NULL until setup has come to it */
     uint64_t window_start_ns, window_end_ns;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     double cpu_frequency; /* Hz at the end of the window; 0: not known */
@@ -73,6 +77,12 @@ struct conductor {
     uint32_t late; /* cuts that a client's thread did not make in time */
     bool interrupted;
 };
+
+/* Whether it is known what the server counted: sonde's own, or a session's that has said so. */
+static inline bool server_counted(const struct conductor *conductor)
+{
+    return conductor->own_server || conductor->peer_counted;
+}
 
 /* Counters of the series beside the workload's own. */
 enum { SERIES_KERNEL_CALLS = BANK_COUNTERS - 2, SERIES_KERNEL_NS = BANK_COUNTERS - 1 };

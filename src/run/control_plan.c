@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "run/session.h"
 
 /* More threads than this serve no connection better, whoever asks for them. */
 #define THREADS_MOST 256
@@ -14,14 +15,28 @@ static int no_memory(struct err *error)
     return err_system(error, ENOMEM, "memory", "cannot prepare a run");
 }
 
+/* The rows of a workload's sockets. */
+static const struct opt *wire_rows_of(const struct workload *workload, size_t *count)
+{
+    *count = workload->bulk ? BULK_OPTIONS : WIRE_OPTIONS;
+    return workload->bulk ? bulk_wire_rows : wire_rows;
+}
+
 /* ---- at the server ---- */
 
 static int find_parts(struct control_plan *plan, const struct control_message *message,
                       struct err *error)
 {
     char reason[160] = "";
-    for (size_t i = 0; workloads[i] && !plan->workload; i++) {
-        if (strcmp(workloads[i]->name, message->workload) == 0) {
+    struct err ignored;
+    bool datagrams = strcmp(message->transport, transport_udp.scheme) == 0;
+    plan->transport = datagrams ? &transport_udp : &transport_tcp;
+    const struct address through = {.transport = plan->transport, .text = "sonde://"};
+    /* Of streams and of datagrams there may be two of the same name. */
+    for (size_t i = 0; workloads[i]; i++) {
+        bool fits =
+            plan->workload && workload_check_transport(plan->workload, &through, &ignored) == 0;
+        if (!fits && strcmp(workloads[i]->name, message->workload) == 0) {
             plan->workload = workloads[i];
         }
     }
@@ -42,11 +57,10 @@ static int find_parts(struct control_plan *plan, const struct control_message *m
         err_set(error, ERR_UNSUPPORTED, message->engine, "cannot serve there: %s", reason);
         return err_hint(error, "--server-engine names another one");
     }
-    const struct address through = {.transport = &transport_tcp, .text = "sonde://"};
     if (workload_check_transport(plan->workload, &through, error) < 0) {
         return -1;
     }
-    if (strcmp(message->transport, transport_tcp.scheme) != 0) {
+    if (strcmp(message->transport, plan->transport->scheme) != 0) {
         return err_set(error, ERR_UNSUPPORTED, message->transport,
                        "the server takes no data connections through it");
     }
@@ -103,8 +117,8 @@ int control_plan_read(struct control_plan *plan, const struct control_message *m
         (struct opt_set){.rows = workload->server_options,
                          .count = workload->server_option_count,
                          .target = (char *)plan->options + workload->server_options_offset};
-    plan->sets[2] =
-        (struct opt_set){.rows = wire_rows, .count = WIRE_OPTIONS, .target = &plan->wire};
+    plan->sets[2] = (struct opt_set){.target = &plan->wire};
+    plan->sets[2].rows = wire_rows_of(workload, &plan->sets[2].count);
     plan->sets[3] =
         (struct opt_set){.rows = watch_rows, .count = WATCH_OPTIONS, .target = &plan->watch};
     plan->sets[4] = (struct opt_set){
@@ -117,7 +131,12 @@ int control_plan_read(struct control_plan *plan, const struct control_message *m
         set_all(&plan->sets[4], 1, message->probe, error) < 0) {
         return -1;
     }
-    return workload->check ? workload->check(plan->options, plan->wire.receive_bytes, error) : 0;
+    if (workload->check && workload->check(plan->options, plan->wire.receive_bytes, error) < 0) {
+        return -1;
+    }
+    return workload->fits
+               ? workload->fits(plan->options, NULL, plan->engine, plan->transport, error)
+               : 0;
 }
 
 void control_plan_release(struct control_plan *plan)
@@ -169,11 +188,13 @@ int control_plan_message(const struct run_plan *plan, bool observe, struct contr
     const struct workload *workload = plan->workload;
     const struct run_options *options = plan->options;
     const char *own = plan->workload_options;
+    size_t wire_count;
+    const struct opt *wire = wire_rows_of(workload, &wire_count);
     *message = (struct control_message){
         .kind = CONTROL_PREPARE,
         .workload = workload->name,
         .engine = plan->server_engine->name,
-        .transport = transport_tcp.scheme,
+        .transport = plan->session->datagrams ? transport_udp.scheme : transport_tcp.scheme,
         .options = json_object(),
         .wire = json_object(),
         .watch = json_object(),
@@ -185,7 +206,7 @@ int control_plan_message(const struct run_plan *plan, bool observe, struct contr
     if (add_rows(message->options, workload->options, workload->option_count, own) < 0 ||
         add_rows(message->options, workload->server_options, workload->server_option_count,
                  own + workload->server_options_offset) < 0 ||
-        add_rows(message->wire, wire_rows, WIRE_OPTIONS, &options->wire) < 0 ||
+        add_rows(message->wire, wire, wire_count, &options->wire) < 0 ||
         add_rows(message->watch, watch_rows, WATCH_OPTIONS, &options->watch) < 0 ||
         add_rows(message->probe, probe_option_rows, PROBE_OPTIONS, &options->watch.probe) < 0) {
         control_plan_message_release(message);

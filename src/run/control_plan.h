@@ -13,7 +13,8 @@ enum { CONTROL_PLAN_SETS = 5 };
 struct control_plan {
     const struct workload *workload;
     const struct engine_ops *engine;
-    void *options; /* the workload's; owned */
+    const struct transport_ops *transport; /* of the data connections */
+    void *options;                         /* the workload's; owned */
     struct wire_options wire;
     struct watch_options watch;
     bool observe;

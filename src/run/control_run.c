@@ -10,9 +10,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "codec/knock.h"
 #include "report/record_read.h"
 #include "run/collect.h"
+#include "run/control_door.h"
 #include "run/control_plan.h"
+#include "run/control_totals.h"
 #include "run/fill.h"
 #include "run/machine.h"
 #include "run/server.h"
@@ -20,6 +23,8 @@
 
 /* From "ready" until all data connections are there. */
 #define CONNECT_NS (30 * NS_PER_SECOND)
+/* How often it is looked whether something has to be said again to who comes by datagrams. */
+#define DOOR_NS (50 * NS_PER_MS)
 /* The client's next message, before it measures and after. */
 #define ANSWER_NS (60 * NS_PER_SECOND)
 /* While it measures: twice the longest interval that it may have. Its death is noticed earlier, by
@@ -36,6 +41,9 @@ struct conduct {
     uint32_t slot_count;
     pid_t server_pid;
     struct tally part, plain, seen;
+    uint64_t whole[BANK_COUNTERS]; /* since the first connection */
+    struct control_door *door;     /* of a run over datagrams; NULL: of streams, or all are in */
+    uint16_t port;                 /* where data connections are taken */
     struct watch *watch;
     struct record record; /* one run */
     bool measuring;
@@ -43,20 +51,10 @@ struct conduct {
 
 /* ---- data connections ---- */
 
-/* In a time that says nothing of where they differ. */
-static bool same_token(const uint8_t *a, const uint8_t *b)
-{
-    volatile uint8_t different = 0;
-    for (size_t i = 0; i < HELLO_TOKEN_BYTES; i++) {
-        different = (uint8_t)(different | (a[i] ^ b[i]));
-    }
-    return different == 0;
-}
-
 int control_run_take(struct control_run *run, const struct hello *hello, int fd)
 {
     uint64_t one = 1;
-    bool same = same_token(run->token, hello->token);
+    bool same = knock_same_token(run->token, hello->token);
     if (!same || !run->token_valid || hello->number >= run->wanted ||
         run->ends[hello->number].read_fd >= 0) {
         return -1;
@@ -85,6 +83,25 @@ static void close_ends(struct control_run *run)
     }
 }
 
+/* What the client says before all are there. 1: that they are, of datagrams; streams have nothing
+ * to say. */
+static int hear_early(struct conduct *conduct, struct err *error)
+{
+    struct control_run *run = conduct->run;
+    struct control_message message;
+    if (control_link_move(&run->link, error) < 0) {
+        return -1;
+    }
+    int found = control_link_next(&run->link, &message, error);
+    if (found <= 0) {
+        return found;
+    }
+    bool all_in =
+        message.kind == CONTROL_SYNC && conduct->door && control_door_all_in(conduct->door);
+    control_release(&message);
+    return all_in ? 1 : err_set(error, ERR_PROTOCOL, run->link.peer, "a message out of turn");
+}
+
 /* Waits until all are there, and meanwhile whether the client still is. */
 static int await_connections(struct conduct *conduct, struct err *error)
 {
@@ -96,34 +113,39 @@ static int await_connections(struct conduct *conduct, struct err *error)
             return err_set(error, ERR_PROTOCOL, run->link.peer,
                            "not all data connections came in time");
         }
-        struct timespec wait = clock_timespec(until_ns - now_ns);
-        struct pollfd files[] = {{.fd = run->wake_fd, .events = POLLIN},
-                                 {.fd = run->link.fd, .events = POLLIN},
-                                 {.fd = run->config.stop_fd, .events = POLLIN}};
+        uint64_t most_ns = conduct->door ? DOOR_NS : until_ns - now_ns;
+        struct timespec wait =
+            clock_timespec(most_ns < until_ns - now_ns ? most_ns : until_ns - now_ns);
+        struct pollfd files[] = {
+            {.fd = conduct->door ? control_door_file(conduct->door) : run->wake_fd,
+             .events = POLLIN},
+            {.fd = run->link.fd, .events = POLLIN},
+            {.fd = run->config.stop_fd, .events = POLLIN}};
         if (ppoll(files, 3, &wait, NULL) < 0 && errno != EINTR) {
             return err_system(error, errno, run->link.peer, "cannot wait");
         }
         if (files[2].revents) {
             return err_set(error, ERR_SYSTEM, "serve", "the server is closing");
         }
-        if (files[0].revents) {
+        if (files[0].revents && !conduct->door) {
             return read(run->wake_fd, &count, sizeof count) == sizeof count ? 0 : -1;
         }
-        /* It has nothing to say before it is told that they are there. */
-        if (files[1].revents) {
-            struct control_message message;
-            if (control_link_move(&run->link, error) < 0) {
-                return -1;
-            }
-            int found = control_link_next(&run->link, &message, error);
-            if (found > 0) {
-                control_release(&message);
-                return err_set(error, ERR_PROTOCOL, run->link.peer, "a message out of turn");
-            }
-            if (found < 0) {
-                return -1;
-            }
+        if (conduct->door && control_door_serve(conduct->door, error) < 0) {
+            return -1;
         }
+        int heard = files[1].revents ? hear_early(conduct, error) : 0;
+        if (heard != 0) {
+            return heard < 0 ? -1 : 0;
+        }
+    }
+}
+
+/* All are in: nobody else is served, and nothing of before is taken for payload. */
+static void close_door(struct conduct *conduct)
+{
+    if (conduct->door) {
+        control_door_close(conduct->door);
+        conduct->door = NULL;
     }
 }
 
@@ -133,10 +155,16 @@ static int start_server(struct conduct *conduct, struct err *error)
 {
     struct control_run *run = conduct->run;
     const struct control_plan *plan = &conduct->plan;
-    struct net_tuning tuning = {.nodelay = plan->wire.nodelay, .congestion = plan->wire.congestion};
+    struct net_tuning tuning;
+    uint8_t channel_options;
+    if (conduct->door) {
+        control_door_clear(conduct->door);
+    }
+    close_door(conduct);
+    wire_tuning(&plan->wire, plan->workload, plan->options, true, &tuning, &channel_options);
     bool each = plan->engine->flags & ENGINE_ONE_CHANNEL;
     for (uint32_t i = 0; i < run->wanted; i++) {
-        if (transport_tcp.tune(run->ends[i].read_fd, &tuning, error) < 0) {
+        if (plan->transport->tune(run->ends[i].read_fd, &tuning, error) < 0) {
             return -1;
         }
     }
@@ -154,6 +182,10 @@ static int start_server(struct conduct *conduct, struct err *error)
         .tuning = tuning,
         .receive_bytes = (uint32_t)plan->wire.receive_bytes,
         .receive_mode = plan->wire.uring_receive,
+        .busy_poll = plan->wire.busy_poll,
+        .channel_options = channel_options,
+        .greeted = true,
+        .await_go = plan->workload->bulk, /* its server may be the one that begins */
         .cpu = -1,
         .close_others = true,
     };
@@ -204,10 +236,20 @@ static int prepare(struct conduct *conduct, struct err *error)
     conduct->slots = conduct->control
                          ? shared_memory(conduct->slot_count * sizeof *conduct->slots, error)
                          : NULL;
-    if (!conduct->slots || tally_init(&conduct->part, conduct->slot_count, 0, error) < 0 ||
-        tally_init(&conduct->plain, conduct->slot_count, 0, error) < 0 ||
-        tally_init(&conduct->seen, conduct->slot_count, 0, error) < 0) {
+    uint32_t flows = plan->workload->server->flow_counters ? plan->connections : 0;
+    if (!conduct->slots || tally_init(&conduct->part, conduct->slot_count, flows, error) < 0 ||
+        tally_init(&conduct->plain, conduct->slot_count, flows, error) < 0 ||
+        tally_init(&conduct->seen, conduct->slot_count, flows, error) < 0) {
         return -1;
+    }
+    conduct->port = conduct->run->config.port;
+    if (plan->transport->caps & TRANSPORT_DATAGRAMS) {
+        struct control_run *run = conduct->run;
+        conduct->door = control_door_open(run->link.fd, run->token, run->ends, run->wanted,
+                                          &conduct->port, error);
+        if (!conduct->door) {
+            return -1;
+        }
     }
     return machine_describe(&conduct->record, error);
 }
@@ -220,13 +262,13 @@ static int send_ready(struct conduct *conduct, struct err *error)
         snprintf(token + 2 * i, 3, "%02x", run->token[i]);
     }
     struct control_message ready = {
-        .kind = CONTROL_READY, .token = token, .port = run->config.port, .machine = json_object()};
+        .kind = CONTROL_READY, .token = token, .port = conduct->port, .machine = json_object()};
     for (size_t i = 0; i < conduct->record.machine_count; i++) {
         const struct record_pair *pair = &conduct->record.machine[i];
         json_object_set_new(ready.machine, pair->key, json_string(pair->text));
     }
     pthread_mutex_lock(run->config.lock);
-    run->token_valid = true;
+    run->token_valid = !conduct->door;
     pthread_mutex_unlock(run->config.lock);
     int result = control_link_send(&run->link, &ready, error);
     json_decref(ready.machine);
@@ -278,11 +320,20 @@ static int attach(struct conduct *conduct, const struct control_message *message
     return control_link_send(&conduct->run->link, &answer, error);
 }
 
+/* Cuts the server's workers: what they did since the last cut. */
+static void collect_part(struct conduct *conduct)
+{
+    collect(conduct->slots, conduct->slot_count, &conduct->part);
+    for (size_t i = 0; i < BANK_COUNTERS; i++) {
+        conduct->whole[i] += conduct->part.bank->counters[i];
+    }
+}
+
 static int cut(struct conduct *conduct, const struct control_message *message, struct err *error)
 {
     struct watch *watch = conduct->watch;
     bool on = watch_attached(watch) != WATCH_OFF;
-    collect(conduct->slots, conduct->slot_count, &conduct->part);
+    collect_part(conduct);
     if (strcmp(message->part, CONTROL_PART_PLAIN) == 0) {
         tally_add(&conduct->plain, &conduct->part);
     } else if (strcmp(message->part, CONTROL_PART_SEEN) == 0) {
@@ -300,21 +351,33 @@ static int cut(struct conduct *conduct, const struct control_message *message, s
     return 0;
 }
 
-/* The share of a count of the client's in window_ns that falls into the server's last part. */
-static uint64_t scaled(const struct conduct *conduct, uint64_t count, uint64_t window_ns)
+static uint64_t scaled(uint64_t count, double scale)
 {
-    double scale = window_ns ? (double)conduct->part.window_ns / (double)window_ns : 0;
-    return (uint64_t)((double)count * scale + 0.5);
+    double share = (double)count * scale + 0.5;
+    return share < 1e18 ? (uint64_t)share : (uint64_t)1e18; /* a client's window may be anything */
 }
 
-/* What the client says of the part that was cut last: only it knows what was finished in it. The
- * server was cut a little earlier or later. */
+/* What was finished while the server counted `server`, as both ends' counts together say: the
+ * client's, over its own time, which was cut a little earlier or later, and the server's. */
+static struct probe_scope scope_of(const struct conduct *conduct, const struct tally *server,
+                                   const struct control_message *message)
+{
+    const struct workload *workload = conduct->plan.workload;
+    uint64_t counters[BANK_COUNTERS];
+    double scale = message->window_ns ? (double)server->window_ns / (double)message->window_ns : 0;
+    control_counters_read(message->counters, counters);
+    if (workload->join) {
+        workload->join(conduct->plan.options, counters, server->bank->counters,
+                       scale > 0 ? 1 / scale : 1);
+    }
+    return (struct probe_scope){.window_ns = server->window_ns,
+                                .operations = scaled(counters[workload->operations], scale),
+                                .bytes = scaled(counters[workload->bytes], scale)};
+}
+
 static void seen(struct conduct *conduct, const struct control_message *message)
 {
-    const struct probe_scope scope = {.window_ns = conduct->part.window_ns,
-                                      .operations =
-                                          scaled(conduct, message->operations, message->window_ns),
-                                      .bytes = scaled(conduct, message->bytes, message->window_ns)};
+    const struct probe_scope scope = scope_of(conduct, &conduct->part, message);
     watch_seen(conduct->watch, &scope);
 }
 
@@ -337,11 +400,10 @@ static int fill(struct conduct *conduct, const struct control_message *message, 
                     plain, conduct->server_pid, error) < 0) {
         return -1;
     }
+    fill_leave_out(run, workload, conduct->plan.options);
     struct record_process *server = &run->processes[run->process_count - 1];
-    /* Its workers were cut a little earlier or later than the client's. */
-    double scale = message->window_ns ? (double)plain->window_ns / (double)message->window_ns : 0;
     server->cpu_operations = server->engine_calls.operations =
-        (uint64_t)((double)message->operations * scale + 0.5);
+        scope_of(conduct, plain, message).operations;
     return watch_fill(conduct->watch, workload->metrics[0].key, &conduct->record, run, error);
 }
 
@@ -351,16 +413,24 @@ static int finish(struct conduct *conduct, const struct control_message *message
     if (conduct->record.run_count) {
         return err_set(error, ERR_PROTOCOL, run->link.peer, "the run is finished already");
     }
+    collect_part(conduct); /* until the last connection ended */
+    bank_add_errors(conduct->plain.bank, conduct->part.bank);
     if (watch_attach(conduct->watch, WATCH_OFF, error) < 0 || fill(conduct, message, error) < 0) {
         return -1;
     }
     struct control_message record = {.kind = CONTROL_RECORD, .warnings = json_array()};
+    const struct session_totals totals = {.plain = &conduct->plain,
+                                          .seen = &conduct->seen,
+                                          .whole = conduct->whole,
+                                          .pid = conduct->server_pid};
     record.run = record_run_json(&conduct->record.runs[0], error);
+    record.totals = record.run ? control_totals_json(&totals, error) : NULL;
     for (size_t i = 0; i < conduct->record.warning_count; i++) {
         json_array_append_new(record.warnings, json_string(conduct->record.warnings[i]));
     }
-    int result = record.run ? control_link_send(&run->link, &record, error) : -1;
+    int result = record.totals ? control_link_send(&run->link, &record, error) : -1;
     json_decref(record.run);
+    json_decref(record.totals);
     json_decref(record.warnings);
     conduct->measuring = false;
     return result;
@@ -370,6 +440,7 @@ static int finish(struct conduct *conduct, const struct control_message *message
 static int follow(struct conduct *conduct, const struct control_message *message, struct err *error)
 {
     const struct control_message going = {.kind = CONTROL_GOING};
+    const struct control_message synced = {.kind = CONTROL_SYNCED};
     switch (message->kind) {
     case CONTROL_GO:
         conduct->measuring = true;
@@ -379,6 +450,8 @@ static int follow(struct conduct *conduct, const struct control_message *message
         return attach(conduct, message, error);
     case CONTROL_CUT:
         return cut(conduct, message, error);
+    case CONTROL_SYNC:
+        return control_link_send(&conduct->run->link, &synced, error);
     case CONTROL_SEEN:
         seen(conduct, message);
         return 0;
@@ -433,6 +506,7 @@ static void release(struct conduct *conduct)
     if (conduct->server_pid > 0) {
         server_stop(conduct->server_pid, conduct->control, &ignored);
     }
+    close_door(conduct);
     close_ends(conduct->run);
     watch_close(conduct->watch);
     tally_release(&conduct->part);

@@ -111,9 +111,10 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
  * what lies between those is taken to be alike. */
 static double own_cpu_ns(const struct conductor *conductor)
 {
+    bool both = conductor->own_server || (conductor->peer_counted && conductor->peer_same_host);
     const struct tallies *ends[] = {&conductor->client, &conductor->server};
     double wall_ns = (double)(conductor->window_end_ns - conductor->window_start_ns), sum_ns = 0;
-    for (size_t i = 0; i < (conductor->own_server ? 2 : 1); i++) {
+    for (size_t i = 0; i < (both ? 2 : 1); i++) {
         const struct tally *plain = &ends[i]->plain, *seen = &ends[i]->seen;
         double measured_ns = (double)(plain->window_ns + seen->window_ns);
         double cpu_ns = (double)(plain->bank->cpu_user_ns + plain->bank->cpu_system_ns) +
@@ -501,12 +502,8 @@ static bool is_of(const struct metric *metric, const struct metric *rows, size_t
     return metric >= rows && metric < rows + count;
 }
 
-/* Takes out what a run with these options does not have. */
-static void leave_out(const struct conductor *conductor)
+void fill_leave_out(struct record_run *run, const struct workload *workload, const void *options)
 {
-    const struct run_plan *plan = conductor->plan;
-    const struct workload *workload = plan->workload;
-    struct record_run *run = conductor->run;
     size_t kept = 0;
     if (!workload->has) {
         return;
@@ -515,7 +512,7 @@ static void leave_out(const struct conductor *conductor)
         const struct metric *metric = run->values[i].metric;
         bool server = is_of(metric, workload->server_metrics, workload->server_metric_count);
         bool own = server || is_of(metric, workload->metrics, workload->metric_count);
-        if (!own || workload->has(plan->workload_options, metric, server)) {
+        if (!own || workload->has(options, metric, server)) {
             run->values[kept++] = run->values[i];
         }
     }
@@ -551,7 +548,7 @@ int fill_run(struct conductor *conductor, struct err *error)
         server->cpu_operations = server->engine_calls.operations =
             (uint64_t)((double)operations * scale + 0.5);
     }
-    leave_out(conductor);
+    fill_leave_out(run, workload, conductor->plan->workload_options);
     fill_zerocopy(conductor);
     if (flows_fill(conductor) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");

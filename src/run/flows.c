@@ -89,7 +89,7 @@ int64_t flows_lost(const struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
     const uint64_t *client = conductor->client_whole, *server = conductor->server_whole;
-    if (!workload->bulk || !conductor->own_server) {
+    if (!workload->bulk || !server_counted(conductor)) {
         return 0;
     }
     return (int64_t)(client[workload->sent_bytes] + server[workload->sent_bytes] -
@@ -244,6 +244,11 @@ static uint64_t sum_kept(const struct interval_flows *kept, enum flow_end end, u
     return window_ns;
 }
 
+static pid_t server_pid(const struct conductor *conductor)
+{
+    return conductor->own_server ? conductor->server_pid : conductor->peer_pid;
+}
+
 static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
                          struct tally_flow *flows)
 {
@@ -258,7 +263,7 @@ static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
             flows[i] = (struct tally_flow){0};
         }
         writer.role = end == FLOW_CLIENT ? "client" : "server";
-        writer.pid = end == FLOW_CLIENT ? getpid() : conductor->server_pid;
+        writer.pid = end == FLOW_CLIENT ? getpid() : server_pid(conductor);
         writer.window_ns = sum_kept(&conductor->interval_flows, (enum flow_end)end,
                                     interval->start_ns, end_ns, flows);
         if (add_rows(&writer, flows, count, tcp) < 0) {
@@ -280,9 +285,9 @@ static int fill_rows(struct conductor *conductor)
     bool tcp = any_tcp(client) || any_tcp(server);
     int result = add_rows(&writer, client->flows, client->flow_count, tcp);
     writer.role = "server";
-    writer.pid = conductor->server_pid;
+    writer.pid = server_pid(conductor);
     writer.window_ns = server->window_ns;
-    result = result == 0 && conductor->own_server
+    result = result == 0 && server_counted(conductor)
                  ? add_rows(&writer, server->flows, server->flow_count, tcp)
                  : result;
     struct tally_flow *flows = calloc(client->flow_count + 1, sizeof *flows);
@@ -338,7 +343,7 @@ static int fill_bulk(struct conductor *conductor)
 {
     struct record_run *run = conductor->run;
     const struct tally *plain = &conductor->client.plain;
-    bool own = conductor->own_server, drained = !conductor->unfinished && !conductor->lost;
+    bool own = server_counted(conductor), drained = !conductor->unfinished && !conductor->lost;
     double delivered = (double)plain->bank->counters[conductor->plan->workload->bytes];
     double rate = plain->window_ns ? delivered * 1e9 / (double)plain->window_ns : 0;
     double client = cpu_per_gib(plain, rate);

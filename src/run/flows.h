@@ -28,7 +28,7 @@ void flows_release(struct interval_flows *kept); /* safe to call twice */
 struct conductor;
 
 /* Bytes that one end sent and the other did not receive, over the whole run. 0 where that cannot be
- * said: the server is not sonde's, or the workload counts no such thing. */
+ * said: it is not known what the server counted, or the workload counts no such thing. */
 int64_t flows_lost(const struct conductor *conductor);
 
 /* Fills the rows of the whole window and of the intervals, and what bulk workloads have besides.

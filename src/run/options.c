@@ -7,6 +7,11 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "engine/engine.h"
+#include "workload/workload.h"
+
+/* As the kernel's documentation of SO_BUSY_POLL has it (Documentation/admin-guide/sysctl/net.rst).
+ */
+#define BUSY_POLL_US 50
 
 static const char *const uring_receive_names[] = {"auto", "multishot", "single", NULL};
 static const char *const arrivals[] = {"fixed", "poisson", NULL};
@@ -170,7 +175,9 @@ const struct opt bulk_wire_rows[BULK_OPTIONS] = {
     ROW_BUSY_POLL,
 };
 
-void wire_tuning(const struct wire_options *options, struct net_tuning *tuning)
+void wire_tuning(const struct wire_options *options, const struct workload *workload,
+                 const void *workload_options, bool network, struct net_tuning *tuning,
+                 uint8_t *channel_options)
 {
     *tuning = (struct net_tuning){
         .nodelay = options->nodelay,
@@ -179,9 +186,17 @@ void wire_tuning(const struct wire_options *options, struct net_tuning *tuning)
         .receive_buffer = options->window_bytes,
         .mss = (uint32_t)options->mss,
         .dscp_plus_1 = (int)options->dscp_plus_1,
-        .pacing_bytes_per_second = options->pacing_bytes,
-        .segments = options->segments,
     };
+    *channel_options = 0;
+    if (workload->tune) {
+        workload->tune(workload_options, tuning, channel_options);
+    }
+    if (network) {
+        tuning->busy_poll_us = options->busy_poll ? BUSY_POLL_US : 0;
+    } else {
+        tuning->stamps = false;
+        *channel_options &= (uint8_t)~CHANNEL_STAMPS;
+    }
 }
 
 #define WATCH struct watch_options

@@ -17,12 +17,9 @@ struct wire_options {
     const char *congestion; /* NULL: the kernel's default */
     bool busy_poll;         /* spin instead of waiting */
     /* Of bulk workloads, at both ends: */
-    uint64_t window_bytes;   /* SO_SNDBUF and SO_RCVBUF; 0: the kernel's default */
-    uint64_t mss;            /* TCP_MAXSEG; 0: the kernel's */
-    uint32_t dscp_plus_1;    /* 0: none */
-    uint8_t channel_options; /* CHANNEL_*; no row */
-    bool segments;           /* UDP_GRO; no row */
-    uint64_t pacing_bytes;   /* SO_MAX_PACING_RATE, per second; no row: of the workload's --rate */
+    uint64_t window_bytes; /* SO_SNDBUF and SO_RCVBUF; 0: the kernel's default */
+    uint64_t mss;          /* TCP_MAXSEG; 0: the kernel's */
+    uint32_t dscp_plus_1;  /* 0: none */
 };
 
 /* What is looked at, and how. */
@@ -74,8 +71,14 @@ extern const struct opt bulk_run_rows[BULK_OPTIONS_WIRE];
 extern const struct opt bulk_wire_rows[BULK_OPTIONS]; /* over struct wire_options */
 extern const struct opt watch_rows[WATCH_OPTIONS];    /* over struct watch_options */
 
-/* What these options ask of every socket. */
-void wire_tuning(const struct wire_options *options, struct net_tuning *tuning);
+struct workload;
+
+/* What these options, and the workload by its own, ask of every socket at both ends, and which
+ * CHANNEL_* options of every channel. What only the network's sockets have (`network`) is asked of
+ * no other: a workload's options hold for whatever transport it is run over. */
+void wire_tuning(const struct wire_options *options, const struct workload *workload,
+                 const void *workload_options, bool network, struct net_tuning *tuning,
+                 uint8_t *channel_options);
 
 /* Checks options against each other; `given_warmup`: --warmup stood on the command line; `counted`:
  * the option that sets count, for errors. */

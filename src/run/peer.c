@@ -99,10 +99,11 @@ static const char *turn_name(const struct conductor *conductor, int turn)
                : conductor->plan->session->probe_name(conductor->session, (size_t)turn);
 }
 
-void peer_seen(struct conductor *conductor, const struct probe_scope *scope)
+void peer_seen(struct conductor *conductor)
 {
+    const struct tally *part = &conductor->client.part;
     if (observes(conductor)) {
-        conductor->plan->session->seen(conductor->session, scope);
+        conductor->plan->session->seen(conductor->session, part->bank->counters, part->window_ns);
     }
 }
 
@@ -123,6 +124,12 @@ void peer_block(struct conductor *conductor, int turn)
             conductor->block_plain.bank->counters[operations], conductor->block_plain.window_ns,
             conductor->block_seen.bank->counters[operations], conductor->block_seen.window_ns);
     }
+}
+
+int peer_sync(struct conductor *conductor, struct err *error)
+{
+    const struct session_ops *ops = conductor->plan->session;
+    return conductor->session && ops->sync ? ops->sync(conductor->session, error) : 0;
 }
 
 void peer_stop(struct conductor *conductor)
@@ -160,6 +167,30 @@ static struct session_flow *make_shares(const struct conductor *conductor)
     return shares;
 }
 
+/* The server's counts complete the client's, as an own server's do in each part. */
+static int take_totals(struct conductor *conductor, struct err *error)
+{
+    const struct run_plan *plan = conductor->plan;
+    struct tally *client = &conductor->client.plain, *server = &conductor->server.plain;
+    struct session_totals totals = {
+        .plain = server, .seen = &conductor->server.seen, .whole = conductor->server_whole};
+    if (plan->session->totals(conductor->session, &totals, error) < 0) {
+        return -1;
+    }
+    conductor->peer_counted = true;
+    conductor->peer_same_host = totals.same_host;
+    conductor->peer_pid = totals.pid;
+    if (plan->workload->join) {
+        double scale = 1;
+        if (plan->options->count == 0 && client->window_ns && server->window_ns) {
+            scale = (double)client->window_ns / (double)server->window_ns;
+        }
+        plan->workload->join(plan->workload_options, client->bank->counters, server->bank->counters,
+                             scale);
+    }
+    return 0;
+}
+
 int peer_finish(struct conductor *conductor, struct err *error)
 {
     const struct run_plan *plan = conductor->plan;
@@ -175,16 +206,21 @@ int peer_finish(struct conductor *conductor, struct err *error)
                         ? conductor->session_end_ns - conductor->session_flows_ns
                         : 0,
         .window_ns = client->window_ns,
+        .counters = client->bank->counters,
         .operations = client->bank->counters[plan->workload->operations],
     };
     int result = plan->session->finish(conductor->session, &own, error);
     free(shares);
-    return result;
+    if (result < 0) {
+        return -1;
+    }
+    conductor->peer_finished = true;
+    return plan->session->totals ? take_totals(conductor, error) : 0;
 }
 
 int peer_fill(struct conductor *conductor, struct err *error)
 {
-    return conductor->session
+    return conductor->peer_finished
                ? conductor->plan->session->fill(conductor->session, conductor->run, error)
                : 0;
 }

@@ -18,8 +18,10 @@ void peer_count_begins(struct conductor *conductor);
 void peer_count(struct conductor *conductor, const struct tally *client);
 
 void peer_cut(struct conductor *conductor, enum session_part part, enum session_gate gate);
-/* Tells what the client finished in the observed part that was just cut. */
-void peer_seen(struct conductor *conductor, const struct probe_scope *scope);
+/* Tells what the client counted in the observed part that was just cut. */
+void peer_seen(struct conductor *conductor);
+/* Waits until the peer has made the cuts that it was told of. */
+int peer_sync(struct conductor *conductor, struct err *error);
 /* Attaches and detaches the probe of a turn (WATCH_OFF: none) there. */
 int peer_attach(struct conductor *conductor, int turn, struct err *error);
 void peer_block(struct conductor *conductor, int turn);
@@ -29,9 +31,9 @@ size_t peer_turns(const struct conductor *conductor);
 
 /* Nothing moves any more. */
 void peer_stop(struct conductor *conductor);
-/* Ends the session's test. */
+/* Ends the session's test, and takes what the peer's server counted where it says that. */
 int peer_finish(struct conductor *conductor, struct err *error);
-/* Adds the peer's side to the run, whose own is filled; after a peer_finish that went well. */
+/* Adds the peer's side to the run, whose own is filled; nothing where it could not be finished. */
 int peer_fill(struct conductor *conductor, struct err *error);
 void peer_close(struct conductor *conductor);
 

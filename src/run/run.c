@@ -95,6 +95,15 @@ static void first_error(const struct conductor *conductor, struct err *error, co
     }
 }
 
+static void judge_lost(const struct conductor *conductor, struct err *error)
+{
+    int64_t lost = conductor->plan->workload->lossy ? 0 : flows_lost(conductor);
+    if (lost) {
+        err_set(error, ERR_PROTOCOL, conductor->address.text,
+                "%ld bytes of payload were sent and never received", lost);
+    }
+}
+
 /* Whether what was measured may stand as a result; else why not. */
 static void judge(struct conductor *conductor, uint64_t open_at_end, struct err *error)
 {
@@ -127,9 +136,8 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
         err_set(error, ERR_PROTOCOL, conductor->address.text, "no %s finished in the window",
                 operation);
         err_hint(error, "a longer --duration, or look at the server");
-    } else if (flows_lost(conductor) && !conductor->plan->workload->lossy) {
-        err_set(error, ERR_PROTOCOL, conductor->address.text,
-                "%ld bytes of payload were sent and never received", flows_lost(conductor));
+    } else {
+        judge_lost(conductor, error);
     }
 }
 
@@ -166,12 +174,25 @@ static void measure(struct conductor *conductor, struct err *error)
     judge(conductor, open_at_end, error);
 }
 
+/* Before anything else: a peer may count its time until then, and what its server counted belongs
+ * to the run. Why it broke down says more than that its connections were lost. */
+static void finish_peer(struct conductor *conductor, struct err *failure)
+{
+    struct err error = {0};
+    if (peer_finish(conductor, &error) < 0 && failure->code != ERR_INTERRUPTED) {
+        *failure = error;
+    }
+    if (conductor->peer_counted && failure->code == ERR_NONE) {
+        judge_lost(conductor, failure);
+    }
+}
+
 static void finish(struct conductor *conductor, struct err *failure)
 {
     struct record_run *run = conductor->run;
     struct err fill_error = {0}, peer_error = {0}, end_error;
     const struct run_options *options = conductor->plan->options;
-    bool told = peer_finish(conductor, &peer_error) == 0;
+    finish_peer(conductor, failure);
     if (!conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
         failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
@@ -182,8 +203,7 @@ static void finish(struct conductor *conductor, struct err *failure)
     if (fill_run(conductor, &fill_error) < 0 && failure->code == ERR_NONE) {
         *failure = fill_error;
     }
-    /* Why the peer broke down says more than that its connections were lost. */
-    if ((!told || peer_fill(conductor, &peer_error) < 0) && failure->code != ERR_INTERRUPTED) {
+    if (peer_fill(conductor, &peer_error) < 0 && failure->code != ERR_INTERRUPTED) {
         *failure = peer_error;
     }
     fill_verdict(conductor);

@@ -46,6 +46,9 @@ struct run_plan {
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
 };
 
+/* The settings of the client's sockets, and CHANNEL_* options of their channels. */
+void run_tuning(const struct run_plan *plan, struct net_tuning *tuning, uint8_t *channel_options);
+
 /* Runs it and appends one run to the record, also where it fails in the middle (run->failure, and
  * what was measured is kept). -1 with *error where nothing could be measured at all. */
 int run_execute(const struct run_plan *plan, struct record *record, struct err *error);

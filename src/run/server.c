@@ -122,6 +122,9 @@ static void fill_worker(struct server *server, struct member *member)
         .receive_mode = config->receive_mode,
         .channel_options = config->channel_options,
         .busy_poll = config->busy_poll,
+        .greeted = config->greeted,
+        .await_go = config->await_go,
+        .workers = config->slot_count,
         .cpu = config->cpu,
         .quota = UINT64_MAX,
         .connections_max = config->connections_max,
@@ -131,14 +134,15 @@ static void fill_worker(struct server *server, struct member *member)
     };
 }
 
-/* A thread for one connection; takes the files over. */
-static int serve_alone(struct server *server, struct net_end end)
+/* A thread for one connection, with its number; takes the files over. */
+static int serve_alone(struct server *server, struct net_end end, uint32_t number)
 {
     struct member *member = take_slot(server);
     if (member) {
         fill_worker(server, member);
         member->end = end;
         member->worker.end_count = 1;
+        member->worker.first_number = number;
         if (start_member(server, member) == 0) {
             return 0;
         }
@@ -153,7 +157,7 @@ static void accepted(void *owner, int fd)
     struct member *acceptor = owner;
     struct err ignored;
     transport_tcp.tune(fd, &acceptor->worker.tuning, &ignored);
-    if (serve_alone(acceptor->server, (struct net_end){fd, fd}) < 0) {
+    if (serve_alone(acceptor->server, (struct net_end){fd, fd}, 0) < 0) {
         struct worker_slot *slot = acceptor->worker.slot;
         struct bank *bank = &slot->banks[atomic_load(&slot->cut_done) & 1];
         bank->counters[acceptor->worker.role->refused_counter]++;
@@ -181,7 +185,7 @@ static int start_threads(struct server *server, struct err *error)
         }
     }
     for (uint32_t i = 0; i < config->end_count; i++) {
-        if (serve_alone(server, config->ends[i]) < 0) {
+        if (serve_alone(server, config->ends[i], i) < 0) {
             return err_system(error, EAGAIN, "serve", "cannot start a thread");
         }
     }
@@ -207,6 +211,7 @@ static int start_loops(struct server *server, struct net_end *ends, struct err *
         uint32_t share = (config->end_count - given) / (config->threads - i);
         member->worker.ends = ends + given;
         member->worker.end_count = share;
+        member->worker.first_number = given;
         given += share;
         int failed = start_member(server, member);
         if (failed) {

@@ -25,6 +25,7 @@ struct server_config {
     uint32_t connections_max; /* in all */
     struct net_tuning tuning;
     uint32_t receive_bytes, receive_mode;
+    bool greeted, await_go;  /* struct worker_config's */
     bool busy_poll;          /* never wait for a completion */
     uint8_t channel_options; /* of every connection's channel */
     int cpu;                 /* -1: not pinned */

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "net/net.h"
 #include "report/record.h"
+#include "run/collect.h"
 #include "run/run.h"
 
 struct session; /* each kind's own state */
@@ -26,8 +27,9 @@ struct session_config {
 
 /* What this side measured in the window, for a peer that wants to know. */
 struct session_own {
-    uint64_t window_ns;  /* unobserved time of the window */
-    uint64_t operations; /* of the workload in it */
+    uint64_t window_ns;       /* unobserved time of the window */
+    const uint64_t *counters; /* the client's, in it (BANK_COUNTERS) */
+    uint64_t operations;      /* of the workload in it */
     uint64_t flow_count;
     const struct session_flow *flows; /* of the client's connections, in the order of connect; all
                                          since the warm-up, observed or not */
@@ -40,6 +42,14 @@ struct session_flow {
     uint64_t messages, lost, out_of_order; /* datagrams; 0 for streams */
     double jitter_ns;     /* of a receiver of datagrams (RFC 3550, section 6.4.1) */
     uint64_t retransmits; /* of a TCP sender; UINT64_MAX: not known */
+};
+
+/* What the peer's server counted: its side of figures that belong to both ends. */
+struct session_totals {
+    struct tally *plain, *seen; /* unobserved and observed parts of the window */
+    uint64_t *whole;            /* BANK_COUNTERS, since its first connection */
+    pid_t pid;                  /* there */
+    bool same_host;             /* its CPU time is this machine's too */
 };
 
 /* To which sum a part of the window belongs. */
@@ -83,16 +93,22 @@ struct session_ops {
     const char *(*probe_name)(const struct session *session, size_t index);
     /* Attaches a probe at the peer (NULL: none), in place of what was. */
     int (*attach)(struct session *session, const char *probe, struct err *error);
-    /* What this side finished in the observed part that was just cut, and how long that was; the
-     * same of a block's parts. */
-    void (*seen)(struct session *session, const struct probe_scope *scope);
+    /* What this side counted in the observed part that was just cut, and how long that was; what it
+     * finished in a block's parts. */
+    void (*seen)(struct session *session, const uint64_t *counters, uint64_t window_ns);
     void (*block)(struct session *session, const char *probe, uint64_t plain_operations,
                   uint64_t plain_ns, uint64_t seen_operations, uint64_t seen_ns);
+    /* Returns once the peer has done what it was told so far: the client's connections go on
+     * meanwhile, so that its last part ends under load too. NULL: there is nothing to wait for. */
+    int (*sync)(struct session *session, struct err *error);
     /* Nothing moves any more at this end: what the peer counts may end. May be NULL. */
     void (*stop)(struct session *session);
     /* The drain is over: ends the test and exchanges results, before anything else is done: a peer
      * may count its time until then. */
     int (*finish)(struct session *session, const struct session_own *own, struct err *error);
+    /* What the peer's server counted, after a finish that went well and before the run's own side
+     * is filled, into empty tallies. NULL: the peer does not say. */
+    int (*totals)(struct session *session, struct session_totals *totals, struct err *error);
     /* Adds the peer's side to the run: processes, metrics, tables; the run's own side is
      * filled. Called after a finish that went well. */
     int (*fill)(struct session *session, struct record_run *run, struct err *error);
@@ -102,6 +118,7 @@ struct session_ops {
 /* All sessions: one line each. */
 #define SESSIONS(X)                                                                                \
     X(sonde)                                                                                       \
+    X(sonde_udp)                                                                                   \
     X(iperf3)                                                                                      \
     X(iperf3_udp)
 

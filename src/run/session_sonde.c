@@ -11,9 +11,11 @@
 #include "base/clock.h"
 #include "codec/hello.h"
 #include "report/record_read.h"
+#include "run/control_knock.h"
 #include "run/control_link.h"
 #include "run/control_plan.h"
 #include "run/control_server.h"
+#include "run/control_totals.h"
 #include "run/session.h"
 
 /* What the server answers at once; what it has to load probes for; its record. */
@@ -28,8 +30,11 @@ struct session {
     struct tls_secret secret;
     bool secured;
     struct address address; /* of the server; text: sonde://HOST:PORT */
+    struct address data;    /* where its data connections go */
     struct control_link link;
     struct control_message ready, connected, record; /* owned */
+    struct sockaddr_storage *sources;                /* owned; NULL: the kernel's choice */
+    size_t source_count;
     struct err failure; /* the first of what does not wait: it is told at the next that does */
 };
 
@@ -97,10 +102,9 @@ static int await_connect(const struct session *session, int fd, uint64_t until_n
     return 0;
 }
 
-static int begin_connect(const struct session *session, const struct net_tuning *tuning,
+static int begin_connect(const struct address *address, const struct net_tuning *tuning,
                          struct err *error)
 {
-    const struct address *address = &session->address;
     int fd = address->transport->open(address, tuning, error);
     if (fd >= 0 &&
         connect(fd, (const struct sockaddr *)&address->socket_address, address->length) < 0 &&
@@ -116,7 +120,7 @@ static int open_link(struct session *session, struct err *error)
 {
     const struct net_tuning tuning = {.nodelay = true};
     uint64_t until_ns = clock_now_ns() + session->config.plan->options->connect_timeout_ns;
-    int fd = begin_connect(session, &tuning, error);
+    int fd = begin_connect(&session->address, &tuning, error);
     if (fd < 0) {
         return -1;
     }
@@ -222,13 +226,15 @@ static int open_session(struct session **opened, const struct session_config *co
     session->config = *config;
     session->link.fd = -1;
     session->secured = options->secret != NULL;
-    int result = options->sources ? err_set(error, ERR_USAGE, "--source",
-                                            "has no effect with sonde://: leave it out")
-                                  : 0;
-    if (result == 0 && session->secured) {
-        result = tls_secret_read(options->secret, &session->secret, error);
+    if (options->sources && config->plan->session->datagrams) {
+        close_session(session);
+        *opened = NULL;
+        err_set(error, ERR_USAGE, "--source", "cannot be combined with sonde+udp://");
+        return err_hint(error, "its datagrams come from where the control channel does");
     }
-    if (result < 0 ||
+    if ((options->sources && address_parse_sources(options->sources, &session->sources,
+                                                   &session->source_count, error) < 0) ||
+        (session->secured && tls_secret_read(options->secret, &session->secret, error) < 0) ||
         control_address_parse(config->target, session->secured ? &session->secret : NULL, false,
                               &session->address, error) < 0 ||
         open_link(session, error) < 0 || say_hello(session, error) < 0 ||
@@ -255,7 +261,10 @@ static void read_token(const char *text, uint8_t token[HELLO_TOKEN_BYTES])
 /* The server's data port at the address where it is reached already. */
 static void aim_at_data(struct session *session)
 {
-    struct sockaddr_storage *to = &session->address.socket_address;
+    struct sockaddr_storage *to = &session->data.socket_address;
+    session->data = session->address;
+    session->data.transport =
+        session->config.plan->session->datagrams ? &transport_udp : &transport_tcp;
     in_port_t port = htons((uint16_t)session->ready.port);
     if (to->ss_family == AF_INET6) {
         ((struct sockaddr_in6 *)to)->sin6_port = port;
@@ -264,20 +273,49 @@ static void aim_at_data(struct session *session)
     }
 }
 
+static void choose_source(const struct session *session, uint32_t number, struct net_tuning *tuning)
+{
+    if (session->source_count) {
+        tuning->source = &session->sources[number % session->source_count];
+        tuning->source_length = address_source_length(tuning->source);
+    }
+}
+
+/* Data connections of datagrams: knocks with all of them until each has been let in. */
+static int knock_all(struct session *session, struct net_end *ends, uint32_t count,
+                     uint64_t until_ns, struct err *error)
+{
+    const struct control_message sync = {.kind = CONTROL_SYNC};
+    struct net_tuning tuning;
+    uint8_t ignored, token[KNOCK_TOKEN_BYTES];
+    run_tuning(session->config.plan, &tuning, &ignored);
+    for (uint32_t i = 0; i < count; i++) {
+        int fd = begin_connect(&session->data, &tuning, error);
+        if (fd < 0) {
+            return -1;
+        }
+        ends[i] = (struct net_end){fd, fd};
+    }
+    read_token(session->ready.token, token);
+    return control_knock(ends, count, token, session->address.text, until_ns, stop_of(session),
+                         error) < 0
+               ? -1
+               : control_link_send(&session->link, &sync, error);
+}
+
 /* Some connections at a time, each of which says whose it is. */
 static int connect_some(struct session *session, struct net_end *ends, uint32_t first,
                         uint32_t count, uint64_t until_ns, struct err *error)
 {
-    const struct run_options *options = session->config.plan->options;
-    const struct net_tuning tuning = {.nodelay = options->wire.nodelay,
-                                      .congestion = options->wire.congestion,
-                                      .send_buffer = options->socket_buffer_bytes,
-                                      .receive_buffer = options->socket_buffer_bytes};
+    struct net_tuning tuning;
+    uint8_t ignored;
     struct hello hello = {0};
     uint8_t bytes[HELLO_BYTES];
+    run_tuning(session->config.plan, &tuning, &ignored);
     read_token(session->ready.token, hello.token);
     for (uint32_t i = first; i < first + count; i++) {
-        int fd = begin_connect(session, &tuning, error);
+        choose_source(session, i, &tuning);
+        int fd = begin_connect(&session->data, &tuning, error);
         if (fd < 0) {
             return -1;
         }
@@ -305,7 +343,11 @@ static int connect_session(struct session *session, struct net_end *ends, uint32
         ends[i] = (struct net_end){-1, -1};
     }
     aim_at_data(session);
-    for (uint32_t done = 0; done < count && result == 0; done += CONNECTING_MOST) {
+    bool datagrams = session->data.transport->caps & TRANSPORT_DATAGRAMS;
+    if (datagrams) {
+        result = knock_all(session, ends, count, until_ns, error);
+    }
+    for (uint32_t done = 0; done < count && !datagrams && result == 0; done += CONNECTING_MOST) {
         uint32_t some = count - done < CONNECTING_MOST ? count - done : CONNECTING_MOST;
         result = connect_some(session, ends, done, some, until_ns, error);
     }
@@ -386,13 +428,24 @@ static int attach(struct session *session, const char *probe, struct err *error)
     return 0;
 }
 
-static void seen(struct session *session, const struct probe_scope *scope)
+static void seen(struct session *session, const uint64_t *counters, uint64_t window_ns)
 {
-    const struct control_message message = {.kind = CONTROL_SEEN,
-                                            .operations = scope->operations,
-                                            .bytes = scope->bytes,
-                                            .window_ns = scope->window_ns};
+    struct control_message message = {
+        .kind = CONTROL_SEEN, .counters = control_counters_json(counters), .window_ns = window_ns};
     tell(session, &message);
+    json_decref(message.counters);
+}
+
+static int sync_session(struct session *session, struct err *error)
+{
+    const struct control_message sync = {.kind = CONTROL_SYNC};
+    struct control_message answer;
+    if (tell_or_fail(session, &sync, error) < 0 ||
+        expect(session, CONTROL_SYNCED, &answer, ANSWER_NS, error) < 0) {
+        return -1;
+    }
+    control_release(&answer);
+    return 0;
 }
 
 static void block(struct session *session, const char *probe, uint64_t plain_operations,
@@ -409,14 +462,21 @@ static void block(struct session *session, const char *probe, uint64_t plain_ope
 
 static int finish(struct session *session, const struct session_own *own, struct err *error)
 {
-    const struct control_message message = {
-        .kind = CONTROL_FINISH, .operations = own->operations, .window_ns = own->window_ns};
+    const struct control_message message = {.kind = CONTROL_FINISH,
+                                            .counters = control_counters_json(own->counters),
+                                            .window_ns = own->window_ns};
     const struct control_message bye = {.kind = CONTROL_BYE};
-    if (tell_or_fail(session, &message, error) < 0 ||
-        expect(session, CONTROL_RECORD, &session->record, RECORD_NS, error) < 0) {
+    int told = tell_or_fail(session, &message, error);
+    json_decref(message.counters);
+    if (told < 0 || expect(session, CONTROL_RECORD, &session->record, RECORD_NS, error) < 0) {
         return -1;
     }
     return control_link_send(&session->link, &bye, error);
+}
+
+static int totals(struct session *session, struct session_totals *totals, struct err *error)
+{
+    return control_totals_read(session->record.totals, session->address.text, totals, error);
 }
 
 static int fill(struct session *session, struct record_run *run, struct err *error)
@@ -461,25 +521,27 @@ static void close_session(struct session *session)
     control_release(&session->connected);
     control_release(&session->record);
     tls_secret_clear(&session->secret);
+    free(session->sources);
     free(session);
 }
+
+#define BOTH                                                                                       \
+    .own_server = true, .open = open_session, .connect = connect_session, .start = start_session,  \
+    .peer_ended = peer_ended, .cut = cut, .probe_count = probe_count, .probe_name = probe_name,    \
+    .attach = attach, .seen = seen, .block = block, .sync = sync_session, .finish = finish,        \
+    .totals = totals, .fill = fill, .close = close_session
 
 const struct session_ops session_sonde = {
     .scheme = "sonde",
     .form = "sonde://HOST:PORT",
     .help = "another sonde (sonde serve sonde://HOST:PORT): its side is measured too",
-    .own_server = true,
-    .open = open_session,
-    .connect = connect_session,
-    .start = start_session,
-    .peer_ended = peer_ended,
-    .cut = cut,
-    .probe_count = probe_count,
-    .probe_name = probe_name,
-    .attach = attach,
-    .seen = seen,
-    .block = block,
-    .finish = finish,
-    .fill = fill,
-    .close = close_session,
+    BOTH,
+};
+
+const struct session_ops session_sonde_udp = {
+    .scheme = "sonde+udp",
+    .form = "sonde+udp://HOST:PORT",
+    .help = "the same, with UDP for the data",
+    .datagrams = true,
+    BOTH,
 };

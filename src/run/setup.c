@@ -12,9 +12,6 @@
 
 #define STACK_BYTES ((size_t)256 * 1024)
 #define BACKLOG 4096
-/* As the kernel's documentation of SO_BUSY_POLL has it (Documentation/admin-guide/sysctl/net.rst).
- */
-#define BUSY_POLL_US 50
 
 static bool thread_each(const struct engine_ops *engine)
 {
@@ -133,23 +130,21 @@ static void close_ends(struct net_end *ends, uint32_t count)
     }
 }
 
-/* Socket settings that both ends share. What only the network's sockets have is asked of no other:
- * a workload's options hold for whatever transport it is run over. */
+/* Socket settings that both ends share. */
 static void fill_tuning(const struct run_plan *plan, struct net_tuning *tuning,
                         uint8_t *channel_options)
 {
-    const struct wire_options *wire = &plan->options->wire;
     bool network = !plan->target || plan->target->transport->caps & TRANSPORT_PORTS;
-    wire_tuning(wire, tuning);
-    *channel_options = wire->channel_options;
-    if (plan->workload->tune) {
-        plan->workload->tune(plan->workload_options, tuning, channel_options);
-    }
-    if (network) {
-        tuning->busy_poll_us = wire->busy_poll ? BUSY_POLL_US : 0;
-    } else {
-        tuning->stamps = false;
-        *channel_options &= (uint8_t)~CHANNEL_STAMPS;
+    wire_tuning(&plan->options->wire, plan->workload, plan->workload_options, network, tuning,
+                channel_options);
+}
+
+void run_tuning(const struct run_plan *plan, struct net_tuning *tuning, uint8_t *channel_options)
+{
+    uint64_t buffer_bytes = plan->options->socket_buffer_bytes;
+    fill_tuning(plan, tuning, channel_options);
+    if (buffer_bytes) {
+        tuning->send_buffer = tuning->receive_buffer = buffer_bytes;
     }
 }
 
@@ -243,12 +238,10 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
         .foreign_peer = plan->session ? plan->session->foreign : plan->target && !plan->target->own,
+        .greeted = plan->session && plan->session->own_server,
         .ends_apart = plan->session && plan->session->foreign,
     };
-    fill_tuning(plan, &config->tuning, &config->channel_options);
-    if (options->socket_buffer_bytes) {
-        config->tuning.send_buffer = config->tuning.receive_buffer = options->socket_buffer_bytes;
-    }
+    run_tuning(plan, &config->tuning, &config->channel_options);
 }
 
 static void *client_thread(void *argument)

@@ -172,7 +172,7 @@ static void take_part(struct conductor *conductor, int probe, bool last)
                                     .operations = part->bank->counters[workload->operations],
                                     .bytes = part->bank->counters[workload->bytes]};
         watch_seen(conductor->watch, &scope);
-        peer_seen(conductor, &scope);
+        peer_seen(conductor);
         tally_add(&conductor->client.seen, part);
         tally_add(&conductor->server.seen, &conductor->server.part);
         tally_add(&conductor->block_seen, part);
@@ -305,6 +305,10 @@ static int run_parts(struct conductor *conductor, struct err *error)
         }
         if (!more || (i + 1) % parts_in_interval == 0) {
             close_interval(conductor, clock_now_ns());
+        }
+        bool under_load = !more && options->count == 0 && !conductor->interrupted;
+        if (under_load && conductor->plan->workload->bulk && peer_sync(conductor, error) < 0) {
+            return -1;
         }
     }
     return 0;

@@ -24,6 +24,12 @@
 /* Arrivals taken before completions get their turn. */
 #define ARRIVALS_IN_A_ROW 256
 
+/* Its connections start together, once they are told to: else each by itself. */
+static bool starts_with_go(const struct worker_config *config)
+{
+    return config->dial_count > 0 || config->await_go;
+}
+
 /* Closes the present bank's account of CPU time at now_ns. */
 static void account(struct worker *worker, struct bank *bank, uint64_t now_ns)
 {
@@ -184,9 +190,8 @@ static bool follow_phase(struct worker *worker, uint64_t now_ns)
 {
     struct run_control *control = worker->config->control;
     uint32_t phase = atomic_load_explicit(&control->phase, memory_order_acquire);
-    bool client = worker->config->dial_count > 0;
     bool stepped = false;
-    if (client && !worker->started && phase == RUN_GO &&
+    if (!worker->started && phase == RUN_GO &&
         now_ns >= atomic_load_explicit(&control->start_ns, memory_order_relaxed)) {
         go(worker, now_ns);
         stepped = true;
@@ -310,7 +315,7 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
         (worker->config->busy_poll && worker->started && worker->first)) { /* else nobody speaks */
         return 0;
     }
-    bool waits_to_start = worker->config->dial_count && !worker->started;
+    bool waits_to_start = !worker->started;
     bool soon = waits_to_start && worker->config->workers <= LOOK_START_WORKERS;
     uint64_t until_ns = now_ns + (soon ? LOOK_START_NS : LOOK_NS);
     uint64_t timer_ns = timers_next_ns(&worker->timers);
@@ -490,10 +495,11 @@ void worker_run(const struct worker_config *config)
         .quota = config->quota,
         .receive_bytes = config->receive_bytes,
         .foreign_peer = config->foreign_peer,
+        .greeted = config->greeted,
         .ends_apart = config->ends_apart,
         .first_number = config->first_number,
     };
-    worker.started = config->dial_count == 0;
+    worker.started = !starts_with_go(config);
     set_state(&worker, SLOT_STARTING);
     clear_unused(config->slot);
     if (open_worker(&worker) == 0) {

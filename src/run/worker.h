@@ -75,6 +75,7 @@ struct worker_config {
     uint32_t dial_count;
     uint32_t first_number; /* of the first dial, among all of the run */
     bool foreign_peer;     /* the server is not sonde's */
+    bool greeted;          /* struct role_context's; server: first_number is that of ends[0] */
     bool ends_apart;       /* it is told of the end of a stream by other means */
     uint64_t quota;        /* operations to issue (bulk: bytes to move); UINT64_MAX: no end */
     double rate;           /* open loop: operations/s of all workers; 0: closed loop */
@@ -89,6 +90,7 @@ struct worker_config {
     uint32_t listener_count;
     const struct net_end *ends; /* connected pairs, taken over */
     uint32_t end_count;
+    bool await_go; /* the given ends start with RUN_GO, like a client's */
     uint32_t connections_max;
     _Atomic uint32_t *connections; /* open in all workers together; counted against the limit */
     /* Servers whose engine takes one channel hand each accepted file over. NULL: serve it here.

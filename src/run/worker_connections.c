@@ -419,13 +419,18 @@ int worker_open_all(struct worker *worker)
     }
     for (uint32_t i = 0; i < config->end_count; i++) {
         int failed;
-        struct connection *connection =
-            new_connection(worker, config->ends[i], kind_of(config->ends[i]), &failed);
+        enum channel_kind kind = kind_of(config->ends[i]);
+        if (kind == CHANNEL_DATAGRAM && config->greeted) {
+            kind = CHANNEL_MANY; /* servers of datagrams answer each to where it came from */
+        }
+        struct connection *connection = new_connection(worker, config->ends[i], kind, &failed);
         if (!connection) {
             return err_system(&worker->failure, -failed, "connection", "cannot open");
         }
         worker->given = true;
-        start(worker, connection);
+        if (!config->await_go) {
+            start(worker, connection);
+        }
     }
     for (uint32_t i = 0; i < config->listener_count; i++) {
         if (open_listener(worker, config->listeners[i]) < 0) {

@@ -41,20 +41,18 @@ enum {
 };
 extern const struct opt stream_option_rows[STREAM_OPTIONS];
 
-/* Settles what depends on the transport, and refuses what contradicts itself. */
-int stream_settle(struct stream_options *options, bool datagrams, uint64_t receive_bytes,
-                  struct err *error);
-
 /* A rate as an option's value: "1G" are bits per second, as the field has it; "125MB" are bytes.
  * The member is a uint64_t of bytes per second. */
 int stream_parse_rate(const char *text, void *member, struct err *error);
 void stream_print_rate(const void *member, FILE *out);
 
-/* For struct workload, of streams and of datagrams. */
+/* For struct workload: settle what depends on the transport, and refuse what contradicts itself. */
 int stream_check(void *options, uint64_t receive_bytes, struct err *error);
+int stream_datagrams_check(void *options, uint64_t receive_bytes, struct err *error);
+/* For both. */
+void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
 void stream_join(const void *options, uint64_t *client, const uint64_t *server, double scale);
 double stream_asked(const void *options);
-void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
 int stream_fits(const void *options, const struct engine_ops *client,
                 const struct engine_ops *server, const struct transport_ops *transport,
                 struct err *error);

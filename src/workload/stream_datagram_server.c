@@ -32,6 +32,7 @@ struct datagram_server {
     struct connection base;
     struct datagram_stream *streams;
     uint32_t count, turn, row_sends;
+    uint32_t only;                   /* greeted: the stream of this connection; else UINT32_MAX */
     uint64_t room_ns;                /* nothing is sent before */
     struct datagram_stream *sending; /* whose send is under way */
     uint8_t answer[DATAGRAM_BYTES], end[DATAGRAM_BYTES];
@@ -53,10 +54,17 @@ static void close_server(struct role_context *context, struct connection *connec
     server->streams = NULL;
 }
 
+static bool is_here(const struct datagram_server *server, uint32_t number)
+{
+    return server->only == UINT32_MAX || server->only == number;
+}
+
 static int open_server(struct role_context *context, struct connection *connection)
 {
     struct datagram_server *server = server_of(connection);
     const struct stream_options *options = datagram_options(context);
+    struct datagram_worker *worker = context->shared;
+    server->only = context->greeted ? context->first_number + worker->opened++ : UINT32_MAX;
     server->count = (uint32_t)stream_connections(options);
     server->streams = calloc(server->count, sizeof *server->streams);
     if (!server->streams) {
@@ -64,7 +72,7 @@ static int open_server(struct role_context *context, struct connection *connecti
     }
     for (uint32_t i = 0; i < server->count; i++) {
         struct datagram_stream *stream = &server->streams[i];
-        if (stream_client_sends(options, i)) {
+        if (stream_client_sends(options, i) || !is_here(server, i)) {
             continue;
         }
         /* What has been opened where one fails, close_server closes. */
@@ -292,7 +300,7 @@ static void received(struct role_context *context, struct datagram_server *serve
         size_t piece = length - at < each ? length - at : each;
         struct datagram head;
         if (op->length > length || !datagram_decode(data, piece, &head) ||
-            head.number >= server->count) {
+            head.number >= server->count || !is_here(server, head.number)) {
             bank_error(context->bank, PHASE_PROTOCOL, 0, "a datagram of somebody else's");
         } else if (!stream_client_sends(datagram_options(context), head.number)) {
             take_wish(context, server, &head, op);

@@ -70,10 +70,8 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
              .help = "check every byte where it is received"),
 };
 
-int stream_check(void *member, uint64_t receive_bytes, struct err *error)
+static int check(const struct stream_options *options, struct err *error)
 {
-    struct stream_options *options = member;
-    (void)receive_bytes;
     if (options->reverse && options->bidir) {
         err_set(error, ERR_USAGE, "--bidir", "cannot be combined with --reverse");
         return err_hint(error, "it has streams of both directions already");
@@ -108,9 +106,12 @@ static int settle_datagrams(struct stream_options *options, uint64_t receive_byt
     return 0;
 }
 
-int stream_settle(struct stream_options *options, bool datagrams, uint64_t receive_bytes,
+static int settle(struct stream_options *options, bool datagrams, uint64_t receive_bytes,
                   struct err *error)
 {
+    if (check(options, error) < 0) {
+        return -1;
+    }
     options->datagrams = datagrams;
     if (options->length_bytes == 0) {
         options->length_bytes = datagrams ? STREAM_DATAGRAM_LENGTH : STREAM_LENGTH;
@@ -127,6 +128,16 @@ int stream_settle(struct stream_options *options, bool datagrams, uint64_t recei
     return datagrams ? settle_datagrams(options, receive_bytes, error) : 0;
 }
 
+int stream_check(void *options, uint64_t receive_bytes, struct err *error)
+{
+    return settle(options, false, receive_bytes, error);
+}
+
+int stream_datagrams_check(void *options, uint64_t receive_bytes, struct err *error)
+{
+    return settle(options, true, receive_bytes, error);
+}
+
 /* What was delivered: at the receiving ends. The server's share is scaled to the client's time,
  * whose cuts lie a little apart, so that its rate is the one that the server saw. */
 void stream_join(const void *options, uint64_t *client, const uint64_t *server, double scale)
@@ -135,26 +146,34 @@ void stream_join(const void *options, uint64_t *client, const uint64_t *server, 
     uint64_t delivered = client[STREAM_COUNT_RECEIVED_BYTES];
     if (server) {
         double received = (double)server[STREAM_COUNT_RECEIVED_BYTES] * scale;
-        delivered += scale == 1 ? server[STREAM_COUNT_RECEIVED_BYTES] : (uint64_t)(received + 0.5);
+        /* A peer's windows may be anything: what no counter can hold is not converted. */
+        uint64_t scaled = received < 1e18 ? (uint64_t)(received + 0.5) : (uint64_t)1e18;
+        delivered += scale == 1 ? server[STREAM_COUNT_RECEIVED_BYTES] : scaled;
     } else {
         delivered += client[STREAM_COUNT_SENT_BYTES];
     }
-    client[STREAM_COUNT_DELIVERED] += delivered;
-    client[STREAM_COUNT_DELIVERED_BITS] += 8 * delivered;
-    client[STREAM_COUNT_BLOCKS] += (delivered + stream->length_bytes - 1) / stream->length_bytes;
+    client[STREAM_COUNT_DELIVERED] = delivered;
+    client[STREAM_COUNT_DELIVERED_BITS] = 8 * delivered;
+    client[STREAM_COUNT_BLOCKS] = (delivered + stream->length_bytes - 1) / stream->length_bytes;
+}
+
+/* What a stream's sockets need besides, at both ends. */
+void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options)
+{
+    const struct stream_options *stream = options;
+    tuning->zerocopy = stream->zerocopy == ZEROCOPY_MSG;
+    if (stream->datagrams) {
+        tuning->segments = stream->segments;
+        *channel_options |= (uint8_t)(CHANNEL_BATCHED | (stream->segments ? CHANNEL_SEGMENTS : 0));
+    } else if (stream->pacing == PACING_KERNEL) {
+        tuning->pacing_bytes_per_second = stream->rate_bytes;
+    }
 }
 
 double stream_asked(const void *options)
 {
     const struct stream_options *stream = options;
     return (double)stream->rate_bytes * (double)stream_connections(stream);
-}
-
-void stream_tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options)
-{
-    const struct stream_options *stream = options;
-    (void)channel_options;
-    tuning->zerocopy = stream->zerocopy == ZEROCOPY_MSG;
 }
 
 int stream_fits(const void *options, const struct engine_ops *client,
@@ -197,7 +216,7 @@ int stream_datagrams_fit(const void *options, const struct engine_ops *client,
     if ((!stream->reverse && !stream->bidir) || stream->format != DATAGRAM_FORMAT_OWN) {
         return 0;
     }
-    if (!server || client->flags & ENGINE_NO_KERNEL) {
+    if (!server || (client && client->flags & ENGINE_NO_KERNEL)) {
         err_set(error, ERR_USAGE, option, "only sonde's own server sends datagrams");
         return err_hint(error, "sonde stream udp: %s", option);
     }

@@ -20,7 +20,7 @@
 
 /* What a worker's connections share. */
 struct stream_worker {
-    uint32_t opened; /* client: connections so far, in the order of opening */
+    uint32_t opened; /* client, or greeted: connections so far, in the order of opening */
     struct stream_payload payload;
 };
 
@@ -102,7 +102,7 @@ static int open_client(struct role_context *context, struct connection *connecti
     uint32_t number = context->first_number + worker->opened++;
     stream->client = true;
     set_course(context, stream, number, stream_client_sends(options_of(context), number));
-    if (context->foreign_peer) {
+    if (context->foreign_peer || context->greeted) {
         stream->hello_bytes = HELLO_BYTES; /* it would take it for payload */
     } else {
         struct hello hello = {.flags = stream->sends ? 0 : HELLO_REVERSE, .number = number};
@@ -113,9 +113,14 @@ static int open_client(struct role_context *context, struct connection *connecti
 
 static int open_server(struct role_context *context, struct connection *connection)
 {
-    (void)context;
-    (void)connection;
-    return 0; /* what it is for the hello says */
+    if (context->greeted) {
+        struct stream_worker *worker = context->shared;
+        struct stream_connection *stream = stream_of(connection);
+        uint32_t number = context->first_number + worker->opened++;
+        stream->hello_bytes = HELLO_BYTES;
+        set_course(context, stream, number, !stream_client_sends(options_of(context), number));
+    }
+    return 0; /* else the hello says what it is for */
 }
 
 static void close_role(struct role_context *context, struct connection *connection)
@@ -439,7 +444,11 @@ static void step(struct role_context *context, struct connection *connection, co
             start_client(context, stream);
         } else {
             context->bank->counters[STREAM_COUNT_ACCEPTED]++;
-            step_submit(context, connection, OP_RECEIVE);
+            if (stream->hello_bytes == HELLO_BYTES && stream->sends) {
+                begin(context, stream);
+            } else {
+                step_submit(context, connection, OP_RECEIVE);
+            }
         }
         break;
     case OP_RECEIVE:

@@ -47,8 +47,10 @@ struct role_context {
     bool open_loop;         /* operations come as OP_ARRIVAL */
     bool draining;          /* nothing new may be issued */
     bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
+    bool greeted;           /* a session's hello has been said on each connection: no other is, and
+                               a server's connections have their numbers from first_number on */
     bool ends_apart;        /* who is told of the end by other means: a connection is not ended */
-    uint32_t first_number;  /* client: of its first connection, among all of the run */
+    uint32_t first_number;  /* client, or greeted: of its first connection, among all of the run */
     bool sends_at_once;     /* the engine honours OP_TRY */
     uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
     uint32_t receive_bytes; /* size of lent buffers */
@@ -105,7 +107,8 @@ struct workload {
      * that a transport does not have are taken back by the run. NULL: it asks for none. */
     void (*tune)(const void *options, struct net_tuning *tuning, uint8_t *channel_options);
     /* Refuses engines or a transport that cannot do what the options ask for, before anything
-     * starts. server: NULL where it is not sonde's own. NULL: all can. */
+     * starts. client: NULL at a server, which knows nothing of it; server: NULL where it is not
+     * sonde's own. NULL: all can. */
     int (*fits)(const void *options, const struct engine_ops *client,
                 const struct engine_ops *server, const struct transport_ops *transport,
                 struct err *error);
@@ -126,8 +129,8 @@ struct workload {
     size_t server_metric_count;
     const struct role *client, *server;
     /* Completes the client's counters of a part by what sonde's own server counted in it (NULL:
-     * the server is not sonde's). scale: the client's measured time over the server's. May be NULL.
-     */
+     * the server is not sonde's, or it is not known yet). scale: the client's measured time over
+     * the server's. Sets what it completes, so that it can be called again. May be NULL. */
     void (*join)(const void *options, uint64_t *client, const uint64_t *server, double scale);
     /* Its headline is a rate of bytes: no operations to be compared with a ceiling, quotas are in
      * bytes, CPU time is given for each GiB, and what is sent has to arrive. */

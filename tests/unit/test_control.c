@@ -160,9 +160,14 @@ static void test_what_is_wrong_is_named(void **state)
         {"{\"message\":\"cut\",\"part\":\"all\",\"gate\":\"keep\"}",
          "cut: \"part\" is none of those"},
         {"{\"message\":\"cut\",\"part\":\"plain\",\"gate\":null}", "cut: \"gate\" is no text"},
-        {"{\"message\":\"seen\",\"operations\":1152921504606846977,\"bytes\":0}",
-         "seen: \"operations\" is not in"},
-        {"{\"message\":\"seen\",\"operations\":99999999999999999999,\"bytes\":0}", "is no JSON"},
+        {"{\"message\":\"seen\",\"counters\":[1152921504606846977],\"window_ns\":0}",
+         "seen: \"counters\" holds what is no whole number"},
+        {"{\"message\":\"seen\",\"counters\":[1,-1],\"window_ns\":0}",
+         "seen: \"counters\" holds what is no whole number"},
+        {"{\"message\":\"seen\",\"counters\":[1.5],\"window_ns\":0}",
+         "seen: \"counters\" holds what is no whole number"},
+        {"{\"message\":\"seen\",\"counters\":3,\"window_ns\":0}", "is no array"},
+        {"{\"message\":\"seen\",\"window_ns\":99999999999999999999}", "is no JSON"},
         {"{\"message\":\"record\",\"run\":[],\"warnings\":[]}", "record: \"run\" is no object"},
         {"{\"message\":\"record\",\"run\":{},\"warnings\":[3]}",
          "record: \"warnings\" holds what is no plain text"},
@@ -217,7 +222,7 @@ static void test_depth(void **state)
     /* In a text they are no brackets. */
     assert_int_equal(
         read_text("{\"message\":\"record\",\"run\":{\"a\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
-                  "\\\"[[[[[[[[[[[[[[[[[[[[\"},\"warnings\":[]}",
+                  "\\\"[[[[[[[[[[[[[[[[[[[[\"},\"warnings\":[],\"totals\":{}}",
                   &message, &error),
         0);
     control_release(&message);
@@ -238,12 +243,15 @@ static void test_what_cannot_be_written(void **state)
     char *large = malloc(CONTROL_TEXT_MOST);
     memset(large, 'x', CONTROL_TEXT_MOST - 1);
     large[CONTROL_TEXT_MOST - 1] = '\0';
-    message = (struct control_message){
-        .kind = CONTROL_RECORD, .run = json_object(), .warnings = json_array()};
+    message = (struct control_message){.kind = CONTROL_RECORD,
+                                       .run = json_object(),
+                                       .totals = json_object(),
+                                       .warnings = json_array()};
     json_object_set_new(message.run, "large", json_string(large));
     assert_null(control_write(&message, &length, &error));
     assert_int_equal(error.code, ERR_LIMIT);
     json_decref(message.run);
+    json_decref(message.totals);
     json_decref(message.warnings);
     free(large);
 }

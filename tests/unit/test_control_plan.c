@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "run/control_plan.h"
+#include "run/session.h"
 #include "workload/call.h"
+#include "workload/stream.h"
 
 static struct control_message asked(const char *options, const char *wire)
 {
@@ -91,7 +93,8 @@ static void test_there_and_back(void **state)
     const struct run_plan wanted = {.workload = &workload_call,
                                     .workload_options = &options,
                                     .options = &run,
-                                    .server_engine = epoll};
+                                    .server_engine = epoll,
+                                    .session = &session_sonde};
     assert_int_equal(control_plan_message(&wanted, true, &message, &error), 0);
     assert_int_equal(control_plan_read(&plan, &message, &error), 0);
     const struct call_options *there = plan.options;
@@ -109,6 +112,29 @@ static void test_there_and_back(void **state)
     assert_int_equal(plan.connections, 7);
     forget(&plan, &message);
     opt_release(sets, 5, &arguments);
+}
+
+/* One name, two workloads; what depends on the transport is settled here too. */
+static void test_streams_and_datagrams(void **state)
+{
+    (void)state;
+    for (int datagrams = 0; datagrams < 2; datagrams++) {
+        struct control_message message =
+            asked("{\"streams\":\"3\"}", "{\"window\":\"64k\",\"dscp\":\"8\"}");
+        struct control_plan plan;
+        struct err error = {0};
+        message.workload = "stream";
+        message.transport = datagrams ? "udp" : "tcp";
+        assert_int_equal(control_plan_read(&plan, &message, &error), 0);
+        const struct stream_options *options = plan.options;
+        assert_ptr_equal(plan.workload, datagrams ? &workload_stream_datagrams : &workload_stream);
+        assert_ptr_equal(plan.transport, datagrams ? &transport_udp : &transport_tcp);
+        assert_int_equal(options->datagrams, datagrams);
+        assert_int_equal(options->length_bytes, datagrams ? STREAM_DATAGRAM_LENGTH : STREAM_LENGTH);
+        assert_int_equal(plan.wire.window_bytes, 65536);
+        assert_int_equal(plan.wire.dscp_plus_1, 9);
+        forget(&plan, &message);
+    }
 }
 
 static void refuses(struct control_message message, const char *subject, const char *what)
@@ -145,6 +171,17 @@ static void test_what_is_refused(void **state)
     message.transport = "pigeon";
     refuses(message, "pigeon", "no data connections");
     message = asked("{}", "{}");
+    message.transport = "udp";
+    refuses(message, "sonde://", "needs a stream of bytes");
+    message = asked("{\"zerocopy\":\"msg\"}", "{}");
+    message.workload = "stream";
+    message.transport = "udp";
+    refuses(message, "--zerocopy", "is for streams");
+    message = asked("{\"reverse\":\"yes\",\"zerocopy\":\"sendfile\"}", "{}");
+    message.workload = "stream";
+    message.engine = "uring";
+    refuses(message, "--zerocopy", "cannot send by sendfile");
+    message = asked("{}", "{}");
     message.watch = json_loads("{\"observe\":\"comm=sshd\"}", 0, NULL);
     refuses(message, "--observe", "not for the peer to choose");
 }
@@ -154,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_of_both_kinds),
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_streams_and_datagrams),
         cmocka_unit_test(test_what_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

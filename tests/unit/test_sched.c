@@ -400,11 +400,12 @@ static void wakers_are_named(void **state)
     assert_int_equal(value(ping_woken, "wakeups"), value(ping, "wakeups"));
     assert_int_equal(value(pong_woken, "wakeups"), value(pong, "wakeups"));
     assert_true(value(ping, "wakeups") > 10);
-    /* A delay ends with every wake-up, but for the last: and for one that came too early for it to
-     * sleep at all, or before the window. */
+    /* A delay ends with every wake-up, but for the last: and for those that came too early for it
+     * to sleep at all (a few of thousands on a busy machine), or before the window. */
     uint64_t delays = distribution_count(probe, crew.tids[PING], "after wake-up");
     uint64_t switches = value(ping, "switches_voluntary");
-    assert_between(switches > 2 ? switches - 2 : 0, delays, switches + 2);
+    uint64_t early = 2 + switches / 200;
+    assert_between(switches > early ? switches - early : 0, delays, switches + early);
     crew_end(&crew);
     world_close(&world);
 }

@@ -148,6 +148,7 @@ class StreamToRealServer(unittest.TestCase):
             self.assertIn("the warm-up is 1 s", " ".join(record["warnings"]))
             # Of two seconds, the second one.
             self.assertLess(metric(one, "peer_bytes"), 8e6)
+            self.assertLess(metric(one, "whole_bytes"), 8e6)
             self.assertLess(metric(one, "sent_bytes"), 8e6)
             record = server.record(self, "-d", "300ms", "--rate", "40M")
             self.assertIn("no warm-up", " ".join(record["warnings"]))

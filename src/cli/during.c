@@ -101,11 +101,6 @@ static int plan_load(struct during *during, const struct during_options *options
     if (workload_check_transport(workload, &during->address, error) < 0) {
         return -1;
     }
-    if (datagrams && options->reverse) {
-        err_set(error, ERR_USAGE, "--during-reverse",
-                "datagrams go from the client to the server alone");
-        return err_hint(error, "leave it out, or take a transport of streams");
-    }
     stream->streams = options->streams;
     stream->rate_bytes = options->rate_bytes;
     stream->reverse = options->reverse;

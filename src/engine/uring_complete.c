@@ -276,9 +276,8 @@ unsigned uring_work_off_pending(struct uring *uring)
 
 void uring_settle_quiet(struct uring *uring)
 {
-    if (uring->quiet_count == 0 || io_uring_sq_ready(&uring->ring) > 0 ||
-        io_uring_cq_has_overflow(&uring->ring)) {
-        return; /* not all submitted, or not all completions to be seen */
+    if (uring->quiet_count == 0 || !uring_sees_all(uring)) {
+        return;
     }
     struct io_uring_cqe *entry;
     unsigned head;

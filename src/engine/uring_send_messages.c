@@ -171,9 +171,8 @@ void uring_wait_for_room(struct uring *uring, struct channel *channel)
 void uring_settle_messages(struct uring *uring)
 {
     struct uring_messages *messages = &uring->messages;
-    if (messages->queued_count == 0 || io_uring_sq_ready(&uring->ring) > 0 ||
-        io_uring_cq_has_overflow(&uring->ring)) {
-        return; /* not all submitted, or not all completions to be seen */
+    if (messages->queued_count == 0 || !uring_sees_all(uring)) {
+        return;
     }
     struct io_uring_cqe *entry;
     unsigned head;

@@ -70,6 +70,13 @@ static inline struct uring_buffers *uring_buffers_of(struct uring *uring,
     return channel_is_plain(channel) ? &uring->buffers : &uring->messages.buffers;
 }
 
+/* Everything was submitted and all completions are in the ring: a request that posts one only where
+ * it fails, and has none there, has succeeded. */
+static inline bool uring_sees_all(struct uring *uring)
+{
+    return io_uring_sq_ready(&uring->ring) == 0 && !io_uring_cq_has_overflow(&uring->ring);
+}
+
 /* Puts the channel on the list of those with work left over. */
 static inline void uring_pend(struct uring *uring, struct channel *channel)
 {

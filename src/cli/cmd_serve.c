@@ -279,7 +279,6 @@ static int prepare(struct serving *serving, struct err *error)
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
         .busy_poll = options->wire.busy_poll,
-        .cpu = -1,
     };
     if (!serving->slots || open_control(serving, error) < 0) {
         return -1;

@@ -30,7 +30,7 @@ struct conductor {
     struct record *record;
     struct record_run *run;
     struct run_shared *shared;
-    struct machine_cpus cpus;
+    struct placement placement;
     /* client */
     struct worker_slot *slots;
     struct worker_config *configs;
@@ -42,7 +42,6 @@ struct conductor {
     /* sonde's own server */
     struct address address; /* of the target, own or not */
     bool own_server;
-    bool pinned; /* the ends have CPUs of their own */
     struct worker_slot *server_slots;
     uint32_t server_slot_count;
     pid_t server_pid;

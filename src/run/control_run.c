@@ -186,7 +186,6 @@ static int start_server(struct conduct *conduct, struct err *error)
         .channel_options = channel_options,
         .greeted = true,
         .await_go = plan->workload->bulk, /* its server may be the one that begins */
-        .cpu = -1,
         .close_others = true,
     };
     conduct->server_pid = server_spawn(&config, error);

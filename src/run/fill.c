@@ -433,6 +433,18 @@ static uint64_t window_wall_ns(const struct conductor *conductor)
     return (bank->end_ns > end_ns ? bank->end_ns : end_ns) - start_ns;
 }
 
+static void describe_placement(const struct placement *placement, FILE *out)
+{
+    const struct cpu_list *lists[2] = {&placement->servers, &placement->clients};
+    for (size_t i = 0; i < 2; i++) {
+        char text[96];
+        if (lists[i]->count) {
+            placement_text(lists[i], text, sizeof text);
+            fprintf(out, ", %s on %s", i ? "client" : "server", text);
+        }
+    }
+}
+
 static void describe(struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
@@ -447,10 +459,7 @@ static void describe(struct conductor *conductor)
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
         describe_tcp(conductor, out);
-        if (conductor->pinned) {
-            fprintf(out, ", server on CPU %d, client on the other%s", conductor->cpus.server,
-                    conductor->cpus.client_count == 1 ? "" : "s");
-        }
+        describe_placement(&conductor->placement, out);
         bool note = plan->note && plan->note[0];
         fprintf(out, "%s%s", note ? ", " : "", note ? plan->note : "");
         fclose(out);

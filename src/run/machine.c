@@ -235,7 +235,7 @@ static void cpu_quota(char *to, size_t size)
     }
 }
 
-static unsigned allowed_cpus(void)
+unsigned machine_allowed_cpus(void)
 {
     cpu_set_t sets[8];
     memset(sets, 0, sizeof sets);
@@ -312,7 +312,7 @@ static int add_cpus(struct record *record)
     cpu_model(text, sizeof text);
     if (record_add_machine(record, "cpu", false, "%s", text) ||
         record_add_machine(record, "cores", true, "%ld", sysconf(_SC_NPROCESSORS_ONLN)) ||
-        record_add_machine(record, "cores_allowed", true, "%u", allowed_cpus()) ||
+        record_add_machine(record, "cores_allowed", true, "%u", machine_allowed_cpus()) ||
         record_add_machine(record, "numa_nodes", true, "%u", nodes ? nodes : 1)) {
         return -1;
     }

@@ -53,6 +53,9 @@ void machine_noise_warnings(const struct machine_noise *noise, struct machine_wa
  * machine's may never change); 0: not known. */
 double machine_frequency(void);
 
+/* CPUs that the calling thread may use; 0: not known. */
+unsigned machine_allowed_cpus(void);
+
 enum { MACHINE_CPUS_MAX = 1024 };
 
 /* Where to run: the server on the first CPU that this process may use, client workers on the

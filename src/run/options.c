@@ -80,21 +80,37 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
     OPT_BOOL(RUN, pin, .name = "pin", .initial = default_value,                                    \
              .help = "pin sonde's own server and the client's threads to different CPUs (only "    \
                      "with sonde's own server)")
+#define ROW_CPU                                                                                    \
+    OPT_TEXT(RUN, cpus, .name = "cpu", .argument = "LIST",                                         \
+             .help = "pin the client's threads to these CPUs in turn: 0,2-5 (default: --pin)")
+#define ROW_SERVER_CPU                                                                             \
+    OPT_TEXT(RUN, server_cpus, .name = "server-cpu", .argument = "LIST",                           \
+             .help = "likewise the threads of sonde's own server")
 
 const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
-    ROW_ENGINE("epoll"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
-    ROW_CONNECT_TIMEOUT, ROW_SOURCE,        ROW_SECRET,         ROW_PIN("yes"),
+    ROW_ENGINE("epoll"), ROW_SERVER_ENGINE,   ROW_SERVER_THREADS,
+    ROW_SOCKET_BUFFER,   ROW_CONNECT_TIMEOUT, ROW_SOURCE,
+    ROW_SECRET,          ROW_PIN("yes"),      ROW_CPU,
+    ROW_SERVER_CPU,
 };
 
 const struct opt run_blocking_rows[RUN_OPTIONS_WIRE] = {
-    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
-    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_SECRET,         ROW_PIN("yes"),
+    ROW_ENGINE("threads"),
+    ROW_SERVER_ENGINE,
+    ROW_SERVER_THREADS,
+    ROW_SOCKET_BUFFER,
+    ROW_CONNECT_TIMEOUT,
+    ROW_SOURCE,
+    ROW_SECRET,
+    ROW_PIN("yes"),
+    ROW_CPU,
+    ROW_SERVER_CPU,
 };
 
 const struct opt bulk_run_rows[BULK_OPTIONS_WIRE] = {
     ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS,
     ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_SECRET,
-    ROW_PIN(NULL),
+    ROW_PIN(NULL),         ROW_CPU,           ROW_SERVER_CPU,
 };
 
 #define WIRE struct wire_options

@@ -45,6 +45,7 @@ struct run_options {
     const char *secret; /* a file; NULL: none */
     uint64_t connect_timeout_ns;
     bool pin;
+    const char *cpus, *server_cpus; /* lists of CPUs; NULL: by `pin` */
     struct watch_options watch;
     /* sonde's own server */
     const char *server_engine; /* NULL: the client's */
@@ -54,8 +55,8 @@ struct run_options {
 enum {
     RUN_OPTIONS_LOAD = 4,
     RUN_OPTIONS_COURSE = 5,
-    RUN_OPTIONS_WIRE = 8,
-    BULK_OPTIONS_WIRE = 7,
+    RUN_OPTIONS_WIRE = 10,
+    BULK_OPTIONS_WIRE = 9,
     WIRE_OPTIONS = 5,
     BULK_OPTIONS = 8,
     WATCH_OPTIONS = 4

@@ -196,7 +196,11 @@ static void finish(struct conductor *conductor, struct err *failure)
     if (!conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
         failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
-        uint64_t cpus = conductor->cpus.client_count ? conductor->cpus.client_count : 1;
+        uint64_t cpus = conductor->placement.allowed - 1;
+        cpus = conductor->placement.clients.count
+                   ? placement_usable(&conductor->placement, &conductor->placement.clients)
+               : cpus ? cpus
+                      : 1;
         run->null_ceiling =
             run_null_ceiling(conductor->plan) * (double)(workers < cpus ? workers : cpus);
     }

@@ -125,7 +125,7 @@ static void fill_worker(struct server *server, struct member *member)
         .greeted = config->greeted,
         .await_go = config->await_go,
         .workers = config->slot_count,
-        .cpu = config->cpu,
+        .cpu = config->cpus ? placement_cpu(config->cpus, (size_t)(member - server->members)) : -1,
         .quota = UINT64_MAX,
         .connections_max = config->connections_max,
         .connections = &server->connections,

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include "run/placement.h"
 #include "run/worker.h"
 
 struct server_config {
@@ -25,10 +26,10 @@ struct server_config {
     uint32_t connections_max; /* in all */
     struct net_tuning tuning;
     uint32_t receive_bytes, receive_mode;
-    bool greeted, await_go;  /* struct worker_config's */
-    bool busy_poll;          /* never wait for a completion */
-    uint8_t channel_options; /* of every connection's channel */
-    int cpu;                 /* -1: not pinned */
+    bool greeted, await_go;      /* struct worker_config's */
+    bool busy_poll;              /* never wait for a completion */
+    uint8_t channel_options;     /* of every connection's channel */
+    const struct cpu_list *cpus; /* of the threads, in turn; NULL: not pinned */
 };
 
 /* How many slots a server needs. A bound socket of datagrams is a listener, its peers are no

@@ -185,7 +185,7 @@ static int start_server(struct conductor *conductor, struct err *error)
         .receive_mode = options->wire.uring_receive,
         .busy_poll = options->wire.busy_poll,
         .channel_options = channel_options,
-        .cpu = conductor->pinned ? conductor->cpus.server : -1,
+        .cpus = &conductor->placement.servers,
     };
     conductor->server_pid = server_spawn(&config, error);
     close_ends(conductor->server_ends, conductor->pair_count);
@@ -285,10 +285,7 @@ static int start_client(struct conductor *conductor, struct err *error)
             config->quota = upto - issued;
             issued = upto;
         }
-        const struct machine_cpus *cpus = &conductor->cpus;
-        if (conductor->pinned && cpus->client_count) {
-            config->cpu = cpus->clients[i % cpus->client_count];
-        }
+        config->cpu = placement_cpu(&conductor->placement.clients, i);
         atomic_store(&config->slot->state, SLOT_STARTING);
         int failed = pthread_create(&conductor->threads[i], &attributes, client_thread, config);
         if (failed) {
@@ -364,15 +361,18 @@ static int start_watch(struct conductor *conductor, struct err *error)
     return watch_open(&conductor->watch, &config, error);
 }
 
-/* Whether the ends have CPUs of their own. The server has one: where several streams could use more
- * of them, or are more than there are, the scheduler's choice is the better one. */
-static bool pins(const struct conductor *conductor)
+/* The ends get CPUs of their own, and the server one: where several streams could use more of them,
+ * or are more than there are, the scheduler's choice is the better one. */
+static int place(struct conductor *conductor, struct err *error)
 {
     const struct run_options *options = conductor->plan->options;
-    const struct machine_cpus *cpus = &conductor->cpus;
     bool fits = !conductor->plan->workload->bulk || options->connections == 1 ||
-                (cpus->client_count == 1 && options->connections == 2);
-    return options->pin && conductor->own_server && cpus->pinned && fits;
+                (machine_allowed_cpus() == 2 && options->connections == 2);
+    const struct placement_ask ask = {.clients = options->cpus,
+                                      .servers = options->server_cpus,
+                                      .own_server = conductor->own_server,
+                                      .apart = options->pin && fits};
+    return placement_choose(&ask, &conductor->placement, error);
 }
 
 int setup_run(struct conductor *conductor, struct err *error)
@@ -383,10 +383,9 @@ int setup_run(struct conductor *conductor, struct err *error)
     conductor->worker_count = thread_each(plan->engine) || options->threads > connections
                                   ? connections
                                   : (uint32_t)options->threads;
-    if (find_target(conductor, error) < 0 || machine_pick_cpus(&conductor->cpus, error) < 0) {
+    if (find_target(conductor, error) < 0 || place(conductor, error) < 0) {
         return -1;
     }
-    conductor->pinned = pins(conductor);
     if (options->sources && address_parse_sources(options->sources, &conductor->sources,
                                                   &conductor->source_count, error) < 0) {
         return -1;

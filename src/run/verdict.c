@@ -104,12 +104,13 @@ void fill_verdict(struct conductor *conductor)
     const struct run_options *options = conductor->plan->options;
     char *text = run->limited_by;
     size_t size = sizeof run->limited_by;
-    bool pinned = conductor->pinned;
-    size_t cpus = conductor->cpus.client_count + (pinned ? 0 : 1);
-    struct load client = load_of(&conductor->client.plain, cpus);
-    struct load server = conductor->own_server
-                             ? load_of(&conductor->server.plain, pinned ? 1 : cpus)
-                             : load_of_observed(run);
+    const struct placement *placement = &conductor->placement;
+    struct load client =
+        load_of(&conductor->client.plain, placement_usable(placement, &placement->clients));
+    struct load server =
+        conductor->own_server
+            ? load_of(&conductor->server.plain, placement_usable(placement, &placement->servers))
+            : load_of_observed(run);
     double rate = run->value_count ? run->values[0].value : 0;
     const struct workload *workload = conductor->plan->workload;
     double asked = workload->asked ? workload->asked(conductor->plan->workload_options) : 0;

@@ -3,12 +3,12 @@
 
 #include <errno.h>
 #include <linux/sock_diag.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "run/machine.h"
 #include "run/worker_state.h"
 
 /* Longest wait: how late an idle worker may notice a cut or the end. */
@@ -443,14 +443,8 @@ static int open_worker(struct worker *worker)
     struct bank *bank =
         &config->slot
              ->banks[atomic_load_explicit(&config->slot->cut_done, memory_order_relaxed) & 1];
-    if (config->cpu >= 0) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET((size_t)config->cpu, &set);
-        if (sched_setaffinity(0, sizeof set, &set) < 0) {
-            return err_system(&worker->failure, errno, "--cpu", "cannot pin a worker to CPU %d",
-                              config->cpu);
-        }
+    if (config->cpu >= 0 && machine_pin(config->cpu, &worker->failure) < 0) {
+        return -1;
     }
     uint32_t expected = config->dial_count + config->end_count + config->listener_count;
     worker->context.shared = config->role->open_worker(config->options, expected, &worker->failure);

@@ -280,6 +280,51 @@ class Directions(unittest.TestCase):
                 self.assertNotIn("divided by 0", done.stdout)
 
 
+class Placement(unittest.TestCase):
+    """--cpu and --server-cpu, as /proc sees the threads."""
+
+    @staticmethod
+    def allowed(pid):
+        """The CPUs of each thread of a process but its first, in the order of their start."""
+        lists = []
+        for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=int)[1:]:
+            with open(f"/proc/{pid}/task/{thread}/status", encoding="ascii") as file:
+                lists += [line.split()[1] for line in file if line.startswith("Cpus_allowed_list")]
+        return lists
+
+    def test_threads_are_where_they_are_wanted(self):
+        usable = sorted(os.sched_getaffinity(0))
+        if len(usable) < 2:
+            self.skipTest("one CPU is no choice")
+        one, other = usable[0], usable[1]
+        process = start("stream", "-P", "3", "--cpu", f"{other},{one}", "--server-cpu", str(one),
+                        "-d", "10s", "-w", "0")
+        try:
+            for _ in range(500):
+                with open(f"/proc/{process.pid}/task/{process.pid}/children",
+                          encoding="ascii") as file:
+                    children = file.read().split()
+                if len(self.allowed(process.pid)) == 3 and children and (
+                        len(self.allowed(children[0])) == 4):
+                    break
+                time.sleep(0.01)
+            time.sleep(0.2) # a thread pins itself
+            self.assertEqual(self.allowed(process.pid), [str(other), str(one), str(other)])
+            # The server's fourth thread accepts.
+            self.assertEqual(self.allowed(children[0]), [str(one)] * 4)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+
+    def test_wrong_ones(self):
+        for arguments, subject in ((["--cpu", "8000"], "--cpu"), (["--cpu", "0-"], "--cpu"),
+                                   (["--server-cpu", "x"], "--server-cpu"),
+                                   (["tcp://127.0.0.1:9", "--server-cpu", "0"], "--server-cpu")):
+            done = run("stream", *arguments)
+            check_one_line(self, done, 2)
+            self.assertIn(f"sonde: {subject}: ", done.stderr)
+
+
 class Failures(unittest.TestCase):
     def test_server_dies(self):
         for more in ([], ["-R"], ["-e", "epoll", "-P", "2"]):

@@ -65,7 +65,7 @@ static void end_open(struct end *end, const struct engine_ops *engine, const str
                                          .threads = 1,
                                          .connections_max = 100,
                                          .receive_bytes = 4096,
-                                         .cpu = -1};
+                                         .busy_poll = false};
 }
 
 static void *worker_thread(void *argument)

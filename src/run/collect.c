@@ -57,7 +57,7 @@ void tally_release(struct tally *tally)
 void tally_clear(struct tally *tally)
 {
     bank_clear(tally->bank);
-    tally->window_ns = 0;
+    tally->window_ns = tally->first_ns = tally->last_ns = 0;
     memset(tally->worker_cpu_ns, 0, tally->slot_count * sizeof *tally->worker_cpu_ns);
     memset(tally->worker_window_ns, 0, tally->slot_count * sizeof *tally->worker_window_ns);
     memset(tally->flows, 0, tally->flow_count * sizeof *tally->flows);
@@ -161,29 +161,65 @@ static bool await_cut(struct worker_slot *slot, uint64_t until_ns)
     return true;
 }
 
-/* The measured time of a part: workers are cut at almost the same time, so their mean, and an idle
- * one that notices late does not stretch it. Where they are done at different times, from the first
- * start to the last end: the others' waiting for the last one is part of it. */
-static uint64_t part_window(const struct tally *tally, uint64_t first_ns, uint64_t last_ns,
-                            bool finished)
+/* The cuts of a part. */
+struct cuts {
+    uint64_t first_ns, last_ns; /* the first start, the last end */
+    bool finished;              /* a worker was done before its cut */
+    uint64_t worked_ns;         /* summed over the workers that counted something: so many */
+    uint32_t workers;
+};
+
+/* The measured time of a part: workers that have something to do are cut at almost the same time,
+ * so their mean. Those without (a thread that only accepts) look for a cut but every 20 ms, and
+ * counted nothing in whatever time that made. Where workers are done at different times, from the
+ * first start to the last end: the others' waiting for the last one is part of it. */
+static uint64_t part_window(const struct tally *tally, const struct cuts *cuts)
 {
     uint64_t sum_ns = 0, measured = 0;
     for (uint32_t i = 0; i < tally->slot_count; i++) {
         sum_ns += tally->worker_window_ns[i];
         measured += tally->worker_window_ns[i] != 0;
     }
-    if (finished && measured) {
-        return last_ns - first_ns;
+    if (cuts->finished && cuts->last_ns > cuts->first_ns && measured) {
+        return cuts->last_ns - cuts->first_ns;
+    }
+    if (cuts->workers && cuts->worked_ns) {
+        return cuts->worked_ns / cuts->workers;
     }
     return measured ? sum_ns / measured : 0;
 }
 
-uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
+static bool counted_something(const struct bank *bank)
 {
-    uint32_t late = 0;
-    uint64_t first_ns = UINT64_MAX, last_ns = 0;
-    bool finished = false;
-    tally_clear(tally);
+    for (size_t i = 0; i < BANK_COUNTERS; i++) {
+        if (bank->counters[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes over what a worker closed. */
+static void take_closed(struct tally *tally, uint32_t index, struct bank *closed,
+                        uint64_t finished_ns, struct cuts *cuts)
+{
+    uint64_t end_ns = finished_ns && finished_ns < closed->end_ns ? finished_ns : closed->end_ns;
+    cuts->first_ns = closed->start_ns < cuts->first_ns ? closed->start_ns : cuts->first_ns;
+    cuts->last_ns = end_ns > cuts->last_ns && end_ns > closed->start_ns ? end_ns : cuts->last_ns;
+    cuts->finished = cuts->finished || finished_ns;
+    if (closed->start_ns && end_ns > closed->start_ns && counted_something(closed)) {
+        cuts->worked_ns += end_ns - closed->start_ns;
+        cuts->workers++;
+        tally->first_ns = cuts->workers == 1 || closed->start_ns < tally->first_ns
+                              ? closed->start_ns
+                              : tally->first_ns;
+        tally->last_ns = end_ns > tally->last_ns ? end_ns : tally->last_ns;
+    }
+    add_bank(tally, index, closed, finished_ns);
+}
+
+void collect_ask(struct worker_slot *slots, uint32_t slot_count)
+{
     for (uint32_t i = 0; i < slot_count; i++) {
         /* Never two cuts at once: the second would go on in a bank that is not read yet. And no
          * patience with one that has been late already. */
@@ -192,7 +228,14 @@ uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *t
             atomic_fetch_add(&slots[i].cut_wanted, 1);
         }
     }
+}
+
+uint32_t collect_take(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
+{
+    uint32_t late = 0;
+    struct cuts cuts = {.first_ns = UINT64_MAX};
     uint64_t until_ns = clock_now_ns() + CUT_TIMEOUT_NS;
+    tally_clear(tally);
     for (uint32_t i = 0; i < slot_count; i++) {
         struct worker_slot *slot = &slots[i];
         if (!await_cut(slot, slot->late ? 0 : until_ns)) {
@@ -203,19 +246,20 @@ uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *t
         uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_acquire);
         struct bank *closed = &slot->banks[(done + 1) & 1];
         if (closed->end_ns) {
-            uint64_t end_ns =
-                finished_ns && finished_ns < closed->end_ns ? finished_ns : closed->end_ns;
-            first_ns = closed->start_ns < first_ns ? closed->start_ns : first_ns;
-            last_ns = end_ns > last_ns && end_ns > closed->start_ns ? end_ns : last_ns;
-            finished = finished || finished_ns;
-            add_bank(tally, i, closed, finished_ns);
+            take_closed(tally, i, closed, finished_ns, &cuts);
         }
         if (has_left(atomic_load(&slot->state))) {
             collect_left(slot, i, tally);
         }
     }
-    tally->window_ns = part_window(tally, first_ns, last_ns, finished && last_ns > first_ns);
+    tally->window_ns = part_window(tally, &cuts);
     return late;
+}
+
+uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
+{
+    collect_ask(slots, slot_count);
+    return collect_take(slots, slot_count, tally);
 }
 
 double tally_busiest(const struct tally *tally, uint32_t *worker)

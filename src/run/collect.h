@@ -17,7 +17,9 @@ struct tally_flow {
 /* The sum over an end's workers for one or more parts. */
 struct tally {
     struct bank *bank;  /* sums; start_ns and end_ns span all of it */
-    uint64_t window_ns; /* measured time: mean over workers, summed over parts */
+    uint64_t window_ns; /* measured time: mean over the workers that worked, summed over parts */
+    /* Of a part: the first start and the last end of workers that worked. 0: none did. */
+    uint64_t first_ns, last_ns;
     uint64_t *worker_cpu_ns, *worker_window_ns; /* for each slot */
     uint32_t slot_count;
     struct tally_flow *flows; /* by the connection's number among all of the run */
@@ -33,9 +35,15 @@ void tally_add(struct tally *to, const struct tally *from);
 /* Adds what one part, or one connection, measured to another. */
 void tally_flow_add(struct tally_flow *to, const struct tally_flow *from);
 
-/* Asks all workers of `slots` for a cut, waits for them (bounded: an idle worker looks every 20 ms)
- * and sums what they closed into *tally, which is cleared first. Returns how many did not cut in
- * time: theirs comes with a later call, which first waits for the cut that is owed. */
+/* Asks all workers of `slots` for a cut: at several ends, of all before any is waited for. */
+void collect_ask(struct worker_slot *slots, uint32_t slot_count);
+
+/* Waits for the cuts (bounded: an idle worker looks every 20 ms) and sums what they closed into
+ * *tally, which is cleared first. Returns how many did not cut in time: theirs comes with a later
+ * call, which first waits for the cut that is owed. */
+uint32_t collect_take(struct worker_slot *slots, uint32_t slot_count, struct tally *tally);
+
+/* Both. */
 uint32_t collect(struct worker_slot *slots, uint32_t slot_count, struct tally *tally);
 
 /* Largest share of a CPU that one worker took, 0..1, and which; -1 where nothing was measured. */

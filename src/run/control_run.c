@@ -332,6 +332,9 @@ static int cut(struct conduct *conduct, const struct control_message *message, s
 {
     struct watch *watch = conduct->watch;
     bool on = watch_attached(watch) != WATCH_OFF;
+    if (on && strcmp(message->gate, CONTROL_GATE_CLOSE) == 0) {
+        gate_close(watch_gate(watch), clock_now_ns()); /* before an idle worker is waited for */
+    }
     collect_part(conduct);
     if (strcmp(message->part, CONTROL_PART_PLAIN) == 0) {
         tally_add(&conduct->plain, &conduct->part);
@@ -344,7 +347,6 @@ static int cut(struct conduct *conduct, const struct control_message *message, s
         }
         gate_open(watch_gate(watch), clock_now_ns());
     } else if (on && strcmp(message->gate, CONTROL_GATE_CLOSE) == 0) {
-        gate_close(watch_gate(watch), clock_now_ns());
         return watch_end(watch, error);
     }
     return 0;
@@ -376,7 +378,8 @@ static struct probe_scope scope_of(const struct conduct *conduct, const struct t
 
 static void seen(struct conduct *conduct, const struct control_message *message)
 {
-    const struct probe_scope scope = scope_of(conduct, &conduct->part, message);
+    struct probe_scope scope = scope_of(conduct, &conduct->part, message);
+    watch_gated(conduct->watch, conduct->part.first_ns, conduct->part.last_ns, &scope);
     watch_seen(conduct->watch, &scope);
 }
 

@@ -69,6 +69,13 @@ int watch_plan_of(size_t probe_count, uint64_t part);
 int watch_attach(struct watch *watch, int probe, struct err *error);
 int watch_begin(struct watch *watch, struct err *error);
 int watch_end(struct watch *watch, struct err *error);
+
+/* Leaves of what a part of the window counted from first_ns to last_ns (*scope: all of it) the
+ * share that fell to the time in which the gate was open: it opens once the cut before the part has
+ * been taken, and closes when the one behind it is asked for. */
+void watch_gated(const struct watch *watch, uint64_t first_ns, uint64_t last_ns,
+                 struct probe_scope *scope);
+
 /* What the part of the probe that is on covered. */
 void watch_seen(struct watch *watch, const struct probe_scope *scope);
 /* A whole block of four parts: operations and time of its unobserved and its observed parts. */

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "run/conductor.h"
@@ -82,9 +83,13 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
 
 static void collect_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
-    conductor->late += collect(conductor->slots, conductor->worker_count, client);
+    collect_ask(conductor->slots, conductor->worker_count);
     if (conductor->own_server) {
-        collect(conductor->server_slots, conductor->server_slot_count, server);
+        collect_ask(conductor->server_slots, conductor->server_slot_count);
+    }
+    conductor->late += collect_take(conductor->slots, conductor->worker_count, client);
+    if (conductor->own_server) {
+        collect_take(conductor->server_slots, conductor->server_slot_count, server);
     }
     peer_count(conductor, client);
     join_ends(conductor, client, conductor->own_server ? server : NULL);
@@ -165,19 +170,23 @@ static void take_part(struct conductor *conductor, int probe, bool last)
     bool seen = probe != WATCH_OFF;
     peer_cut(conductor, seen ? SESSION_SEEN : SESSION_PLAIN,
              seen && last ? SESSION_GATE_CLOSE : SESSION_GATE_KEEP);
+    if (seen && last && watch_probes(conductor->watch)) { /* before an idle worker is waited for */
+        gate_close(watch_gate(conductor->watch), clock_now_ns());
+    }
     window_collect(conductor);
     watch_part_ends(conductor->watch, seen, part->bank->counters[workload->operations]);
     if (seen) {
         struct probe_scope scope = {.window_ns = part->window_ns,
                                     .operations = part->bank->counters[workload->operations],
                                     .bytes = part->bank->counters[workload->bytes]};
+        watch_gated(conductor->watch, part->first_ns, part->last_ns, &scope);
         watch_seen(conductor->watch, &scope);
         peer_seen(conductor);
         tally_add(&conductor->client.seen, part);
         tally_add(&conductor->server.seen, &conductor->server.part);
         tally_add(&conductor->block_seen, part);
         if (watch_counts_calls(conductor->watch, own_turn(conductor, probe))) {
-            conductor->interval_kernel_ns += part->window_ns;
+            conductor->interval_kernel_ns += scope.window_ns;
         }
     } else {
         tally_add(&conductor->client.plain, part);
@@ -239,6 +248,8 @@ static int begin_counting(struct conductor *conductor, struct err *error)
         return -1;
     }
     conductor->calls_before = watch_calls(conductor->watch);
+    /* It looks after the run beside what is measured. */
+    watch_gate(conductor->watch)->muted = (uint32_t)gettid();
     gate_open(watch_gate(conductor->watch), clock_now_ns());
     return 0;
 }
@@ -248,7 +259,6 @@ static int end_counting(struct conductor *conductor, struct err *error)
     if (watch_probes(conductor->watch) == 0) {
         return 0;
     }
-    gate_close(watch_gate(conductor->watch), clock_now_ns());
     conductor->interval_kernel_calls += watch_calls(conductor->watch) - conductor->calls_before;
     return watch_end(conductor->watch, error);
 }

@@ -206,7 +206,7 @@ static void take_closed(struct tally *tally, uint32_t index, struct bank *closed
     uint64_t end_ns = finished_ns && finished_ns < closed->end_ns ? finished_ns : closed->end_ns;
     cuts->first_ns = closed->start_ns < cuts->first_ns ? closed->start_ns : cuts->first_ns;
     cuts->last_ns = end_ns > cuts->last_ns && end_ns > closed->start_ns ? end_ns : cuts->last_ns;
-    cuts->finished = cuts->finished || finished_ns;
+    cuts->finished = cuts->finished || (finished_ns && finished_ns <= closed->end_ns);
     if (closed->start_ns && end_ns > closed->start_ns && counted_something(closed)) {
         cuts->worked_ns += end_ns - closed->start_ns;
         cuts->workers++;

@@ -42,6 +42,7 @@ struct conductor {
     /* sonde's own server */
     struct address address; /* of the target, own or not */
     bool own_server;
+    bool window_ends; /* its last cut is being asked for, and the drain begins with it */
     struct worker_slot *server_slots;
     uint32_t server_slot_count;
     pid_t server_pid;

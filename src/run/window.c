@@ -87,6 +87,9 @@ static void collect_ends(struct conductor *conductor, struct tally *client, stru
     if (conductor->own_server) {
         collect_ask(conductor->server_slots, conductor->server_slot_count);
     }
+    if (conductor->window_ends) { /* nothing is begun behind the cut that ends the window */
+        atomic_store(&conductor->shared->client.phase, RUN_DRAIN);
+    }
     conductor->late += collect_take(conductor->slots, conductor->worker_count, client);
     if (conductor->own_server) {
         collect_take(conductor->server_slots, conductor->server_slot_count, server);
@@ -263,6 +266,12 @@ static int end_counting(struct conductor *conductor, struct err *error)
     return watch_end(conductor->watch, error);
 }
 
+/* Whether the end of the window ends the work too. */
+static bool drains_at_once(const struct conductor *conductor)
+{
+    return !conductor->plan->workload->bulk && conductor->plan->options->cooldown_ns == 0;
+}
+
 /* One part. *on: the probe that is attached, before and after. */
 static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_ns, uint64_t end_ns,
                     int *on, bool *more, struct err *error)
@@ -283,6 +292,7 @@ static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_n
     }
     watch_part_begins(conductor->watch);
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;
+    conductor->window_ends = !*more && drains_at_once(conductor);
     bool last = !*more || watch_plan_of(turns, part + 1) != probe;
     take_part(conductor, probe, last);
     if (probe != WATCH_OFF && last && end_counting(conductor, error) < 0) {

@@ -12,8 +12,9 @@
 int uring_count_enter(struct uring *uring, unsigned queued, int result)
 {
     struct call_table *calls = uring->engine.calls;
-    errno = result < 0 ? -result : 0;
-    call_counted(calls, CALL_IO_URING_ENTER, result < 0 ? -1 : 0, false);
+    bool failed = result < 0 && result != -ETIME; /* a wait that was long enough is none */
+    errno = failed ? -result : 0;
+    call_counted(calls, CALL_IO_URING_ENTER, failed ? -1 : 0, false);
     calls->uring_submitted += queued - io_uring_sq_ready(&uring->ring);
     return result;
 }

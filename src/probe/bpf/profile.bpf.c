@@ -1,0 +1,126 @@
+/* Samples stacks: runs at each overflow of a CPU's event (a clock, or cycles), counts which code an
+ * observed process was in. */
+#include "targets.bpf.h"
+
+#include "profile_shared.h"
+
+char license_name[] SEC("license") = "Dual MIT/GPL";
+
+enum { MAP_TYPE_HASH = 1, MAP_TYPE_PERCPU_ARRAY = 6 }; /* linux/bpf.h */
+enum { UPDATE_ANY = 0, UPDATE_NEW = 1 };
+#define USER_STACK (1u << 8) /* BPF_F_USER_STACK */
+#define EXISTS 17            /* EEXIST */
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct profile_memory);
+} memory SEC(".maps");
+
+/* Where the stack of this sample is read to. */
+struct {
+    __uint(type, MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct profile_stack);
+} present SEC(".maps");
+
+/* Stacks by their hash. A map of kind STACK_TRACE would drop a stack whenever another one has
+ * taken the same bucket, long before it is full. */
+struct {
+    __uint(type, MAP_TYPE_HASH);
+    __uint(max_entries, PROFILE_STACKS);
+    __type(key, __u64);
+    __type(value, struct profile_stack);
+} stacks SEC(".maps");
+
+struct {
+    __uint(type, MAP_TYPE_HASH);
+    __uint(max_entries, PROFILE_COUNTS);
+    __type(key, struct profile_key);
+    __type(value, __u64);
+} counts SEC(".maps");
+
+static __always_inline __u64 hash_of(const struct profile_stack *stack, __u64 count)
+{
+    __u64 hash = count * 0x9e3779b97f4a7c15ull;
+    for (__u32 i = 0; i < PROFILE_FRAMES; i++) {
+        if (i >= count) {
+            break;
+        }
+        hash = (hash ^ stack->frames[i]) * 0xff51afd7ed558ccdull;
+        hash ^= hash >> 32;
+    }
+    return hash < PROFILE_FIRST_HASH ? hash + PROFILE_FIRST_HASH : hash;
+}
+
+/* Keeps the stack of one side of this sample, and returns its hash. */
+static __always_inline __u64 keep_stack(void *context, struct profile_memory *counted, __u64 side)
+{
+    __u32 zero = 0;
+    struct profile_stack *stack = bpf_map_lookup_elem(&present, &zero);
+    if (!stack) {
+        return PROFILE_LOST_STACK;
+    }
+    long bytes = bpf_get_stack(context, stack->frames, sizeof stack->frames, side);
+    if (bytes == 0) {
+        return PROFILE_NO_STACK;
+    }
+    if (bytes > 0) {
+        __u64 count = (__u64)bytes / sizeof stack->frames[0];
+        __u64 hash = hash_of(stack, count);
+        stack->count = count;
+        if (bpf_map_lookup_elem(&stacks, &hash)) {
+            return hash;
+        }
+        long status = bpf_map_update_elem(&stacks, &hash, stack, UPDATE_NEW);
+        if (status == 0 || status == -EXISTS) {
+            return hash;
+        }
+    }
+    __sync_fetch_and_add(&counted->lost_stacks, 1);
+    return PROFILE_LOST_STACK;
+}
+
+static __always_inline void count_sample(struct profile_memory *counted,
+                                         const struct profile_key *key)
+{
+    __u64 one = 1;
+    __u64 *count = bpf_map_lookup_elem(&counts, key);
+    if (!count) {
+        if (bpf_map_update_elem(&counts, key, &one, UPDATE_NEW) == 0) {
+            return;
+        }
+        count = bpf_map_lookup_elem(&counts, key); /* another CPU may have come first */
+    }
+    if (count) {
+        __sync_fetch_and_add(count, 1);
+    } else {
+        __sync_fetch_and_add(&counted->lost, 1);
+    }
+}
+
+SEC("perf_event")
+int on_sample(void *context)
+{
+    __u32 zero = 0, slot;
+    struct targets_state *state = targets_get();
+    struct profile_memory *counted = bpf_map_lookup_elem(&memory, &zero);
+    struct task_struct *task = bpf_get_current_task_btf();
+    if (!state || !counted || !targets_gate_open(state)) {
+        return 0;
+    }
+    __sync_fetch_and_add(&counted->ticks, 1);
+    struct profile_key key = {.tgid = (__u32)task->tgid};
+    if (!targets_counted(state, task) || !targets_find(state, key.tgid, &slot) ||
+        !targets_find_thread(state, task, &key.thread)) {
+        return 0;
+    }
+    __sync_fetch_and_add(&counted->samples, 1);
+    key.kernel = keep_stack(context, counted, 0);
+    key.user = keep_stack(context, counted, USER_STACK);
+    count_sample(counted, &key);
+    return 0;
+}

@@ -1,0 +1,544 @@
+/* From what the profile probe has sampled to the record: names for addresses, and sums. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "probe/profile_fold.h"
+#include "probe/profile_state.h"
+#include "probe/symbol_table.h"
+#include "probe/symbols.h"
+
+/* Of a record. What is beyond stands in one row. */
+#define ROWS_MOST 500
+#define PROCESS_ROWS_MOST 100
+
+/* Fewer of the expected ticks than this is worth a word. */
+#define TICKS_LEAST 0.9
+
+#define NAME_MOST 64 /* of what is made up for an address */
+
+enum {
+    SELF_SHARE,
+    TOTAL_SHARE,
+    SELF,
+    TOTAL,
+    SAMPLES,
+    RATE,
+    KERNEL_SHARE,
+    UNNAMED_SHARE,
+    EARLY_SHARE,
+    COLUMNS
+};
+_Static_assert((int)COLUMNS == (int)PROFILE_METRICS, "each has a row");
+
+#define ROW(key, unit, title, help)                                                                \
+    {                                                                                              \
+        key, unit, title, help, METRIC_VALUE, 0, 0, false                                          \
+    }
+
+const struct metric profile_metrics[PROFILE_METRICS] = {
+    [SELF_SHARE] = ROW("self_share", "1", "overhead",
+                       "share of all samples of this probe that were in this function itself"),
+    [TOTAL_SHARE] = ROW("total_share", "1", "with callees",
+                        "share of the samples in it or in what it called, as far as frame pointers "
+                        "show that"),
+    [SELF] = ROW("self_samples", "1", "samples", "samples that were in this function itself"),
+    [TOTAL] = ROW("total_samples", "1", "with callees", "samples in it or in what it called"),
+    [SAMPLES] = ROW("samples", "1", "samples", "samples of this process"),
+    [RATE] = ROW("sample_rate", "1/s", "rate", "samples a second that were asked for, of each CPU"),
+    [KERNEL_SHARE] =
+        ROW("kernel_share", "1", "in kernel", "share of its samples that were in the kernel"),
+    [UNNAMED_SHARE] = ROW("unnamed_share", "1", "unnamed",
+                          "share of its samples that were at an address without a name"),
+    [EARLY_SHARE] = ROW("ended_early_share", "1", "cut stacks",
+                        "share of its user stacks that do not reach back to where a thread begins: "
+                        "code without frame pointers"),
+};
+
+/* A process that was sampled. */
+struct sampled {
+    pid_t pid, parent; /* parent 0: not known */
+    struct record_scope scope;
+    uint64_t samples, kernel, unnamed, user_stacks, early;
+};
+
+struct reading {
+    struct probe *probe;
+    struct symbols *symbols;
+    struct symbol_table kernel;
+    bool kernel_read, kernel_hidden;
+    struct sampled *processes; /* owned */
+    size_t process_count;
+    struct profile_fold fold;
+    /* The present stack, innermost frame first. */
+    struct fold_frame frames[2 * PROFILE_FRAMES + 2];
+    bool named[2 * PROFILE_FRAMES + 2];
+    char texts[2 * PROFILE_FRAMES + 2][NAME_MOST]; /* of addresses without a name, and modules */
+    size_t frame_count;
+};
+
+static int no_memory(struct err *error)
+{
+    return err_set(error, ERR_LIMIT, "profile", "no memory for the samples");
+}
+
+/* ---- whose ---- */
+
+/* The last slot that this process had. */
+static const struct slot *slot_of(const struct targets *targets, pid_t pid)
+{
+    bool shared;
+    uint32_t used = targets_slots_used(targets, &shared);
+    for (uint32_t i = used; i-- > 0;) {
+        if (targets->state->slots[i].tgid == (uint32_t)pid) {
+            return &targets->state->slots[i];
+        }
+    }
+    return NULL;
+}
+
+static void describe(const struct targets *targets, struct sampled *process)
+{
+    const struct slot *slot = slot_of(targets, process->pid);
+    if (slot == NULL) { /* it shares the last one */
+        process->scope = (struct record_scope){.pid = process->pid, .role = "observed"};
+        return;
+    }
+    targets_process_scope(targets, (uint32_t)(slot - targets->state->slots), &process->scope);
+    if (slot->parent > 0 && slot->parent <= targets->slots) {
+        process->parent = (pid_t)targets->state->slots[slot->parent - 1].tgid;
+    }
+}
+
+static struct sampled *take_process(struct reading *reading, pid_t pid, struct err *error)
+{
+    for (size_t i = reading->process_count; i-- > 0;) {
+        if (reading->processes[i].pid == pid) {
+            return &reading->processes[i];
+        }
+    }
+    struct sampled *larger =
+        reallocarray(reading->processes, reading->process_count + 1, sizeof *larger);
+    if (larger == NULL) {
+        no_memory(error);
+        return NULL;
+    }
+    reading->processes = larger;
+    struct sampled *process = &larger[reading->process_count++];
+    *process = (struct sampled){.pid = pid};
+    describe(reading->probe->targets, process);
+    return process;
+}
+
+/* What a folded line begins with: the thread's name, and which end it is. */
+static void name_root(const struct reading *reading, const struct sampled *process, uint32_t thread,
+                      char *to, size_t size)
+{
+    struct record_scope scope = process->scope;
+    if (thread < THREADS_MOST - 1) {
+        targets_thread_scope(reading->probe->targets, thread, &scope);
+    }
+    bool role = scope.role[0] != '\0' && strcmp(scope.role, "observed") != 0;
+    snprintf(to, size, "%s%s%s%s", scope.name, role ? " (" : "", role ? scope.role : "",
+             role ? ")" : "");
+}
+
+/* ---- names ---- */
+
+static void add_frame(struct reading *reading, const char *object, const char *symbol, bool kernel,
+                      bool named)
+{
+    size_t at = reading->frame_count++;
+    reading->frames[at] =
+        (struct fold_frame){.object = object, .symbol = symbol, .kernel = kernel};
+    reading->named[at] = named;
+}
+
+static void add_address(struct reading *reading, const char *object, uint64_t address, bool kernel)
+{
+    char *text = reading->texts[reading->frame_count];
+    snprintf(text, NAME_MOST, "+0x%lx", (unsigned long)address);
+    add_frame(reading, object, text, kernel, false);
+}
+
+static int read_kernel(struct reading *reading, struct err *error)
+{
+    FILE *file = fopen("/proc/kallsyms", "re");
+    int status = 0;
+    reading->kernel_read = true;
+    if (file != NULL) {
+        status = kernel_symbols_read(&reading->kernel, file, error);
+        fclose(file);
+    }
+    reading->kernel_hidden = reading->kernel.count == 0;
+    return status;
+}
+
+/* Callers are at the instruction behind their call, which may be another function's already. */
+static uint64_t called_from(uint64_t address, size_t level)
+{
+    return level > 0 && address > 0 ? address - 1 : address;
+}
+
+static int add_kernel_frames(struct reading *reading, const struct profile_stack *stack,
+                             struct err *error)
+{
+    if (!reading->kernel_read && read_kernel(reading, error) != 0) {
+        return -1;
+    }
+    if (reading->kernel_hidden) {
+        add_frame(reading, "[kernel]", "[kernel]", true, false);
+        return 0;
+    }
+    for (size_t i = 0; i < stack->count && i < PROFILE_FRAMES; i++) {
+        uint64_t address = called_from(stack->frames[i], i);
+        const struct symbol *symbol = symbol_table_find(&reading->kernel, address);
+        if (symbol == NULL) {
+            add_address(reading, "[kernel]", address, true);
+            continue;
+        }
+        const char *module = symbol_table_owner(&reading->kernel, symbol);
+        add_frame(reading, module[0] != '\0' ? module : "[kernel]",
+                  symbol_table_name(&reading->kernel, symbol), true, true);
+    }
+    return 0;
+}
+
+static const struct sampled *sampled_of(const struct reading *reading, pid_t pid)
+{
+    for (size_t i = 0; i < reading->process_count; i++) {
+        if (reading->processes[i].pid == pid) {
+            return &reading->processes[i];
+        }
+    }
+    return NULL;
+}
+
+/* Where the address lies: in what the process maps itself, or since it was forked, in what its
+ * parents do. */
+static enum code_found find_code(const struct reading *reading, const struct sampled *process,
+                                 uint64_t address, size_t *object, uint64_t *offset)
+{
+    struct code_maps *maps = &reading->probe->maps;
+    pid_t pid = process->pid, parent = process->parent;
+    enum code_found found = code_maps_find(maps, pid, address, object, offset);
+    for (int i = 0; i < 64 && found == CODE_NONE && parent > 0; i++) {
+        if (code_maps_is_whole(maps, pid)) {
+            return CODE_NONE;
+        }
+        found = code_maps_find(maps, parent, address, object, offset);
+        const struct sampled *known = sampled_of(reading, parent);
+        const struct slot *slot = slot_of(reading->probe->targets, parent);
+        uint32_t above = slot != NULL ? slot->parent : 0;
+        pid = parent;
+        parent = known != NULL ? known->parent
+                 : above > 0   ? (pid_t)reading->probe->targets->state->slots[above - 1].tgid
+                               : 0;
+    }
+    return found;
+}
+
+static void add_user_frames(struct reading *reading, const struct sampled *process,
+                            const struct profile_stack *stack)
+{
+    for (size_t i = 0; i < stack->count && i < PROFILE_FRAMES; i++) {
+        uint64_t address = called_from(stack->frames[i], i), offset;
+        size_t index;
+        enum code_found found = find_code(reading, process, address, &index, &offset);
+        if (found != CODE_FOUND) {
+            add_frame(reading, "[unknown]", found == CODE_SEVERAL ? "[ambiguous]" : "[unknown]",
+                      false, false);
+            continue;
+        }
+        const struct code_object *object = &reading->probe->maps.objects[index];
+        const char *name = reading->symbols == NULL ? NULL
+                                                    : symbols_find(reading->symbols, object, index,
+                                                                   process->pid, offset);
+        if (name != NULL) {
+            add_frame(reading, object->path, name, false, true);
+        } else if (strncmp(object->path, "//", 2) == 0) {
+            add_frame(reading, "[anon]", "[unknown]", false, false);
+        } else {
+            add_address(reading, object->path, offset, false);
+        }
+    }
+}
+
+/* ---- stacks ---- */
+
+/* True where the outermost frame is one that a thread begins with. The C library's own part before
+ * main has names in its debug file only; that a stack ends in the library is taken for that, unless
+ * it is all there is. */
+static bool reaches_start(const struct fold_frame *frames, size_t count)
+{
+    static const char *const starts[] = {"_start", "start_thread", "clone", "clone3", "__clone3",
+                                         "__clone"};
+    const struct fold_frame *last = &frames[count - 1];
+    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
+        if (strcmp(last->symbol, starts[i]) == 0) {
+            return true;
+        }
+    }
+    const char *slash = strrchr(last->object, '/');
+    const char *name = slash != NULL ? slash + 1 : last->object;
+    return count > 1 && (strncmp(name, "libc.so", 7) == 0 || strncmp(name, "libc-", 5) == 0 ||
+                         strncmp(name, "ld-", 3) == 0);
+}
+
+static int add_side(struct reading *reading, struct sampled *process, uint64_t hash, bool kernel,
+                    struct err *error)
+{
+    struct profile_stack stack;
+    if (hash == PROFILE_NO_STACK) {
+        return 0;
+    }
+    if (hash == PROFILE_LOST_STACK || !profile_stack(reading->probe, hash, &stack)) {
+        add_frame(reading, kernel ? "[kernel]" : "[unknown]", "[lost]", kernel, false);
+        return 0;
+    }
+    if (kernel) {
+        return add_kernel_frames(reading, &stack, error);
+    }
+    add_user_frames(reading, process, &stack);
+    return 0;
+}
+
+static int add_samples(struct reading *reading, const struct profile_key *key, uint64_t samples,
+                       struct err *error)
+{
+    struct sampled *process = take_process(reading, (pid_t)key->tgid, error);
+    char root[48];
+    reading->frame_count = 0;
+    if (process == NULL || add_side(reading, process, key->kernel, true, error) != 0) {
+        return -1;
+    }
+    size_t kernel_frames = reading->frame_count;
+    if (add_side(reading, process, key->user, false, error) != 0) {
+        return -1;
+    }
+    size_t user_frames = reading->frame_count - kernel_frames;
+    if (reading->frame_count == 0) {
+        add_frame(reading, "[unknown]", "[unknown]", false, false);
+    }
+    process->samples += samples;
+    process->kernel += kernel_frames > 0 ? samples : 0;
+    process->unnamed += reading->named[0] ? 0 : samples;
+    if (user_frames > 0) {
+        process->user_stacks += samples;
+        process->early +=
+            reaches_start(&reading->frames[kernel_frames], user_frames) ? 0 : samples;
+    }
+    name_root(reading, process, key->thread, root, sizeof root);
+    return profile_fold_add(&reading->fold, (uint32_t)(process - reading->processes), root,
+                            reading->frames, reading->frame_count, samples, error);
+}
+
+static int add_all(struct reading *reading, struct err *error)
+{
+    struct profile_key key, last;
+    uint64_t samples;
+    size_t keys = 0;
+    int status = 0;
+    /* Keys that come while this goes on do not make it endless. */
+    for (bool any = profile_next(reading->probe, NULL, &key, &samples);
+         any && status == 0 && keys < 2 * PROFILE_COUNTS; keys++) {
+        if (samples > 0) {
+            status = add_samples(reading, &key, samples, error);
+        }
+        last = key;
+        any = profile_next(reading->probe, &last, &key, &samples);
+    }
+    profile_fold_sort(&reading->fold);
+    return status;
+}
+
+/* ---- to the record ---- */
+
+static struct record_value *add_value(struct record_probe_row *row, size_t metric, double value)
+{
+    struct record_value *added = record_row_add_value(row, &profile_metrics[metric]);
+    if (added != NULL) {
+        added->available = true;
+        added->value = value;
+    }
+    return added;
+}
+
+static double share(uint64_t part, uint64_t all)
+{
+    return all > 0 ? (double)part / (double)all : 0;
+}
+
+static const char *event_name(const struct probe *probe)
+{
+    return probe->event == PROFILE_CYCLES ? "cycles" : "cpu-clock";
+}
+
+static int by_samples(const void *left, const void *right)
+{
+    const struct sampled *const *a = left, *const *b = right;
+    if ((*a)->samples != (*b)->samples) {
+        return (*a)->samples > (*b)->samples ? -1 : 1;
+    }
+    return (*a)->pid < (*b)->pid ? -1 : (*a)->pid > (*b)->pid;
+}
+
+static int add_process_row(const struct probe *probe, const struct sampled *process,
+                           struct record_probe *to)
+{
+    struct record_scope scope = process->scope;
+    snprintf(scope.what, sizeof scope.what, "%s", event_name(probe));
+    struct record_probe_row *row = record_add_probe_row(to, &scope);
+    return row != NULL && add_value(row, SAMPLES, (double)process->samples) != NULL &&
+                   add_value(row, RATE, (double)probe->rate) != NULL &&
+                   add_value(row, KERNEL_SHARE, share(process->kernel, process->samples)) != NULL &&
+                   add_value(row, UNNAMED_SHARE, share(process->unnamed, process->samples)) !=
+                       NULL &&
+                   add_value(row, EARLY_SHARE, share(process->early, process->user_stacks)) != NULL
+               ? 0
+               : -1;
+}
+
+static int add_process_rows(const struct reading *reading, struct record_probe *to)
+{
+    const struct sampled **order = calloc(reading->process_count + 1, sizeof *order);
+    int status = order != NULL ? 0 : -1;
+    for (size_t i = 0; order != NULL && i < reading->process_count; i++) {
+        order[i] = &reading->processes[i];
+    }
+    if (order != NULL) {
+        qsort(order, reading->process_count, sizeof *order, by_samples);
+    }
+    for (size_t i = 0; i < reading->process_count && i < PROCESS_ROWS_MOST && status == 0; i++) {
+        status = add_process_row(reading->probe, order[i], to);
+    }
+    free(order);
+    return status;
+}
+
+/* What is beyond the bound, of all processes together. */
+static int add_rest(const struct profile_fold *fold, size_t first, struct record_probe *to)
+{
+    const struct record_scope nobody = {0};
+    char name[64];
+    uint64_t self = 0;
+    for (size_t i = first; i < fold->row_count; i++) {
+        self += fold->rows[i].self;
+    }
+    snprintf(name, sizeof name, "(%zu more functions)", fold->row_count - first);
+    struct record_probe_row *row = record_add_probe_row(to, &nobody);
+    return row != NULL && record_row_set_code(row, "(others)", name) == 0 &&
+                   add_value(row, SELF_SHARE, share(self, fold->samples)) != NULL &&
+                   add_value(row, SELF, (double)self) != NULL
+               ? 0
+               : -1;
+}
+
+static int add_rows(const struct reading *reading, struct record_probe *to)
+{
+    const struct profile_fold *fold = &reading->fold;
+    for (size_t i = 0; i < fold->row_count && i < ROWS_MOST; i++) {
+        const struct fold_row *from = &fold->rows[i];
+        struct record_probe_row *row =
+            record_add_probe_row(to, &reading->processes[from->process].scope);
+        if (row == NULL || record_row_set_code(row, from->object, from->symbol) != 0 ||
+            add_value(row, SELF_SHARE, share(from->self, fold->samples)) == NULL ||
+            add_value(row, TOTAL_SHARE, share(from->total, fold->samples)) == NULL ||
+            add_value(row, SELF, (double)from->self) == NULL ||
+            add_value(row, TOTAL, (double)from->total) == NULL) {
+            return -1;
+        }
+    }
+    return fold->row_count > ROWS_MOST ? add_rest(fold, ROWS_MOST, to) : 0;
+}
+
+static int add_stacks(const struct reading *reading, struct record_probe *to)
+{
+    for (size_t i = 0; i < reading->fold.stack_count; i++) {
+        const struct fold_stack *stack = &reading->fold.stacks[i];
+        if (record_add_stack(to, &reading->processes[stack->process].scope, stack->text,
+                             stack->samples) == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Appends a remark, as long as there is room. */
+static void remark(struct record_probe *to, const char *text)
+{
+    size_t used = strlen(to->reason);
+    snprintf(to->reason + used, sizeof to->reason - used, "%s%s", used > 0 ? "; " : "", text);
+}
+
+static void remark_on(const struct reading *reading, struct record_probe *to)
+{
+    const struct probe *probe = reading->probe;
+    const struct profile_memory *memory = probe->memory;
+    char text[128];
+    double expected =
+        (double)to->window_ns / NS_PER_SECOND * (double)probe->rate * (double)probe->cpus_on;
+    uint64_t lost_maps = code_events_lost(probe->events) + probe->maps.dropped;
+    snprintf(text, sizeof text, "%lu samples of %s", (unsigned long)reading->fold.samples,
+             event_name(probe));
+    remark(to, text);
+    if (memory->lost_stacks > 0) {
+        snprintf(text, sizeof text, "%lu stacks found no place", (unsigned long)memory->lost_stacks);
+        remark(to, text);
+    }
+    if (probe->event == PROFILE_CPU_CLOCK && expected > 0 &&
+        (double)memory->ticks < TICKS_LEAST * expected) {
+        snprintf(text, sizeof text, "of the clock's ticks only %.0f %% came",
+                 100 * (double)memory->ticks / expected);
+        remark(to, text);
+    }
+    if (lost_maps > 0) {
+        snprintf(text, sizeof text, "%lu mappings were not seen", (unsigned long)lost_maps);
+        remark(to, text);
+    }
+    if (reading->kernel_read && reading->kernel_hidden) {
+        remark(to, "the kernel's addresses are hidden (kernel.kptr_restrict)");
+    }
+    if (symbols_missing[0] != '\0') {
+        remark(to, symbols_missing);
+    }
+}
+
+static int fill(struct reading *reading, struct record_probe *to, struct err *error)
+{
+    if (profile_take_maps(reading->probe, error) != 0 ||
+        symbols_open(&reading->symbols, error) != 0 || add_all(reading, error) != 0) {
+        return -1;
+    }
+    to->lost = reading->probe->memory->lost;
+    remark_on(reading, to);
+    return add_process_rows(reading, to) == 0 && add_rows(reading, to) == 0 &&
+                   add_stacks(reading, to) == 0
+               ? 0
+               : no_memory(error);
+}
+
+int profile_read(struct probe *probe, const struct probe_scope *scope, struct record_run *run,
+                 struct err *error)
+{
+    struct record_probe *to = record_add_probe(run, "profile");
+    struct reading *reading = calloc(1, sizeof *reading);
+    if (to == NULL || reading == NULL) {
+        free(reading);
+        return no_memory(error);
+    }
+    to->available = true;
+    to->window_ns = scope->window_ns;
+    to->operations = scope->operations;
+    to->bytes = scope->bytes;
+    reading->probe = probe;
+    int status = fill(reading, to, error);
+    symbols_close(reading->symbols);
+    symbol_table_release(&reading->kernel);
+    profile_fold_release(&reading->fold);
+    free(reading->processes);
+    free(reading);
+    return status;
+}

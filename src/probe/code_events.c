@@ -219,8 +219,7 @@ int code_events_open(struct code_events **events, struct err *error)
         opened->cpus[i].file = -1;
     }
     opened->ring_bytes = ROOM_MOST;
-    while (opened->ring_bytes > ROOM_LEAST &&
-           opened->ring_bytes * opened->cpu_count > ROOM_ALL) {
+    while (opened->ring_bytes > ROOM_LEAST && opened->ring_bytes * opened->cpu_count > ROOM_ALL) {
         opened->ring_bytes /= 2;
     }
     int number = open_cpus(opened);

@@ -24,8 +24,8 @@ static void *with_room(void *array, size_t count, size_t *capacity, size_t bytes
     return larger;
 }
 
-/* The path without what the kernel says of a file that has no name any more. That its name now means
- * another file is seen by the inode. */
+/* The path without what the kernel says of a file that has no name any more. That its name now
+ * means another file is seen by the inode. */
 static size_t path_length(const char *path, uint64_t inode)
 {
     static const char deleted[] = " (deleted)";
@@ -47,8 +47,8 @@ static int find_object(struct code_maps *maps, const char *path, uint64_t inode,
             return 0;
         }
     }
-    struct code_object *objects = with_room(maps->objects, maps->object_count,
-                                            &maps->object_capacity, sizeof *objects);
+    struct code_object *objects =
+        with_room(maps->objects, maps->object_count, &maps->object_capacity, sizeof *objects);
     struct code_object added = {.inode = inode};
     if (objects == NULL) {
         return no_memory(error);
@@ -77,8 +77,8 @@ int code_maps_add(struct code_maps *maps, const struct code_mapping *mapping, co
     if (find_object(maps, path, inode, &added.object, error) != 0) {
         return -1;
     }
-    struct code_mapping *mappings = with_room(maps->mappings, maps->mapping_count,
-                                              &maps->mapping_capacity, sizeof *mappings);
+    struct code_mapping *mappings =
+        with_room(maps->mappings, maps->mapping_count, &maps->mapping_capacity, sizeof *mappings);
     if (mappings == NULL) {
         return no_memory(error);
     }

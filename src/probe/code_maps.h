@@ -31,7 +31,8 @@ struct code_maps {
     bool sorted;
     struct code_object *objects; /* owned */
     size_t object_count, object_capacity;
-    pid_t *whole; /* owned: those whose own mappings are all that they have: read, or since execve */
+    pid_t
+        *whole; /* owned: those whose own mappings are all that they have: read, or since execve */
     size_t whole_count, whole_capacity;
     uint64_t dropped; /* mappings beyond the bound */
 };

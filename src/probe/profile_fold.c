@@ -167,7 +167,15 @@ static int write_stack(struct profile_fold *fold, const char *root, const struct
         return -1;
     }
     for (size_t i = frame_count; i-- > 0;) {
-        if (append(fold, &used, frames[i].symbol, frames[i].kernel ? "_[k]" : "", error) != 0) {
+        char named[256];
+        const char *name = frames[i].symbol;
+        if (name[0] == '+') { /* an address in the object */
+            const char *slash = strrchr(frames[i].object, '/');
+            snprintf(named, sizeof named, "%.200s%.50s",
+                     slash != NULL ? slash + 1 : frames[i].object, name);
+            name = named;
+        }
+        if (append(fold, &used, name, frames[i].kernel ? "_[k]" : "", error) != 0) {
             return -1;
         }
     }

@@ -43,9 +43,9 @@ struct profile_fold {
     size_t text_capacity;
 };
 
-/* Adds `samples` of one stack: frames from the innermost one on. `root`: what the folded line begins
- * with, such as the thread's name. A stack without frames counts as one of the root alone, in no
- * row. Frames of the kernel are marked as flame graphs know them (_[k]). */
+/* Adds `samples` of one stack: frames from the innermost one on. `root`: what the folded line
+ * begins with, such as the thread's name. A stack without frames counts as one of the root alone,
+ * in no row. Frames of the kernel are marked as flame graphs know them (_[k]). */
 int profile_fold_add(struct profile_fold *fold, uint32_t process, const char *root,
                      const struct fold_frame *frames, size_t frame_count, uint64_t samples,
                      struct err *error);

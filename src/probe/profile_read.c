@@ -17,7 +17,8 @@
 /* Fewer of the expected ticks than this is worth a word. */
 #define TICKS_LEAST 0.9
 
-#define NAME_MOST 64 /* of what is made up for an address */
+#define SYMBOL_MOST 256 /* of a row: longer ones (of C++) are cut */
+#define NAME_MOST 64    /* of what is made up for an address */
 
 enum {
     SELF_SHARE,
@@ -151,8 +152,7 @@ static void add_frame(struct reading *reading, const char *object, const char *s
                       bool named)
 {
     size_t at = reading->frame_count++;
-    reading->frames[at] =
-        (struct fold_frame){.object = object, .symbol = symbol, .kernel = kernel};
+    reading->frames[at] = (struct fold_frame){.object = object, .symbol = symbol, .kernel = kernel};
     reading->named[at] = named;
 }
 
@@ -273,8 +273,8 @@ static void add_user_frames(struct reading *reading, const struct sampled *proce
  * it is all there is. */
 static bool reaches_start(const struct fold_frame *frames, size_t count)
 {
-    static const char *const starts[] = {"_start", "start_thread", "clone", "clone3", "__clone3",
-                                         "__clone"};
+    static const char *const starts[] = {"_start", "start_thread", "clone",
+                                         "clone3", "__clone3",     "__clone"};
     const struct fold_frame *last = &frames[count - 1];
     for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
         if (strcmp(last->symbol, starts[i]) == 0) {
@@ -327,8 +327,7 @@ static int add_samples(struct reading *reading, const struct profile_key *key, u
     process->unnamed += reading->named[0] ? 0 : samples;
     if (user_frames > 0) {
         process->user_stacks += samples;
-        process->early +=
-            reaches_start(&reading->frames[kernel_frames], user_frames) ? 0 : samples;
+        process->early += reaches_start(&reading->frames[kernel_frames], user_frames) ? 0 : samples;
     }
     name_root(reading, process, key->thread, root, sizeof root);
     return profile_fold_add(&reading->fold, (uint32_t)(process - reading->processes), root,
@@ -443,7 +442,9 @@ static int add_rows(const struct reading *reading, struct record_probe *to)
         const struct fold_row *from = &fold->rows[i];
         struct record_probe_row *row =
             record_add_probe_row(to, &reading->processes[from->process].scope);
-        if (row == NULL || record_row_set_code(row, from->object, from->symbol) != 0 ||
+        char symbol[SYMBOL_MOST];
+        snprintf(symbol, sizeof symbol, "%s", from->symbol);
+        if (row == NULL || record_row_set_code(row, from->object, symbol) != 0 ||
             add_value(row, SELF_SHARE, share(from->self, fold->samples)) == NULL ||
             add_value(row, TOTAL_SHARE, share(from->total, fold->samples)) == NULL ||
             add_value(row, SELF, (double)from->self) == NULL ||
@@ -485,7 +486,8 @@ static void remark_on(const struct reading *reading, struct record_probe *to)
              event_name(probe));
     remark(to, text);
     if (memory->lost_stacks > 0) {
-        snprintf(text, sizeof text, "%lu stacks found no place", (unsigned long)memory->lost_stacks);
+        snprintf(text, sizeof text, "%lu stacks found no place",
+                 (unsigned long)memory->lost_stacks);
         remark(to, text);
     }
     if (probe->event == PROFILE_CPU_CLOCK && expected > 0 &&

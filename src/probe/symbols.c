@@ -51,6 +51,7 @@ struct segment {
 };
 
 #define SEGMENTS_MOST 16
+#define SYMBOL_MOST 1024 /* characters */
 
 struct named { /* one object's */
     bool looked;
@@ -116,7 +117,9 @@ static void add_symbol(struct named *named, const GElf_Sym *elf, uint64_t addres
                                   .rank = binding == STB_GLOBAL ? SYMBOL_GLOBAL
                                           : binding == STB_WEAK ? SYMBOL_WEAK
                                                                 : SYMBOL_LOCAL};
-    (void)symbol_table_add(&named->table, &symbol, name, "", &ignored);
+    char bare[SYMBOL_MOST];
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(name, "@"), name); /* without its version */
+    (void)symbol_table_add(&named->table, &symbol, bare, "", &ignored);
 }
 
 /* From the file and its separate debug files, whichever has them. */
@@ -133,8 +136,7 @@ static void read_file(struct named *named, int file, const char *path)
     dwfl_report_begin(session);
     /* The path is where debug files are looked for; the session closes a file of its own. */
     int own = fcntl(file, F_DUPFD_CLOEXEC, 0);
-    Dwfl_Module *module =
-        own >= 0 ? dwfl_report_elf(session, path, path, own, 0, false) : NULL;
+    Dwfl_Module *module = own >= 0 ? dwfl_report_elf(session, path, path, own, 0, false) : NULL;
     if (module == NULL && own >= 0) {
         close(own);
     }
@@ -243,8 +245,8 @@ const char *symbols_find(struct symbols *symbols, const struct code_object *obje
     for (size_t i = 0; i < named->segment_count; i++) {
         const struct segment *segment = &named->segments[i];
         if (offset >= segment->offset && offset - segment->offset < segment->bytes) {
-            const struct symbol *symbol = symbol_table_find(
-                &named->table, segment->address + (offset - segment->offset));
+            const struct symbol *symbol =
+                symbol_table_find(&named->table, segment->address + (offset - segment->offset));
             return symbol != NULL ? symbol_table_name(&named->table, symbol) : NULL;
         }
     }

@@ -101,7 +101,7 @@ struct record_scope {
 /* One row of a probe's table. */
 struct record_probe_row {
     struct record_scope scope;
-    char *object, *symbol; /* owned: the code that it is of; NULL: it is of none */
+    char *object, *symbol;       /* owned: the code that it is of; NULL: it is of none */
     struct record_value *values; /* owned; in the order of the probe's metrics */
     size_t value_count;
 };
@@ -325,12 +325,12 @@ const struct record_value *record_find_value(const struct record_run *run, const
 /* Symbolic name of an errno ("ECONNRESET"), "E<number>" where unknown. Static. */
 const char *record_errno_name(int number, char *storage, size_t size);
 
-/* A printer: text, json, csv. Returns 0, or -1 with *error where writing failed. */
+/* A printer: text, json, csv, folded stacks. Returns 0, or -1 with *error where writing failed. */
 struct printer {
     const char *name;
     int (*print)(const struct record *record, FILE *out, struct err *error);
 };
-extern const struct printer printer_text, printer_json, printer_csv;
+extern const struct printer printer_text, printer_json, printer_csv, printer_folded;
 
 /* Prints to a file whole or not at all: temporary file in the same folder, fsync, rename. "-" is
  * standard output. */

@@ -30,9 +30,9 @@ static uint64_t hash_text(uint64_t hash, const char *text)
     return hash_bytes(hash, text, strlen(text) + 1);
 }
 
-static uint64_t hash_process(uint32_t process)
+static uint64_t hash_group(uint32_t group)
 {
-    return hash_bytes(UINT64_C(0xcbf29ce484222325), (const char *)&process, sizeof process);
+    return hash_bytes(UINT64_C(0xcbf29ce484222325), (const char *)&group, sizeof group);
 }
 
 static void release_index(struct fold_index *index)
@@ -84,16 +84,16 @@ static int grow_index(struct fold_index **index, struct err *error)
 
 /* ---- rows ---- */
 
-static bool is_row(const struct fold_row *row, uint32_t process, const struct fold_frame *frame)
+static bool is_row(const struct fold_row *row, uint32_t group, const struct fold_frame *frame)
 {
-    return row->process == process && strcmp(row->symbol, frame->symbol) == 0 &&
+    return row->group == group && strcmp(row->symbol, frame->symbol) == 0 &&
            strcmp(row->object, frame->object) == 0;
 }
 
-static struct fold_row *take_row(struct profile_fold *fold, uint32_t process,
+static struct fold_row *take_row(struct profile_fold *fold, uint32_t group,
                                  const struct fold_frame *frame, struct err *error)
 {
-    uint64_t hash = hash_text(hash_text(hash_process(process), frame->object), frame->symbol);
+    uint64_t hash = hash_text(hash_text(hash_group(group), frame->object), frame->symbol);
     if (grow_index(&fold->row_index, error) != 0) {
         return NULL;
     }
@@ -101,7 +101,7 @@ static struct fold_row *take_row(struct profile_fold *fold, uint32_t process,
     for (size_t at = (size_t)hash & (index->size - 1); index->places[at] != 0;
          at = (at + 1) & (index->size - 1)) {
         struct fold_row *row = &fold->rows[index->places[at] - 1];
-        if (index->hashes[at] == hash && is_row(row, process, frame)) {
+        if (index->hashes[at] == hash && is_row(row, group, frame)) {
             return row;
         }
     }
@@ -117,7 +117,7 @@ static struct fold_row *take_row(struct profile_fold *fold, uint32_t process,
     }
     struct fold_row *row = &fold->rows[fold->row_count];
     *row = (struct fold_row){
-        .process = process, .object = strdup(frame->object), .symbol = strdup(frame->symbol)};
+        .group = group, .object = strdup(frame->object), .symbol = strdup(frame->symbol)};
     if (row->object == NULL || row->symbol == NULL) {
         free(row->object);
         free(row->symbol);
@@ -183,10 +183,10 @@ static int write_stack(struct profile_fold *fold, const char *root, const struct
 }
 
 /* Counts the stack that stands in fold->text. */
-static int count_stack(struct profile_fold *fold, uint32_t process, uint64_t samples,
+static int count_stack(struct profile_fold *fold, uint32_t group, uint64_t samples,
                        struct err *error)
 {
-    uint64_t hash = hash_text(hash_process(process), fold->text);
+    uint64_t hash = hash_text(hash_group(group), fold->text);
     if (grow_index(&fold->stack_index, error) != 0) {
         return -1;
     }
@@ -194,7 +194,7 @@ static int count_stack(struct profile_fold *fold, uint32_t process, uint64_t sam
     for (size_t at = (size_t)hash & (index->size - 1); index->places[at] != 0;
          at = (at + 1) & (index->size - 1)) {
         struct fold_stack *stack = &fold->stacks[index->places[at] - 1];
-        if (index->hashes[at] == hash && stack->process == process &&
+        if (index->hashes[at] == hash && stack->group == group &&
             strcmp(stack->text, fold->text) == 0) {
             stack->samples += samples;
             return 0;
@@ -214,19 +214,19 @@ static int count_stack(struct profile_fold *fold, uint32_t process, uint64_t sam
         return no_memory(error);
     }
     fold->stacks[fold->stack_count++] =
-        (struct fold_stack){.process = process, .text = text, .samples = samples};
+        (struct fold_stack){.group = group, .text = text, .samples = samples};
     index->used++;
     place(index, hash, fold->stack_count);
     return 0;
 }
 
-int profile_fold_add(struct profile_fold *fold, uint32_t process, const char *root,
+int profile_fold_add(struct profile_fold *fold, uint32_t group, const char *root,
                      const struct fold_frame *frames, size_t frame_count, uint64_t samples,
                      struct err *error)
 {
     fold->stacks_added++;
     for (size_t i = 0; i < frame_count; i++) {
-        struct fold_row *row = take_row(fold, process, &frames[i], error);
+        struct fold_row *row = take_row(fold, group, &frames[i], error);
         if (row == NULL) {
             return -1;
         }
@@ -237,7 +237,7 @@ int profile_fold_add(struct profile_fold *fold, uint32_t process, const char *ro
         }
     }
     if (write_stack(fold, root, frames, frame_count, error) != 0 ||
-        count_stack(fold, process, samples, error) != 0) {
+        count_stack(fold, group, samples, error) != 0) {
         return -1;
     }
     fold->samples += samples;
@@ -255,8 +255,8 @@ static int by_self(const void *left, const void *right)
     if (a->total != b->total) {
         return a->total > b->total ? -1 : 1;
     }
-    if (a->process != b->process) {
-        return a->process < b->process ? -1 : 1;
+    if (a->group != b->group) {
+        return a->group < b->group ? -1 : 1;
     }
     int order = strcmp(a->object, b->object);
     return order != 0 ? order : strcmp(a->symbol, b->symbol);
@@ -268,8 +268,8 @@ static int by_samples(const void *left, const void *right)
     if (a->samples != b->samples) {
         return a->samples > b->samples ? -1 : 1;
     }
-    if (a->process != b->process) {
-        return a->process < b->process ? -1 : 1;
+    if (a->group != b->group) {
+        return a->group < b->group ? -1 : 1;
     }
     return strcmp(a->text, b->text);
 }

@@ -16,7 +16,7 @@ struct fold_frame {
 };
 
 struct fold_row {
-    uint32_t process;
+    uint32_t group;
     char *object, *symbol; /* owned */
     uint64_t self;         /* samples that were in it */
     uint64_t total;        /* that were in it or in what it called; each stack once */
@@ -24,7 +24,7 @@ struct fold_row {
 };
 
 struct fold_stack {
-    uint32_t process;
+    uint32_t group;
     char *text; /* owned: outermost frame first, separated by ';' */
     uint64_t samples;
 };
@@ -46,7 +46,7 @@ struct profile_fold {
 /* Adds `samples` of one stack: frames from the innermost one on. `root`: what the folded line
  * begins with, such as the thread's name. A stack without frames counts as one of the root alone,
  * in no row. Frames of the kernel are marked as flame graphs know them (_[k]). */
-int profile_fold_add(struct profile_fold *fold, uint32_t process, const char *root,
+int profile_fold_add(struct profile_fold *fold, uint32_t group, const char *root,
                      const struct fold_frame *frames, size_t frame_count, uint64_t samples,
                      struct err *error);
 

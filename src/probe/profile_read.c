@@ -12,7 +12,8 @@
 
 /* Of a record. What is beyond stands in one row. */
 #define ROWS_MOST 500
-#define PROCESS_ROWS_MOST 100
+#define PROCESSES_MOST 24 /* told apart */
+#define GROUP_ROWS_MOST 100
 
 /* Fewer of the expected ticks than this is worth a word. */
 #define TICKS_LEAST 0.9
@@ -62,6 +63,12 @@ const struct metric profile_metrics[PROFILE_METRICS] = {
 struct sampled {
     pid_t pid, parent; /* parent 0: not known */
     struct record_scope scope;
+    size_t group;
+};
+
+/* Whom the record tells apart: each process; where they are many, those of one name are one. */
+struct group {
+    struct record_scope scope;
     uint64_t samples, kernel, unnamed, user_stacks, early;
 };
 
@@ -72,6 +79,8 @@ struct reading {
     bool kernel_read, kernel_hidden;
     struct sampled *processes; /* owned */
     size_t process_count;
+    struct group *groups; /* owned */
+    size_t group_count;
     struct profile_fold fold;
     /* The present stack, innermost frame first. */
     struct fold_frame frames[2 * PROFILE_FRAMES + 2];
@@ -100,50 +109,85 @@ static const struct slot *slot_of(const struct targets *targets, pid_t pid)
     return NULL;
 }
 
-static void describe(const struct targets *targets, struct sampled *process)
+/* Whom a process was forked from, where that is observed; 0: not known. */
+static pid_t parent_of(const struct targets *targets, const struct slot *slot)
+{
+    bool known = slot != NULL && slot->parent > 0 && slot->parent <= targets->slots;
+    return known ? (pid_t)targets->state->slots[slot->parent - 1].tgid : 0;
+}
+
+static void describe(const struct targets *targets, struct sampled *process, const char *thread)
 {
     const struct slot *slot = slot_of(targets, process->pid);
     if (slot == NULL) { /* it shares the last one */
         process->scope = (struct record_scope){.pid = process->pid, .role = "observed"};
+        snprintf(process->scope.name, sizeof process->scope.name, "%.*s", NAME_BYTES, thread);
         return;
     }
     targets_process_scope(targets, (uint32_t)(slot - targets->state->slots), &process->scope);
-    if (slot->parent > 0 && slot->parent <= targets->slots) {
-        process->parent = (pid_t)targets->state->slots[slot->parent - 1].tgid;
-    }
+    process->parent = parent_of(targets, slot);
 }
 
-static struct sampled *take_process(struct reading *reading, pid_t pid, struct err *error)
+static struct sampled *find_process(const struct reading *reading, pid_t pid)
 {
     for (size_t i = reading->process_count; i-- > 0;) {
         if (reading->processes[i].pid == pid) {
             return &reading->processes[i];
         }
     }
+    return NULL;
+}
+
+static int take_process(struct reading *reading, const struct profile_key *key, struct err *error)
+{
+    if (find_process(reading, (pid_t)key->tgid) != NULL) {
+        return 0;
+    }
     struct sampled *larger =
         reallocarray(reading->processes, reading->process_count + 1, sizeof *larger);
     if (larger == NULL) {
-        no_memory(error);
-        return NULL;
+        return no_memory(error);
     }
     reading->processes = larger;
     struct sampled *process = &larger[reading->process_count++];
-    *process = (struct sampled){.pid = pid};
-    describe(reading->probe->targets, process);
-    return process;
+    *process = (struct sampled){.pid = (pid_t)key->tgid};
+    describe(reading->probe->targets, process, key->name);
+    return 0;
+}
+
+static int make_groups(struct reading *reading, struct err *error)
+{
+    bool by_name = reading->process_count > PROCESSES_MOST;
+    reading->groups = calloc(reading->process_count + 1, sizeof *reading->groups);
+    if (reading->groups == NULL) {
+        return no_memory(error);
+    }
+    for (size_t i = 0; i < reading->process_count; i++) {
+        struct sampled *process = &reading->processes[i];
+        const struct record_scope *scope = &process->scope;
+        size_t at = by_name ? 0 : reading->group_count;
+        while (at < reading->group_count &&
+               (strcmp(reading->groups[at].scope.role, scope->role) != 0 ||
+                strcmp(reading->groups[at].scope.name, scope->name) != 0)) {
+            at++;
+        }
+        process->group = at;
+        if (at == reading->group_count) {
+            struct group *group = &reading->groups[reading->group_count++];
+            group->scope = *scope;
+            group->scope.pid = by_name ? 0 : scope->pid;
+        }
+    }
+    return 0;
 }
 
 /* What a folded line begins with: the thread's name, and which end it is. */
-static void name_root(const struct reading *reading, const struct sampled *process, uint32_t thread,
-                      char *to, size_t size)
+static void name_root(const struct sampled *process, const char *thread, char *to, size_t size)
 {
-    struct record_scope scope = process->scope;
-    if (thread < THREADS_MOST - 1) {
-        targets_thread_scope(reading->probe->targets, thread, &scope);
-    }
-    bool role = scope.role[0] != '\0' && strcmp(scope.role, "observed") != 0;
-    snprintf(to, size, "%s%s%s%s", scope.name, role ? " (" : "", role ? scope.role : "",
-             role ? ")" : "");
+    const char *role = process->scope.role;
+    bool end = role[0] != '\0' && strcmp(role, "observed") != 0;
+    snprintf(to, size, "%.*s%s%s%s", NAME_BYTES, thread, end ? " (" : "", end ? role : "",
+             end ? ")" : "");
 }
 
 /* ---- names ---- */
@@ -206,16 +250,6 @@ static int add_kernel_frames(struct reading *reading, const struct profile_stack
     return 0;
 }
 
-static const struct sampled *sampled_of(const struct reading *reading, pid_t pid)
-{
-    for (size_t i = 0; i < reading->process_count; i++) {
-        if (reading->processes[i].pid == pid) {
-            return &reading->processes[i];
-        }
-    }
-    return NULL;
-}
-
 /* Where the address lies: in what the process maps itself, or since it was forked, in what its
  * parents do. */
 static enum code_found find_code(const struct reading *reading, const struct sampled *process,
@@ -229,13 +263,8 @@ static enum code_found find_code(const struct reading *reading, const struct sam
             return CODE_NONE;
         }
         found = code_maps_find(maps, parent, address, object, offset);
-        const struct sampled *known = sampled_of(reading, parent);
-        const struct slot *slot = slot_of(reading->probe->targets, parent);
-        uint32_t above = slot != NULL ? slot->parent : 0;
         pid = parent;
-        parent = known != NULL ? known->parent
-                 : above > 0   ? (pid_t)reading->probe->targets->state->slots[above - 1].tgid
-                               : 0;
+        parent = parent_of(reading->probe->targets, slot_of(reading->probe->targets, parent));
     }
     return found;
 }
@@ -287,8 +316,8 @@ static bool reaches_start(const struct fold_frame *frames, size_t count)
                          strncmp(name, "ld-", 3) == 0);
 }
 
-static int add_side(struct reading *reading, struct sampled *process, uint64_t hash, bool kernel,
-                    struct err *error)
+static int add_side(struct reading *reading, const struct sampled *process, uint64_t hash,
+                    bool kernel, struct err *error)
 {
     struct profile_stack stack;
     if (hash == PROFILE_NO_STACK) {
@@ -308,10 +337,13 @@ static int add_side(struct reading *reading, struct sampled *process, uint64_t h
 static int add_samples(struct reading *reading, const struct profile_key *key, uint64_t samples,
                        struct err *error)
 {
-    struct sampled *process = take_process(reading, (pid_t)key->tgid, error);
+    const struct sampled *process = find_process(reading, (pid_t)key->tgid);
     char root[48];
     reading->frame_count = 0;
-    if (process == NULL || add_side(reading, process, key->kernel, true, error) != 0) {
+    if (process == NULL) {
+        return 0; /* it has only come now, while this is read */
+    }
+    if (add_side(reading, process, key->kernel, true, error) != 0) {
         return -1;
     }
     size_t kernel_frames = reading->frame_count;
@@ -322,35 +354,47 @@ static int add_samples(struct reading *reading, const struct profile_key *key, u
     if (reading->frame_count == 0) {
         add_frame(reading, "[unknown]", "[unknown]", false, false);
     }
-    process->samples += samples;
-    process->kernel += kernel_frames > 0 ? samples : 0;
-    process->unnamed += reading->named[0] ? 0 : samples;
+    struct group *group = &reading->groups[process->group];
+    group->samples += samples;
+    group->kernel += kernel_frames > 0 ? samples : 0;
+    group->unnamed += reading->named[0] ? 0 : samples;
     if (user_frames > 0) {
-        process->user_stacks += samples;
-        process->early += reaches_start(&reading->frames[kernel_frames], user_frames) ? 0 : samples;
+        group->user_stacks += samples;
+        group->early += reaches_start(&reading->frames[kernel_frames], user_frames) ? 0 : samples;
     }
-    name_root(reading, process, key->thread, root, sizeof root);
-    return profile_fold_add(&reading->fold, (uint32_t)(process - reading->processes), root,
-                            reading->frames, reading->frame_count, samples, error);
+    name_root(process, key->name, root, sizeof root);
+    return profile_fold_add(&reading->fold, (uint32_t)process->group, root, reading->frames,
+                            reading->frame_count, samples, error);
 }
 
-static int add_all(struct reading *reading, struct err *error)
+/* All counts: once to know the processes, once to name what they did. Those that come while this
+ * goes on do not make it endless. */
+static int go_through(struct reading *reading, bool name, struct err *error)
 {
     struct profile_key key, last;
     uint64_t samples;
-    size_t keys = 0;
     int status = 0;
-    /* Keys that come while this goes on do not make it endless. */
-    for (bool any = profile_next(reading->probe, NULL, &key, &samples);
-         any && status == 0 && keys < 2 * PROFILE_COUNTS; keys++) {
-        if (samples > 0) {
+    bool any = profile_next(reading->probe, NULL, &key, &samples);
+    for (size_t i = 0; any && status == 0 && i < 2 * PROFILE_COUNTS; i++) {
+        if (!name) {
+            status = take_process(reading, &key, error);
+        } else if (samples > 0) {
             status = add_samples(reading, &key, samples, error);
         }
         last = key;
         any = profile_next(reading->probe, &last, &key, &samples);
     }
-    profile_fold_sort(&reading->fold);
     return status;
+}
+
+static int add_all(struct reading *reading, struct err *error)
+{
+    if (go_through(reading, false, error) != 0 || make_groups(reading, error) != 0 ||
+        go_through(reading, true, error) != 0) {
+        return -1;
+    }
+    profile_fold_sort(&reading->fold);
+    return 0;
 }
 
 /* ---- to the record ---- */
@@ -377,41 +421,46 @@ static const char *event_name(const struct probe *probe)
 
 static int by_samples(const void *left, const void *right)
 {
-    const struct sampled *const *a = left, *const *b = right;
+    const struct group *const *a = left, *const *b = right;
     if ((*a)->samples != (*b)->samples) {
         return (*a)->samples > (*b)->samples ? -1 : 1;
     }
-    return (*a)->pid < (*b)->pid ? -1 : (*a)->pid > (*b)->pid;
+    return (*a > *b) - (*a < *b); /* in the order in which they came */
 }
 
-static int add_process_row(const struct probe *probe, const struct sampled *process,
-                           struct record_probe *to)
+static int add_group_row(const struct probe *probe, const struct group *group,
+                         struct record_probe *to)
 {
-    struct record_scope scope = process->scope;
+    struct record_scope scope = group->scope;
+    const double values[COLUMNS] = {
+        [SAMPLES] = (double)group->samples,
+        [RATE] = (double)probe->rate,
+        [KERNEL_SHARE] = share(group->kernel, group->samples),
+        [UNNAMED_SHARE] = share(group->unnamed, group->samples),
+        [EARLY_SHARE] = share(group->early, group->user_stacks),
+    };
     snprintf(scope.what, sizeof scope.what, "%s", event_name(probe));
     struct record_probe_row *row = record_add_probe_row(to, &scope);
-    return row != NULL && add_value(row, SAMPLES, (double)process->samples) != NULL &&
-                   add_value(row, RATE, (double)probe->rate) != NULL &&
-                   add_value(row, KERNEL_SHARE, share(process->kernel, process->samples)) != NULL &&
-                   add_value(row, UNNAMED_SHARE, share(process->unnamed, process->samples)) !=
-                       NULL &&
-                   add_value(row, EARLY_SHARE, share(process->early, process->user_stacks)) != NULL
-               ? 0
-               : -1;
+    for (size_t i = SAMPLES; row != NULL && i < COLUMNS; i++) {
+        if (add_value(row, i, values[i]) == NULL) {
+            return -1;
+        }
+    }
+    return row != NULL ? 0 : -1;
 }
 
-static int add_process_rows(const struct reading *reading, struct record_probe *to)
+static int add_group_rows(const struct reading *reading, struct record_probe *to)
 {
-    const struct sampled **order = calloc(reading->process_count + 1, sizeof *order);
+    const struct group **order = calloc(reading->group_count + 1, sizeof *order);
     int status = order != NULL ? 0 : -1;
-    for (size_t i = 0; order != NULL && i < reading->process_count; i++) {
-        order[i] = &reading->processes[i];
+    for (size_t i = 0; order != NULL && i < reading->group_count; i++) {
+        order[i] = &reading->groups[i];
     }
     if (order != NULL) {
-        qsort(order, reading->process_count, sizeof *order, by_samples);
+        qsort(order, reading->group_count, sizeof *order, by_samples);
     }
-    for (size_t i = 0; i < reading->process_count && i < PROCESS_ROWS_MOST && status == 0; i++) {
-        status = add_process_row(reading->probe, order[i], to);
+    for (size_t i = 0; i < reading->group_count && i < GROUP_ROWS_MOST && status == 0; i++) {
+        status = add_group_row(reading->probe, order[i], to);
     }
     free(order);
     return status;
@@ -441,7 +490,7 @@ static int add_rows(const struct reading *reading, struct record_probe *to)
     for (size_t i = 0; i < fold->row_count && i < ROWS_MOST; i++) {
         const struct fold_row *from = &fold->rows[i];
         struct record_probe_row *row =
-            record_add_probe_row(to, &reading->processes[from->process].scope);
+            record_add_probe_row(to, &reading->groups[from->group].scope);
         char symbol[SYMBOL_MOST];
         snprintf(symbol, sizeof symbol, "%s", from->symbol);
         if (row == NULL || record_row_set_code(row, from->object, symbol) != 0 ||
@@ -459,7 +508,7 @@ static int add_stacks(const struct reading *reading, struct record_probe *to)
 {
     for (size_t i = 0; i < reading->fold.stack_count; i++) {
         const struct fold_stack *stack = &reading->fold.stacks[i];
-        if (record_add_stack(to, &reading->processes[stack->process].scope, stack->text,
+        if (record_add_stack(to, &reading->groups[stack->group].scope, stack->text,
                              stack->samples) == NULL) {
             return -1;
         }
@@ -516,7 +565,7 @@ static int fill(struct reading *reading, struct record_probe *to, struct err *er
     }
     to->lost = reading->probe->memory->lost;
     remark_on(reading, to);
-    return add_process_rows(reading, to) == 0 && add_rows(reading, to) == 0 &&
+    return add_group_rows(reading, to) == 0 && add_rows(reading, to) == 0 &&
                    add_stacks(reading, to) == 0
                ? 0
                : no_memory(error);
@@ -541,6 +590,7 @@ int profile_read(struct probe *probe, const struct probe_scope *scope, struct re
     symbol_table_release(&reading->kernel);
     profile_fold_release(&reading->fold);
     free(reading->processes);
+    free(reading->groups);
     free(reading);
     return status;
 }

@@ -56,7 +56,8 @@ static void scope_cells(struct table *table, const struct group *group,
     if (scope->pid) {
         table_cell(table, "%s%s%s %d", scope->role, name[0] ? " " : "", name, (int)scope->pid);
     } else {
-        table_cell(table, "%s", scope->role[0] ? scope->role : "machine");
+        table_cell(table, "%s%s%s", scope->role[0] ? scope->role : "machine", name[0] ? " " : "",
+                   name);
     }
     if (group->threads && scope->tid) {
         table_cell(table, "%d %s", (int)scope->tid, scope->name);

@@ -35,14 +35,15 @@ static void share_cell(struct table *table, const struct record_probe_row *row, 
     table_cell(table, "%s", text_share(share, sizeof share, value));
 }
 
-/* "server sonde 123"; empty: of several. Who was only observed is that by its name. */
+/* "server sonde 123", without the number where processes of one name are one; empty: of several.
+ * Who was only observed is that by its name. */
 static const char *process_text(const struct record_scope *scope, char *to, size_t size)
 {
     bool role = scope->role[0] && (strcmp(scope->role, "observed") != 0 || !scope->name[0]);
-    to[0] = '\0';
+    int used = snprintf(to, size, "%s%s%s", role ? scope->role : "",
+                        role && scope->name[0] ? " " : "", scope->name);
     if (scope->pid != 0) {
-        snprintf(to, size, "%s%s%s %d", role ? scope->role : "", role && scope->name[0] ? " " : "",
-                 scope->name, (int)scope->pid);
+        snprintf(to + used, size - (size_t)used, " %d", (int)scope->pid);
     }
     return to;
 }

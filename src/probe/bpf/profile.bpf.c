@@ -114,10 +114,10 @@ int on_sample(void *context)
     }
     __sync_fetch_and_add(&counted->ticks, 1);
     struct profile_key key = {.tgid = (__u32)task->tgid};
-    if (!targets_counted(state, task) || !targets_find(state, key.tgid, &slot) ||
-        !targets_find_thread(state, task, &key.thread)) {
+    if (!targets_counted(state, task) || !targets_find(state, key.tgid, &slot)) {
         return 0;
     }
+    bpf_get_current_comm(key.name, sizeof key.name);
     __sync_fetch_and_add(&counted->samples, 1);
     key.kernel = keep_stack(context, counted, 0);
     key.user = keep_stack(context, counted, USER_STACK);

@@ -4,7 +4,7 @@
 
 #define PROFILE_FRAMES 127   /* of one stack; the kernel's own limit (perf_event_max_stack) */
 #define PROFILE_STACKS 16384 /* different ones: 17 MiB */
-#define PROFILE_COUNTS 32768 /* different {process, thread, user's stack, kernel's stack} */
+#define PROFILE_COUNTS 32768 /* different struct profile_key */
 
 /* Instead of a stack's hash. */
 #define PROFILE_NO_STACK 0   /* it was not in user space, or not in the kernel */
@@ -19,8 +19,9 @@ struct profile_stack {
 
 struct profile_key {
     __u64 user, kernel; /* hashes of stacks */
+    char name[16];      /* of the thread */
     __u32 tgid;
-    __u32 thread; /* its place in targets_state.threads */
+    __u32 unused;
 };
 
 struct profile_memory {

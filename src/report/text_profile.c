@@ -6,7 +6,8 @@
 #include "report/text.h"
 #include "report/text_profile.h"
 
-#define FUNCTIONS_MAX 25   /* the record in JSON has more */
+#define FUNCTIONS_MAX 25 /* the record in JSON has more */
+#define FUNCTIONS_COMPACT 8
 #define FIGURES_COLUMNS 26 /* indentation, overhead, total, and the gaps */
 #define OBJECT_MOST 24
 #define SYMBOL_LEAST 16
@@ -98,7 +99,7 @@ void text_functions(struct text *text, const struct record_probe *probe)
     static const char *const titles[] = {"overhead", "total", "process", "object", "symbol"};
     const struct widths widths = find_widths(probe);
     struct table table;
-    size_t functions = 0, shown = 0;
+    size_t functions = 0, shown = 0, most = text->compact ? FUNCTIONS_COMPACT : FUNCTIONS_MAX;
     for (size_t i = 0; i < probe->row_count; i++) {
         functions += text_is_function(&probe->rows[i]);
     }
@@ -109,7 +110,7 @@ void text_functions(struct text *text, const struct record_probe *probe)
     for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
         table_cell(&table, "%s", titles[i]);
     }
-    for (size_t i = 0; i < probe->row_count && shown < FUNCTIONS_MAX; i++) {
+    for (size_t i = 0; i < probe->row_count && shown < most; i++) {
         if (text_is_function(&probe->rows[i])) {
             function_cells(&table, &probe->rows[i], &widths);
             shown++;

@@ -1,6 +1,7 @@
 """--probe profile: against a program whose functions take known shares of its time, and against
 perf."""
 
+import csv
 import json
 import os
 import re
@@ -164,6 +165,37 @@ class Observed(unittest.TestCase):
         self.assertTrue([frames for frames in stacks
                          if re.search(r"main;.*[^\]];\w+_\[k\];.*vfs_read_\[k\]", frames)],
                         list(stacks)[:10])
+
+    def test_hidden_kernel_addresses_are_said(self):
+        hidden = Folder(self).file("kallsyms")
+        with open(hidden, "w", encoding="ascii") as file:
+            file.write("0000000000000000 T _text\n0000000000000000 t vfs_read\n")
+        script = f'mount --bind {hidden} /proc/kallsyms && exec "$@"'
+        path, folded = Folder(self).file("record.json"), Folder(self).file("folded")
+        done = run("observe", "--probe=profile", f"--json={path}", f"--profile-folded={folded}",
+                   "--", profiled, "calls", "300",
+                   prefix=["unshare", "-m", "sh", "-c", script, "sh"])
+        if "mount" in done.stderr or "unshare" in done.stderr:
+            self.skipTest(done.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        probe = probe_of(read_record(self, path))
+        self.assertIn("kptr_restrict", probe["reason"])
+        kernel = [row for row in functions(probe) if row["object"] == "[kernel]"]
+        self.assertEqual([row["symbol"] for row in kernel], ["[kernel]"])
+        self.assertGreater(value(kernel[0], "self_share"), 0.2)
+        self.check_sums(probe, read_folded(folded))
+
+    def test_rows_of_csv_are_whole(self):
+        path = Folder(self).file("rows.csv")
+        record, _ = self.observe(profiled, "two", "300", options=["--csv=" + path])
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        self.assertFalse([row for row in rows if None in row or None in row.values()])
+        ours = {(row["object"], row["symbol"]): row["profile_self_samples"] for row in rows
+                if row["symbol"]}
+        self.assertEqual({key: int(samples) for key, samples in ours.items()},
+                         {(row["object"], row["symbol"]): value(row, "self_samples")
+                          for row in functions(probe_of(record))})
 
     def test_children_that_have_ended_are_named(self):
         record, _ = self.observe(profiled, "children", "400")

@@ -269,29 +269,68 @@ static enum code_found find_code(const struct reading *reading, const struct sam
     return found;
 }
 
+static void add_user_frame(struct reading *reading, const struct sampled *process, uint64_t address)
+{
+    uint64_t offset;
+    size_t index;
+    enum code_found found = find_code(reading, process, address, &index, &offset);
+    if (found != CODE_FOUND) {
+        add_frame(reading, "[unknown]", found == CODE_SEVERAL ? "[ambiguous]" : "[unknown]", false,
+                  false);
+        return;
+    }
+    const struct code_object *object = &reading->probe->maps.objects[index];
+    const char *name = reading->symbols == NULL
+                           ? NULL
+                           : symbols_find(reading->symbols, object, index, process->pid, offset);
+    if (name != NULL) {
+        add_frame(reading, object->path, name, false, true);
+    } else if (strncmp(object->path, "//", 2) == 0) {
+        add_frame(reading, "[anon]", "[unknown]", false, false);
+    } else {
+        add_address(reading, object->path, offset, false);
+    }
+}
+
+/* Where the innermost function keeps no frame pointer of its own: its caller, which the kernel has
+ * skipped (0: not known, it has not), and with which of the frames it goes on. */
+static uint64_t find_caller(const struct reading *reading, const struct sampled *process,
+                            const struct profile_stack *stack, size_t *next, size_t *end)
+{
+    struct symbols_frame frame;
+    uint64_t offset;
+    size_t index;
+    *next = 1;
+    *end = stack->count;
+    if (reading->symbols == NULL ||
+        find_code(reading, process, stack->frames[0], &index, &offset) != CODE_FOUND ||
+        !symbols_find_frame(reading->symbols, &reading->probe->maps.objects[index], index,
+                            process->pid, offset, &frame) ||
+        frame.caller >= PROFILE_WORDS || stack->words[frame.caller] == 0) {
+        return 0;
+    }
+    if (frame.pushed && stack->count <= PROFILE_FEW_FRAMES) { /* by now it may hold anything */
+        bool followed = stack->saved == frame.saved + 1;
+        *next = stack->count;
+        *end = stack->count + (followed ? stack->more : 0);
+    }
+    return stack->words[frame.caller];
+}
+
 static void add_user_frames(struct reading *reading, const struct sampled *process,
                             const struct profile_stack *stack)
 {
-    for (size_t i = 0; i < stack->count && i < PROFILE_FRAMES; i++) {
-        uint64_t address = called_from(stack->frames[i], i), offset;
-        size_t index;
-        enum code_found found = find_code(reading, process, address, &index, &offset);
-        if (found != CODE_FOUND) {
-            add_frame(reading, "[unknown]", found == CODE_SEVERAL ? "[ambiguous]" : "[unknown]",
-                      false, false);
-            continue;
-        }
-        const struct code_object *object = &reading->probe->maps.objects[index];
-        const char *name = reading->symbols == NULL ? NULL
-                                                    : symbols_find(reading->symbols, object, index,
-                                                                   process->pid, offset);
-        if (name != NULL) {
-            add_frame(reading, object->path, name, false, true);
-        } else if (strncmp(object->path, "//", 2) == 0) {
-            add_frame(reading, "[anon]", "[unknown]", false, false);
-        } else {
-            add_address(reading, object->path, offset, false);
-        }
+    size_t next, end;
+    if (stack->count == 0 || stack->count + stack->more > PROFILE_FRAMES) {
+        return;
+    }
+    uint64_t caller = find_caller(reading, process, stack, &next, &end);
+    add_user_frame(reading, process, stack->frames[0]);
+    if (caller != 0) {
+        add_user_frame(reading, process, called_from(caller, 1));
+    }
+    for (; next < end; next++) {
+        add_user_frame(reading, process, called_from(stack->frames[next], 1));
     }
 }
 
@@ -550,7 +589,7 @@ static void remark_on(const struct reading *reading, struct record_probe *to)
         remark(to, text);
     }
     if (reading->kernel_read && reading->kernel_hidden) {
-        remark(to, "the kernel's addresses are hidden (kernel.kptr_restrict)");
+        remark(to, "the kernel's addresses are hidden (kernel.kptr_restrict, or no CAP_SYSLOG)");
     }
     if (symbols_missing[0] != '\0') {
         remark(to, symbols_missing);

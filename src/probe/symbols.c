@@ -34,8 +34,16 @@ const char *symbols_find(struct symbols *symbols, const struct code_object *obje
     return NULL;
 }
 
+bool symbols_find_frame(struct symbols *symbols, const struct code_object *object, size_t index,
+                        pid_t pid, uint64_t offset, struct symbols_frame *frame)
+{
+    (void)frame;
+    return symbols_find(symbols, object, index, pid, offset) != NULL;
+}
+
 #else
 
+#include <dwarf.h>
 #include <elfutils/libdwfl.h>
 #include <fcntl.h>
 #include <gelf.h>
@@ -58,6 +66,8 @@ struct named { /* one object's */
     struct symbol_table table; /* by address */
     struct segment segments[SEGMENTS_MOST];
     size_t segment_count;
+    Dwfl *session; /* for unwind information; NULL: none */
+    Dwfl_Module *module;
 };
 
 struct symbols {
@@ -78,6 +88,9 @@ void symbols_close(struct symbols *symbols)
     }
     for (size_t i = 0; i < symbols->count; i++) {
         symbol_table_release(&symbols->objects[i].table);
+        if (symbols->objects[i].session != NULL) {
+            dwfl_end(symbols->objects[i].session);
+        }
     }
     free(symbols->objects);
     free(symbols);
@@ -154,7 +167,8 @@ static void read_file(struct named *named, int file, const char *path)
             add_symbol(named, &symbol, address, name);
         }
     }
-    dwfl_end(session);
+    named->session = session;
+    named->module = module;
     symbol_table_finish(&named->table);
 }
 
@@ -226,8 +240,9 @@ static void look(struct named *named, const struct code_object *object, pid_t pi
     }
 }
 
-const char *symbols_find(struct symbols *symbols, const struct code_object *object, size_t index,
-                         pid_t pid, uint64_t offset)
+/* The object, looked at; NULL without memory. */
+static struct named *take(struct symbols *symbols, const struct code_object *object, size_t index,
+                          pid_t pid)
 {
     if (index >= symbols->count) {
         struct named *larger = reallocarray(symbols->objects, index + 64, sizeof *larger);
@@ -242,15 +257,117 @@ const char *symbols_find(struct symbols *symbols, const struct code_object *obje
     if (!named->looked) {
         look(named, object, pid);
     }
-    for (size_t i = 0; i < named->segment_count; i++) {
+    return named;
+}
+
+/* The address that symbols use for an offset of the file. */
+static bool find_address(const struct named *named, uint64_t offset, uint64_t *address)
+{
+    for (size_t i = 0; named != NULL && i < named->segment_count; i++) {
         const struct segment *segment = &named->segments[i];
         if (offset >= segment->offset && offset - segment->offset < segment->bytes) {
-            const struct symbol *symbol =
-                symbol_table_find(&named->table, segment->address + (offset - segment->offset));
-            return symbol != NULL ? symbol_table_name(&named->table, symbol) : NULL;
+            *address = segment->address + (offset - segment->offset);
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
+
+const char *symbols_find(struct symbols *symbols, const struct code_object *object, size_t index,
+                         pid_t pid, uint64_t offset)
+{
+    const struct named *named = take(symbols, object, index, pid);
+    uint64_t address;
+    if (!find_address(named, offset, &address)) {
+        return NULL;
+    }
+    const struct symbol *symbol = symbol_table_find(&named->table, address);
+    return symbol != NULL ? symbol_table_name(&named->table, symbol) : NULL;
+}
+
+/* ---- unwind information ---- */
+
+#if defined(__x86_64__)
+
+/* The System V ABI's numbers. */
+enum { FRAME_POINTER = 6, STACK_POINTER = 7 };
+
+/* How far from the stack pointer the caller's frame begins (its canonical frame address). */
+static bool find_distance(Dwarf_Frame *frame, int64_t *bytes)
+{
+    Dwarf_Op *operations = NULL;
+    size_t count = 0;
+    if (dwarf_frame_cfa(frame, &operations, &count) != 0 || count != 1) {
+        return false;
+    }
+    bool wide = operations[0].atom == DW_OP_bregx && operations[0].number == STACK_POINTER;
+    bool narrow = operations[0].atom == DW_OP_breg0 + STACK_POINTER;
+    *bytes = (int64_t)(wide ? operations[0].number2 : operations[0].number);
+    return wide || narrow;
+}
+
+/* Where the frame pointer is: in its register (*pushed false), or so far from the frame's begin. */
+static bool find_saved(Dwarf_Frame *frame, bool *pushed, int64_t *bytes)
+{
+    Dwarf_Op memory[3], *operations = NULL;
+    size_t count = 0;
+    if (dwarf_frame_register(frame, FRAME_POINTER, memory, &operations, &count) != 0) {
+        return false;
+    }
+    *pushed = count == 2 && operations[0].atom == DW_OP_call_frame_cfa &&
+              operations[1].atom == DW_OP_plus_uconst;
+    *bytes = *pushed ? (int64_t)operations[1].number : 0;
+    return *pushed || (count == 0 && operations == NULL);
+}
+
+static bool read_frame(Dwarf_CFI *information, uint64_t address, struct symbols_frame *to)
+{
+    const int64_t word = (int64_t)sizeof(uint64_t);
+    Dwarf_Frame *frame = NULL;
+    int64_t distance, saved;
+    if (information == NULL || dwarf_cfi_addrframe(information, address, &frame) != 0) {
+        return false;
+    }
+    /* The return address is the last word before the caller's frame. */
+    bool known = find_distance(frame, &distance) && find_saved(frame, &to->pushed, &saved) &&
+                 distance >= word && distance % word == 0 && distance < INT32_MAX &&
+                 (!to->pushed || (saved < 0 && distance + saved >= 0 && saved % word == 0));
+    if (known) {
+        to->caller = (uint32_t)(distance / word - 1);
+        to->saved = to->pushed ? (uint32_t)((distance + saved) / word) : 0;
+    }
+    free(frame);
+    return known;
+}
+
+bool symbols_find_frame(struct symbols *symbols, const struct code_object *object, size_t index,
+                        pid_t pid, uint64_t offset, struct symbols_frame *frame)
+{
+    const struct named *named = take(symbols, object, index, pid);
+    uint64_t address;
+    GElf_Addr bias = 0;
+    *frame = (struct symbols_frame){0};
+    if (!find_address(named, offset, &address) || named->module == NULL) {
+        return false;
+    }
+    Dwarf_CFI *information = dwfl_module_eh_cfi(named->module, &bias);
+    return read_frame(information, address - bias, frame);
+}
+
+#else
+
+bool symbols_find_frame(struct symbols *symbols, const struct code_object *object, size_t index,
+                        pid_t pid, uint64_t offset, struct symbols_frame *frame)
+{
+    (void)symbols;
+    (void)object;
+    (void)index;
+    (void)pid;
+    (void)offset;
+    (void)frame;
+    return false;
+}
+
+#endif
 
 #endif

@@ -1,8 +1,10 @@
 /* Spends its CPU time in functions that a profile has to name. Built by test_profile.py.
  *   profiled two MS        so much CPU time: 2/3 of it in takes_two_thirds, 1/3 in takes_one_third
  *   profiled calls MS      in small reads of /dev/zero
+ *   profiled threads MS    likewise, in another thread
  *   profiled children MS   in a child that is only forked, and in one that calls execve */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +51,20 @@ __attribute__((noinline)) static void reads_zeroes(int file)
     }
 }
 
+struct reader {
+    int file;
+    uint64_t until_ms;
+};
+
+static void *in_a_thread(void *data)
+{
+    const struct reader *reader = data;
+    while (cpu_ms() < reader->until_ms) {
+        reads_zeroes(reader->file);
+    }
+    return NULL;
+}
+
 static int children(const char *self, const char *ms)
 {
     uint64_t until_ms = strtoull(ms, NULL, 10);
@@ -80,6 +96,11 @@ int main(int argc, char **argv)
         return children(argv[0], argv[2]);
     }
     int file = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    if (strcmp(argv[1], "threads") == 0) {
+        struct reader reader = {file, until_ms};
+        pthread_t thread;
+        return pthread_create(&thread, NULL, in_a_thread, &reader) || pthread_join(thread, NULL);
+    }
     while (cpu_ms() < until_ms) {
         if (strcmp(argv[1], "calls") == 0) {
             reads_zeroes(file);

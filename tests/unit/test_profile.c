@@ -406,6 +406,16 @@ static void own_functions_have_their_names(void **state)
     assert_non_null(name);
     assert_string_equal(name, "named_by_its_symbol");
     assert_null(symbols_find(symbols, &maps.objects[object], object, getpid(), UINT64_MAX));
+    struct symbols_frame frame;
+    assert_false(
+        symbols_find_frame(symbols, &maps.objects[object], object, getpid(), UINT64_MAX, &frame));
+#if defined(__x86_64__)
+    /* At its first instruction nothing but the address to return to is on the stack. */
+    assert_true(
+        symbols_find_frame(symbols, &maps.objects[object], object, getpid(), offset - 1, &frame));
+    assert_int_equal(frame.caller, 0);
+    assert_false(frame.pushed);
+#endif
     /* Another file of that name, and what is no file. */
     struct code_object other = maps.objects[object], none = {.path = "//anon"},
                        directory = {.path = "/", .inode = 2};

@@ -43,35 +43,115 @@ struct {
     __type(value, __u64);
 } counts SEC(".maps");
 
-static __always_inline __u64 hash_of(const struct profile_stack *stack, __u64 count)
+/* ---- behind code without frame pointers ---- */
+
+#define STACK_SPAN (8ull << 20) /* farther from the stack pointer is no frame */
+#define MORE_FRAMES 48
+
+struct frame {
+    __u64 next, caller;
+};
+
+static __always_inline bool is_own_code(__u64 address, __u64 start, __u64 end)
 {
-    __u64 hash = count * 0x9e3779b97f4a7c15ull;
-    for (__u32 i = 0; i < PROFILE_FRAMES; i++) {
-        if (i >= count) {
+    return address >= start && address < end;
+}
+
+/* Follows a frame pointer that was found on the stack: frames behind those that are there. */
+static __always_inline void follow(struct profile_stack *stack, __u64 pointer, __u64 top)
+{
+    for (__u32 i = 0; i < MORE_FRAMES; i++) {
+        struct frame frame;
+        __u32 at = stack->count + i;
+        if (at >= PROFILE_FRAMES || bpf_probe_read_user(&frame, sizeof frame, (void *)pointer) ||
+            !frame.caller) {
             break;
         }
-        hash = (hash ^ stack->frames[i]) * 0xff51afd7ed558ccdull;
-        hash ^= hash >> 32;
+        stack->frames[at & PROFILE_FRAMES] = frame.caller; /* one less than a power of two */
+        stack->more = i + 1;
+        if (frame.next <= pointer || frame.next - top >= STACK_SPAN || frame.next & 7) {
+            break;
+        }
+        pointer = frame.next;
+    }
+}
+
+/* Keeps the words that may be a caller's address, and follows the first that may be its frame
+ * pointer: both are only believed where unwind information says that they are. */
+static __always_inline void keep_words(struct profile_stack *stack, struct task_struct *task)
+{
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+    struct mm_struct *mm = task->mm;
+    if (!regs || !mm) {
+        return;
+    }
+    __u64 top = regs->sp, start = mm->start_code, end = mm->end_code;
+    if (bpf_probe_read_user(stack->words, sizeof stack->words, (void *)top)) {
+        __builtin_memset(stack->words, 0, sizeof stack->words);
+        return;
+    }
+    for (__u32 i = 0; i < PROFILE_WORDS; i++) {
+        __u64 word = stack->words[i];
+        struct frame frame;
+        if (stack->count <= PROFILE_FEW_FRAMES && !stack->saved && word > top &&
+            word - top < STACK_SPAN && !(word & 7) &&
+            !bpf_probe_read_user(&frame, sizeof frame, (void *)word) &&
+            is_own_code(frame.caller, start, end)) {
+            stack->saved = i + 1;
+            follow(stack, word, top);
+        }
+        if (!is_own_code(word, start, end)) {
+            stack->words[i] = 0;
+        }
+    }
+}
+
+/* ---- stacks ---- */
+
+static __always_inline __u64 mix(__u64 hash, __u64 value)
+{
+    hash = (hash ^ value) * 0xff51afd7ed558ccdull;
+    return hash ^ hash >> 32;
+}
+
+static __always_inline __u64 hash_of(const struct profile_stack *stack)
+{
+    __u64 hash = mix((__u64)stack->count << 32 | stack->more, stack->saved);
+    for (__u32 i = 0; i < PROFILE_WORDS; i++) {
+        hash = mix(hash, stack->words[i]);
+    }
+    for (__u32 i = 0; i < PROFILE_FRAMES; i++) {
+        if (i >= stack->count + stack->more) {
+            break;
+        }
+        hash = mix(hash, stack->frames[i]);
     }
     return hash < PROFILE_FIRST_HASH ? hash + PROFILE_FIRST_HASH : hash;
 }
 
 /* Keeps the stack of one side of this sample, and returns its hash. */
-static __always_inline __u64 keep_stack(void *context, struct profile_memory *counted, __u64 side)
+static __always_inline __u64 keep_stack(void *context, struct task_struct *task,
+                                        struct profile_memory *counted, __u64 side)
 {
     __u32 zero = 0;
     struct profile_stack *stack = bpf_map_lookup_elem(&present, &zero);
     if (!stack) {
         return PROFILE_LOST_STACK;
     }
-    long bytes = bpf_get_stack(context, stack->frames, sizeof stack->frames, side);
+    long bytes =
+        bpf_get_stack(context, stack->frames, PROFILE_FRAMES * sizeof stack->frames[0], side);
     if (bytes == 0) {
         return PROFILE_NO_STACK;
     }
     if (bytes > 0) {
-        __u64 count = (__u64)bytes / sizeof stack->frames[0];
-        __u64 hash = hash_of(stack, count);
-        stack->count = count;
+        stack->count = (__u32)bytes / sizeof stack->frames[0];
+        stack->more = stack->saved = 0;
+        if (side) {
+            keep_words(stack, task);
+        } else {
+            __builtin_memset(stack->words, 0, sizeof stack->words);
+        }
+        __u64 hash = hash_of(stack);
         if (bpf_map_lookup_elem(&stacks, &hash)) {
             return hash;
         }
@@ -119,8 +199,8 @@ int on_sample(void *context)
     }
     bpf_get_current_comm(key.name, sizeof key.name);
     __sync_fetch_and_add(&counted->samples, 1);
-    key.kernel = keep_stack(context, counted, 0);
-    key.user = keep_stack(context, counted, USER_STACK);
+    key.kernel = keep_stack(context, task, counted, 0);
+    key.user = keep_stack(context, task, counted, USER_STACK);
     count_sample(counted, &key);
     return 0;
 }

@@ -310,7 +310,8 @@ const struct command command_observe = {
         "--duration or Ctrl-C, always with the whole report. A command that still runs then is "
         "ended.",
     .examples = "  sonde observe pid=$(pidof -s nginx) -d 5   # a server for five seconds\n"
-                "  sonde observe -- dd if=/dev/zero of=/dev/null bs=1k count=100000\n",
+                "  sonde observe -- dd if=/dev/zero of=/dev/null bs=1k count=100000\n"
+                "  sonde observe --probe profile -- make      # where its CPU time goes\n",
     .sets = observe_sets,
     .run = observe_run_command,
     .measures = true,

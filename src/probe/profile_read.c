@@ -1,14 +1,10 @@
-/* From what the profile probe has sampled to the record: names for addresses, and sums. */
-#include <errno.h>
+/* From what the profile probe has sampled to the record. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "probe/profile_fold.h"
-#include "probe/profile_state.h"
-#include "probe/symbol_table.h"
-#include "probe/symbols.h"
+#include "probe/profile_reading.h"
 
 /* Of a record. What is beyond stands in one row. */
 #define ROWS_MOST 500
@@ -19,7 +15,6 @@
 #define TICKS_LEAST 0.9
 
 #define SYMBOL_MOST 256 /* of a row: longer ones (of C++) are cut */
-#define NAME_MOST 64    /* of what is made up for an address */
 
 enum {
     SELF_SHARE,
@@ -59,36 +54,6 @@ const struct metric profile_metrics[PROFILE_METRICS] = {
                         "code without frame pointers"),
 };
 
-/* A process that was sampled. */
-struct sampled {
-    pid_t pid, parent; /* parent 0: not known */
-    struct record_scope scope;
-    size_t group;
-};
-
-/* Whom the record tells apart: each process; where they are many, those of one name are one. */
-struct group {
-    struct record_scope scope;
-    uint64_t samples, kernel, unnamed, user_stacks, early;
-};
-
-struct reading {
-    struct probe *probe;
-    struct symbols *symbols;
-    struct symbol_table kernel;
-    bool kernel_read, kernel_hidden;
-    struct sampled *processes; /* owned */
-    size_t process_count;
-    struct group *groups; /* owned */
-    size_t group_count;
-    struct profile_fold fold;
-    /* The present stack, innermost frame first. */
-    struct fold_frame frames[2 * PROFILE_FRAMES + 2];
-    bool named[2 * PROFILE_FRAMES + 2];
-    char texts[2 * PROFILE_FRAMES + 2][NAME_MOST]; /* of addresses without a name, and modules */
-    size_t frame_count;
-};
-
 static int no_memory(struct err *error)
 {
     return err_set(error, ERR_LIMIT, "profile", "no memory for the samples");
@@ -96,39 +61,20 @@ static int no_memory(struct err *error)
 
 /* ---- whose ---- */
 
-/* The last slot that this process had. */
-static const struct slot *slot_of(const struct targets *targets, pid_t pid)
+static void describe(const struct targets *targets, struct profile_process *process,
+                     const char *thread)
 {
-    bool shared;
-    uint32_t used = targets_slots_used(targets, &shared);
-    for (uint32_t i = used; i-- > 0;) {
-        if (targets->state->slots[i].tgid == (uint32_t)pid) {
-            return &targets->state->slots[i];
-        }
-    }
-    return NULL;
-}
-
-/* Whom a process was forked from, where that is observed; 0: not known. */
-static pid_t parent_of(const struct targets *targets, const struct slot *slot)
-{
-    bool known = slot != NULL && slot->parent > 0 && slot->parent <= targets->slots;
-    return known ? (pid_t)targets->state->slots[slot->parent - 1].tgid : 0;
-}
-
-static void describe(const struct targets *targets, struct sampled *process, const char *thread)
-{
-    const struct slot *slot = slot_of(targets, process->pid);
+    const struct slot *slot = profile_slot_of(targets, process->pid);
     if (slot == NULL) { /* it shares the last one */
         process->scope = (struct record_scope){.pid = process->pid, .role = "observed"};
         snprintf(process->scope.name, sizeof process->scope.name, "%.*s", NAME_BYTES, thread);
         return;
     }
     targets_process_scope(targets, (uint32_t)(slot - targets->state->slots), &process->scope);
-    process->parent = parent_of(targets, slot);
+    process->parent = profile_parent_of(targets, slot);
 }
 
-static struct sampled *find_process(const struct reading *reading, pid_t pid)
+static struct profile_process *find_process(const struct profile_reading *reading, pid_t pid)
 {
     for (size_t i = reading->process_count; i-- > 0;) {
         if (reading->processes[i].pid == pid) {
@@ -138,24 +84,25 @@ static struct sampled *find_process(const struct reading *reading, pid_t pid)
     return NULL;
 }
 
-static int take_process(struct reading *reading, const struct profile_key *key, struct err *error)
+static int take_process(struct profile_reading *reading, const struct profile_key *key,
+                        struct err *error)
 {
     if (find_process(reading, (pid_t)key->tgid) != NULL) {
         return 0;
     }
-    struct sampled *larger =
+    struct profile_process *larger =
         reallocarray(reading->processes, reading->process_count + 1, sizeof *larger);
     if (larger == NULL) {
         return no_memory(error);
     }
     reading->processes = larger;
-    struct sampled *process = &larger[reading->process_count++];
-    *process = (struct sampled){.pid = (pid_t)key->tgid};
+    struct profile_process *process = &larger[reading->process_count++];
+    *process = (struct profile_process){.pid = (pid_t)key->tgid};
     describe(reading->probe->targets, process, key->name);
     return 0;
 }
 
-static int make_groups(struct reading *reading, struct err *error)
+static int make_groups(struct profile_reading *reading, struct err *error)
 {
     bool by_name = reading->process_count > PROCESSES_MOST;
     reading->groups = calloc(reading->process_count + 1, sizeof *reading->groups);
@@ -163,7 +110,7 @@ static int make_groups(struct reading *reading, struct err *error)
         return no_memory(error);
     }
     for (size_t i = 0; i < reading->process_count; i++) {
-        struct sampled *process = &reading->processes[i];
+        struct profile_process *process = &reading->processes[i];
         const struct record_scope *scope = &process->scope;
         size_t at = by_name ? 0 : reading->group_count;
         while (at < reading->group_count &&
@@ -173,7 +120,7 @@ static int make_groups(struct reading *reading, struct err *error)
         }
         process->group = at;
         if (at == reading->group_count) {
-            struct group *group = &reading->groups[reading->group_count++];
+            struct profile_group *group = &reading->groups[reading->group_count++];
             group->scope = *scope;
             group->scope.pid = by_name ? 0 : scope->pid;
         }
@@ -182,7 +129,8 @@ static int make_groups(struct reading *reading, struct err *error)
 }
 
 /* What a folded line begins with: the thread's name, and which end it is. */
-static void name_root(const struct sampled *process, const char *thread, char *to, size_t size)
+static void name_root(const struct profile_process *process, const char *thread, char *to,
+                      size_t size)
 {
     const char *role = process->scope.role;
     bool end = role[0] != '\0' && strcmp(role, "observed") != 0;
@@ -190,193 +138,30 @@ static void name_root(const struct sampled *process, const char *thread, char *t
              end ? ")" : "");
 }
 
-/* ---- names ---- */
-
-static void add_frame(struct reading *reading, const char *object, const char *symbol, bool kernel,
-                      bool named)
-{
-    size_t at = reading->frame_count++;
-    reading->frames[at] = (struct fold_frame){.object = object, .symbol = symbol, .kernel = kernel};
-    reading->named[at] = named;
-}
-
-static void add_address(struct reading *reading, const char *object, uint64_t address, bool kernel)
-{
-    char *text = reading->texts[reading->frame_count];
-    snprintf(text, NAME_MOST, "+0x%lx", (unsigned long)address);
-    add_frame(reading, object, text, kernel, false);
-}
-
-static int read_kernel(struct reading *reading, struct err *error)
-{
-    FILE *file = fopen("/proc/kallsyms", "re");
-    int status = 0;
-    reading->kernel_read = true;
-    if (file != NULL) {
-        status = kernel_symbols_read(&reading->kernel, file, error);
-        fclose(file);
-    }
-    reading->kernel_hidden = reading->kernel.count == 0;
-    return status;
-}
-
-/* Callers are at the instruction behind their call, which may be another function's already. */
-static uint64_t called_from(uint64_t address, size_t level)
-{
-    return level > 0 && address > 0 ? address - 1 : address;
-}
-
-static int add_kernel_frames(struct reading *reading, const struct profile_stack *stack,
-                             struct err *error)
-{
-    if (!reading->kernel_read && read_kernel(reading, error) != 0) {
-        return -1;
-    }
-    if (reading->kernel_hidden) {
-        add_frame(reading, "[kernel]", "[kernel]", true, false);
-        return 0;
-    }
-    for (size_t i = 0; i < stack->count && i < PROFILE_FRAMES; i++) {
-        uint64_t address = called_from(stack->frames[i], i);
-        const struct symbol *symbol = symbol_table_find(&reading->kernel, address);
-        if (symbol == NULL) {
-            add_address(reading, "[kernel]", address, true);
-            continue;
-        }
-        const char *module = symbol_table_owner(&reading->kernel, symbol);
-        add_frame(reading, module[0] != '\0' ? module : "[kernel]",
-                  symbol_table_name(&reading->kernel, symbol), true, true);
-    }
-    return 0;
-}
-
-/* Where the address lies: in what the process maps itself, or since it was forked, in what its
- * parents do. */
-static enum code_found find_code(const struct reading *reading, const struct sampled *process,
-                                 uint64_t address, size_t *object, uint64_t *offset)
-{
-    struct code_maps *maps = &reading->probe->maps;
-    pid_t pid = process->pid, parent = process->parent;
-    enum code_found found = code_maps_find(maps, pid, address, object, offset);
-    for (int i = 0; i < 64 && found == CODE_NONE && parent > 0; i++) {
-        if (code_maps_is_whole(maps, pid)) {
-            return CODE_NONE;
-        }
-        found = code_maps_find(maps, parent, address, object, offset);
-        pid = parent;
-        parent = parent_of(reading->probe->targets, slot_of(reading->probe->targets, parent));
-    }
-    return found;
-}
-
-static void add_user_frame(struct reading *reading, const struct sampled *process, uint64_t address)
-{
-    uint64_t offset;
-    size_t index;
-    enum code_found found = find_code(reading, process, address, &index, &offset);
-    if (found != CODE_FOUND) {
-        add_frame(reading, "[unknown]", found == CODE_SEVERAL ? "[ambiguous]" : "[unknown]", false,
-                  false);
-        return;
-    }
-    const struct code_object *object = &reading->probe->maps.objects[index];
-    const char *name = reading->symbols == NULL
-                           ? NULL
-                           : symbols_find(reading->symbols, object, index, process->pid, offset);
-    if (name != NULL) {
-        add_frame(reading, object->path, name, false, true);
-    } else if (strncmp(object->path, "//", 2) == 0) {
-        add_frame(reading, "[anon]", "[unknown]", false, false);
-    } else {
-        add_address(reading, object->path, offset, false);
-    }
-}
-
-/* Where the innermost function keeps no frame pointer of its own: its caller, which the kernel has
- * skipped (0: not known, it has not), and with which of the frames it goes on. */
-static uint64_t find_caller(const struct reading *reading, const struct sampled *process,
-                            const struct profile_stack *stack, size_t *next, size_t *end)
-{
-    struct symbols_frame frame;
-    uint64_t offset;
-    size_t index;
-    *next = 1;
-    *end = stack->count;
-    if (reading->symbols == NULL ||
-        find_code(reading, process, stack->frames[0], &index, &offset) != CODE_FOUND ||
-        !symbols_find_frame(reading->symbols, &reading->probe->maps.objects[index], index,
-                            process->pid, offset, &frame) ||
-        frame.caller >= PROFILE_WORDS || stack->words[frame.caller] == 0) {
-        return 0;
-    }
-    if (frame.pushed && stack->count <= PROFILE_FEW_FRAMES) { /* by now it may hold anything */
-        bool followed = stack->saved == frame.saved + 1;
-        *next = stack->count;
-        *end = stack->count + (followed ? stack->more : 0);
-    }
-    return stack->words[frame.caller];
-}
-
-static void add_user_frames(struct reading *reading, const struct sampled *process,
-                            const struct profile_stack *stack)
-{
-    size_t next, end;
-    if (stack->count == 0 || stack->count + stack->more > PROFILE_FRAMES) {
-        return;
-    }
-    uint64_t caller = find_caller(reading, process, stack, &next, &end);
-    add_user_frame(reading, process, stack->frames[0]);
-    if (caller != 0) {
-        add_user_frame(reading, process, called_from(caller, 1));
-    }
-    for (; next < end; next++) {
-        add_user_frame(reading, process, called_from(stack->frames[next], 1));
-    }
-}
-
 /* ---- stacks ---- */
 
-/* True where the outermost frame is one that a thread begins with. The C library's own part before
- * main has names in its debug file only; that a stack ends in the library is taken for that, unless
- * it is all there is. */
-static bool reaches_start(const struct fold_frame *frames, size_t count)
-{
-    static const char *const starts[] = {"_start", "start_thread", "clone",
-                                         "clone3", "__clone3",     "__clone"};
-    const struct fold_frame *last = &frames[count - 1];
-    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
-        if (strcmp(last->symbol, starts[i]) == 0) {
-            return true;
-        }
-    }
-    const char *slash = strrchr(last->object, '/');
-    const char *name = slash != NULL ? slash + 1 : last->object;
-    return count > 1 && (strncmp(name, "libc.so", 7) == 0 || strncmp(name, "libc-", 5) == 0 ||
-                         strncmp(name, "ld-", 3) == 0);
-}
-
-static int add_side(struct reading *reading, const struct sampled *process, uint64_t hash,
-                    bool kernel, struct err *error)
+static int add_side(struct profile_reading *reading, const struct profile_process *process,
+                    uint64_t hash, bool kernel, struct err *error)
 {
     struct profile_stack stack;
     if (hash == PROFILE_NO_STACK) {
         return 0;
     }
     if (hash == PROFILE_LOST_STACK || !profile_stack(reading->probe, hash, &stack)) {
-        add_frame(reading, kernel ? "[kernel]" : "[unknown]", "[lost]", kernel, false);
+        profile_add_frame(reading, kernel ? "[kernel]" : "[unknown]", "[lost]", kernel, false);
         return 0;
     }
     if (kernel) {
-        return add_kernel_frames(reading, &stack, error);
+        return profile_add_kernel_frames(reading, &stack, error);
     }
-    add_user_frames(reading, process, &stack);
+    profile_add_user_frames(reading, process, &stack);
     return 0;
 }
 
-static int add_samples(struct reading *reading, const struct profile_key *key, uint64_t samples,
-                       struct err *error)
+static int add_samples(struct profile_reading *reading, const struct profile_key *key,
+                       uint64_t samples, struct err *error)
 {
-    const struct sampled *process = find_process(reading, (pid_t)key->tgid);
+    const struct profile_process *process = find_process(reading, (pid_t)key->tgid);
     char root[48];
     reading->frame_count = 0;
     if (process == NULL) {
@@ -391,15 +176,16 @@ static int add_samples(struct reading *reading, const struct profile_key *key, u
     }
     size_t user_frames = reading->frame_count - kernel_frames;
     if (reading->frame_count == 0) {
-        add_frame(reading, "[unknown]", "[unknown]", false, false);
+        profile_add_frame(reading, "[unknown]", "[unknown]", false, false);
     }
-    struct group *group = &reading->groups[process->group];
+    struct profile_group *group = &reading->groups[process->group];
     group->samples += samples;
     group->kernel += kernel_frames > 0 ? samples : 0;
     group->unnamed += reading->named[0] ? 0 : samples;
     if (user_frames > 0) {
         group->user_stacks += samples;
-        group->early += reaches_start(&reading->frames[kernel_frames], user_frames) ? 0 : samples;
+        group->early +=
+            profile_reaches_start(&reading->frames[kernel_frames], user_frames) ? 0 : samples;
     }
     name_root(process, key->name, root, sizeof root);
     return profile_fold_add(&reading->fold, (uint32_t)process->group, root, reading->frames,
@@ -408,7 +194,7 @@ static int add_samples(struct reading *reading, const struct profile_key *key, u
 
 /* All counts: once to know the processes, once to name what they did. Those that come while this
  * goes on do not make it endless. */
-static int go_through(struct reading *reading, bool name, struct err *error)
+static int go_through(struct profile_reading *reading, bool name, struct err *error)
 {
     struct profile_key key, last;
     uint64_t samples;
@@ -426,7 +212,7 @@ static int go_through(struct reading *reading, bool name, struct err *error)
     return status;
 }
 
-static int add_all(struct reading *reading, struct err *error)
+static int add_all(struct profile_reading *reading, struct err *error)
 {
     if (go_through(reading, false, error) != 0 || make_groups(reading, error) != 0 ||
         go_through(reading, true, error) != 0) {
@@ -460,14 +246,14 @@ static const char *event_name(const struct probe *probe)
 
 static int by_samples(const void *left, const void *right)
 {
-    const struct group *const *a = left, *const *b = right;
+    const struct profile_group *const *a = left, *const *b = right;
     if ((*a)->samples != (*b)->samples) {
         return (*a)->samples > (*b)->samples ? -1 : 1;
     }
     return (*a > *b) - (*a < *b); /* in the order in which they came */
 }
 
-static int add_group_row(const struct probe *probe, const struct group *group,
+static int add_group_row(const struct probe *probe, const struct profile_group *group,
                          struct record_probe *to)
 {
     struct record_scope scope = group->scope;
@@ -488,9 +274,9 @@ static int add_group_row(const struct probe *probe, const struct group *group,
     return row != NULL ? 0 : -1;
 }
 
-static int add_group_rows(const struct reading *reading, struct record_probe *to)
+static int add_group_rows(const struct profile_reading *reading, struct record_probe *to)
 {
-    const struct group **order = calloc(reading->group_count + 1, sizeof *order);
+    const struct profile_group **order = calloc(reading->group_count + 1, sizeof *order);
     int status = order != NULL ? 0 : -1;
     for (size_t i = 0; order != NULL && i < reading->group_count; i++) {
         order[i] = &reading->groups[i];
@@ -523,7 +309,7 @@ static int add_rest(const struct profile_fold *fold, size_t first, struct record
                : -1;
 }
 
-static int add_rows(const struct reading *reading, struct record_probe *to)
+static int add_rows(const struct profile_reading *reading, struct record_probe *to)
 {
     const struct profile_fold *fold = &reading->fold;
     for (size_t i = 0; i < fold->row_count && i < ROWS_MOST; i++) {
@@ -543,7 +329,7 @@ static int add_rows(const struct reading *reading, struct record_probe *to)
     return fold->row_count > ROWS_MOST ? add_rest(fold, ROWS_MOST, to) : 0;
 }
 
-static int add_stacks(const struct reading *reading, struct record_probe *to)
+static int add_stacks(const struct profile_reading *reading, struct record_probe *to)
 {
     for (size_t i = 0; i < reading->fold.stack_count; i++) {
         const struct fold_stack *stack = &reading->fold.stacks[i];
@@ -562,7 +348,7 @@ static void remark(struct record_probe *to, const char *text)
     snprintf(to->reason + used, sizeof to->reason - used, "%s%s", used > 0 ? "; " : "", text);
 }
 
-static void remark_on(const struct reading *reading, struct record_probe *to)
+static void remark_on(const struct profile_reading *reading, struct record_probe *to)
 {
     const struct probe *probe = reading->probe;
     const struct profile_memory *memory = probe->memory;
@@ -596,13 +382,13 @@ static void remark_on(const struct reading *reading, struct record_probe *to)
     }
 }
 
-static int fill(struct reading *reading, struct record_probe *to, struct err *error)
+static int fill(struct profile_reading *reading, struct record_probe *to, struct err *error)
 {
     if (profile_take_maps(reading->probe, error) != 0 ||
         symbols_open(&reading->symbols, error) != 0 || add_all(reading, error) != 0) {
         return -1;
     }
-    to->lost = reading->probe->memory->lost;
+    to->lost = reading->probe->memory->lost + targets_lost(reading->probe->targets);
     remark_on(reading, to);
     return add_group_rows(reading, to) == 0 && add_rows(reading, to) == 0 &&
                    add_stacks(reading, to) == 0
@@ -614,7 +400,7 @@ int profile_read(struct probe *probe, const struct probe_scope *scope, struct re
                  struct err *error)
 {
     struct record_probe *to = record_add_probe(run, "profile");
-    struct reading *reading = calloc(1, sizeof *reading);
+    struct profile_reading *reading = calloc(1, sizeof *reading);
     if (to == NULL || reading == NULL) {
         free(reading);
         return no_memory(error);

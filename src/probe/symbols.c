@@ -70,9 +70,12 @@ struct named { /* one object's */
     Dwfl_Module *module;
 };
 
+/* Each holds files open. */
+#define SESSIONS_MOST 64
+
 struct symbols {
     struct named *objects; /* by index */
-    size_t count;
+    size_t count, sessions;
 };
 
 int symbols_open(struct symbols **symbols, struct err *error)
@@ -136,7 +139,7 @@ static void add_symbol(struct named *named, const GElf_Sym *elf, uint64_t addres
 }
 
 /* From the file and its separate debug files, whichever has them. */
-static void read_file(struct named *named, int file, const char *path)
+static void read_file(struct symbols *symbols, struct named *named, int file, const char *path)
 {
     static const Dwfl_Callbacks callbacks = {
         .find_debuginfo = dwfl_standard_find_debuginfo,
@@ -167,9 +170,14 @@ static void read_file(struct named *named, int file, const char *path)
             add_symbol(named, &symbol, address, name);
         }
     }
+    symbol_table_finish(&named->table);
+    if (module == NULL || symbols->sessions == SESSIONS_MOST) {
+        dwfl_end(session);
+        return;
+    }
+    symbols->sessions++;
     named->session = session;
     named->module = module;
-    symbol_table_finish(&named->table);
 }
 
 /* The kernel's own code for user space is no file; it is the same in every process, also here. */
@@ -226,7 +234,8 @@ static int open_object(const struct code_object *object, pid_t pid)
     return -1;
 }
 
-static void look(struct named *named, const struct code_object *object, pid_t pid)
+static void look(struct symbols *symbols, struct named *named, const struct code_object *object,
+                 pid_t pid)
 {
     named->looked = true;
     if (strcmp(object->path, "[vdso]") == 0) {
@@ -235,7 +244,7 @@ static void look(struct named *named, const struct code_object *object, pid_t pi
     }
     int file = object->path[0] == '/' && object->inode != 0 ? open_object(object, pid) : -1;
     if (file >= 0) {
-        read_file(named, file, object->path);
+        read_file(symbols, named, file, object->path);
         close(file);
     }
 }
@@ -255,7 +264,7 @@ static struct named *take(struct symbols *symbols, const struct code_object *obj
     }
     struct named *named = &symbols->objects[index];
     if (!named->looked) {
-        look(named, object, pid);
+        look(symbols, named, object, pid);
     }
     return named;
 }

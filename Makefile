@@ -68,7 +68,7 @@ build-clang/build.ninja:
 
 build-bare/build.ninja:
 	meson setup build-bare -Dtests=false -Dbench=false -Dwerror=$(WERROR) -Dbpf=disabled \
-		-During=disabled -Dpfm=disabled -Dtls=disabled
+		-During=disabled -Dpfm=disabled -Dtls=disabled -Delfutils=disabled
 
 build-fuzz/build.ninja:
 	CC=clang meson setup build-fuzz -Dtests=false -Dbench=false -Dfuzz=true \

@@ -38,6 +38,10 @@ static size_t fill_sets(struct ipc_command *command, struct opt_set *sets)
                                      .rows = output_rows,
                                      .count = OUTPUT_OPTIONS,
                                      .target = &command->output};
+    sets[count++] = (struct opt_set){.title = "Flame graphs",
+                                     .rows = output_folded_rows,
+                                     .count = OUTPUT_FOLDED_OPTIONS,
+                                     .target = &command->output};
     return count;
 }
 
@@ -97,7 +101,8 @@ static int run_parsed(struct ipc_command *command, const struct opt_set *sets, s
     if (arguments->count && ipc_mode_parse(arguments->items[0], &command->mode, error) != 0) {
         return opt_hint_loose(arguments, error);
     }
-    if (ipc_check(&command->ipc, command->mode, error) != 0) {
+    if (ipc_check(&command->ipc, command->mode, error) != 0 ||
+        output_check_folded(&command->output, &command->watch.probes, error) != 0) {
         return -1;
     }
     struct experiment experiment = {

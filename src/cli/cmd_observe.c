@@ -41,7 +41,7 @@ static const struct opt look_rows[] = {
              .help = "write the text to a file instead of standard output"),
 };
 
-enum { SET_COUNT = 3 };
+enum { SET_COUNT = 4 };
 
 static size_t fill_sets(struct opt_set *sets, struct observe_options *options)
 {
@@ -56,6 +56,10 @@ static size_t fill_sets(struct opt_set *sets, struct observe_options *options)
     sets[2] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
+                               .target = &options->output};
+    sets[3] = (struct opt_set){.title = "Flame graphs",
+                               .rows = output_folded_rows,
+                               .count = OUTPUT_FOLDED_OPTIONS,
                                .target = &options->output};
     return SET_COUNT;
 }
@@ -240,7 +244,9 @@ static int observe_targets(const struct observe_options *options, const struct o
     FILE *text = NULL;
     int status = parse_targets(arguments, &targets, error);
     if (status == 0) {
-        status = output_check(&options->output, error);
+        status = output_check(&options->output, error) < 0
+                     ? -1
+                     : output_check_folded(&options->output, &options->probes, error);
     }
     if (status == 0) {
         status = open_text(options, &text, error);
@@ -304,7 +310,8 @@ const struct command command_observe = {
         "--duration or Ctrl-C, always with the whole report. A command that still runs then is "
         "ended.",
     .examples = "  sonde observe pid=$(pidof -s nginx) -d 5   # a server for five seconds\n"
-                "  sonde observe -- dd if=/dev/zero of=/dev/null bs=1k count=100000\n",
+                "  sonde observe -- dd if=/dev/zero of=/dev/null bs=1k count=100000\n"
+                "  sonde observe --probe profile -- make      # where its CPU time goes\n",
     .sets = observe_sets,
     .run = observe_run_command,
     .measures = true,

@@ -84,6 +84,9 @@ static json_t *gather_build(void)
     json_array_append_new(list, item("BPF", SONDE_HAVE_BPF, "the probes that look into the kernel",
                                      "built without libbpf, clang or bpftool",
                                      "install libbpf-dev, clang and bpftool and build again"));
+    json_array_append_new(list,
+                          item("elfutils", SONDE_HAVE_ELFUTILS, "names of functions in profiles",
+                               "built without libdw", "install libdw-dev and build again"));
     return list;
 }
 

@@ -18,6 +18,11 @@ const struct opt output_rows[OUTPUT_OPTIONS] = {
              .help = "no line for each interval"),
 };
 
+const struct opt output_folded_rows[OUTPUT_FOLDED_OPTIONS] = {
+    OPT_TEXT(struct output_options, folded, .name = "profile-folded", .argument = "FILE",
+             .help = "the stacks of the probe profile to a file, folded, for flame graphs"),
+};
+
 static bool is_stdout(const char *path)
 {
     return path && strcmp(path, "-") == 0;
@@ -25,7 +30,7 @@ static bool is_stdout(const char *path)
 
 bool output_text(const struct output_options *options)
 {
-    return !is_stdout(options->json) && !is_stdout(options->csv);
+    return !is_stdout(options->json) && !is_stdout(options->csv) && !is_stdout(options->folded);
 }
 
 bool output_is_file(const char *path)
@@ -67,14 +72,44 @@ static int check_path(const char *path, struct err *error)
     return result;
 }
 
+/* Two results do not go to one place. */
+static int check_taken(const char *option, const char *path, const char *by, const char *taken,
+                       struct err *error)
+{
+    if (!path || !taken || !output_same_file(path, taken)) {
+        return 0;
+    }
+    err_set(error, ERR_USAGE, option, "%s is taken by %s",
+            is_stdout(path) ? "standard output" : path, by);
+    return err_hint(error, "give one of them another file: %s=FILE", option);
+}
+
 int output_check(const struct output_options *options, struct err *error)
 {
-    if (options->json && options->csv && output_same_file(options->json, options->csv)) {
-        err_set(error, ERR_USAGE, "--csv", "%s is taken by --json",
-                is_stdout(options->csv) ? "standard output" : options->csv);
-        return err_hint(error, "give one of them another file: --csv=FILE");
+    if (check_taken("--csv", options->csv, "--json", options->json, error) < 0 ||
+        check_taken("--profile-folded", options->folded, "--json", options->json, error) < 0 ||
+        check_taken("--profile-folded", options->folded, "--csv", options->csv, error) < 0) {
+        return -1;
     }
-    return check_path(options->json, error) < 0 || check_path(options->csv, error) < 0 ? -1 : 0;
+    return check_path(options->json, error) < 0 || check_path(options->csv, error) < 0 ||
+                   check_path(options->folded, error) < 0
+               ? -1
+               : 0;
+}
+
+int output_check_folded(const struct output_options *options, const struct opt_list *probes,
+                        struct err *error)
+{
+    for (size_t i = 0; i < probes->count; i++) {
+        if (strcmp(probes->items[i], "profile") == 0) {
+            return 0;
+        }
+    }
+    if (!options->folded) {
+        return 0;
+    }
+    err_set(error, ERR_USAGE, "--profile-folded", "no stacks are sampled");
+    return err_hint(error, "say --probe profile");
 }
 
 struct output {
@@ -101,8 +136,10 @@ static int write_outputs(const struct output *outputs, size_t count, const struc
 int output_write_files(const struct output_options *options, const struct record *record,
                        struct err *error)
 {
-    const struct output outputs[] = {{&printer_json, options->json}, {&printer_csv, options->csv}};
-    return write_outputs(outputs, 2, record, error);
+    const struct output outputs[] = {{&printer_json, options->json},
+                                     {&printer_csv, options->csv},
+                                     {&printer_folded, options->folded}};
+    return write_outputs(outputs, sizeof outputs / sizeof outputs[0], record, error);
 }
 
 int output_write(const struct output_options *options, const struct record *record,

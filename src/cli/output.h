@@ -1,4 +1,4 @@
-/* Where results go: --json, --csv, and the text on standard output. */
+/* Where results go: --json, --csv, --profile-folded, and the text on standard output. */
 #ifndef SONDE_CLI_OUTPUT_H
 #define SONDE_CLI_OUTPUT_H
 
@@ -10,17 +10,26 @@
 struct output_options {
     const char *json; /* "-": standard output, instead of the text; NULL: no JSON */
     const char *csv;
-    bool quiet; /* no line for each interval */
+    bool quiet;         /* no line for each interval */
+    const char *folded; /* where the stacks of the probe profile go; NULL: nowhere */
 };
 
 enum { OUTPUT_OPTIONS = 3 };
 extern const struct opt output_rows[OUTPUT_OPTIONS];
+
+/* Of commands that have probes. */
+enum { OUTPUT_FOLDED_OPTIONS = 1 };
+extern const struct opt output_folded_rows[OUTPUT_FOLDED_OPTIONS];
 
 /* True where the text report goes to standard output. */
 bool output_text(const struct output_options *options);
 
 /* Whether the files that are to be written can be: asked before hours of measuring, not after. */
 int output_check(const struct output_options *options, struct err *error);
+
+/* Whether there will be stacks, where they are wanted: with these probes. */
+int output_check_folded(const struct output_options *options, const struct opt_list *probes,
+                        struct err *error);
 
 /* Writes the record everywhere it is wanted. The first failure is returned, the others are tried
  * all the same. */

@@ -51,6 +51,9 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
             storage ? &storage->repeat : NULL);
     add_set(sets, &count, "Output", (struct row_set){output_rows, OUTPUT_OPTIONS},
             storage ? &storage->output : NULL);
+    add_set(sets, &count, "Flame graphs",
+            (struct row_set){output_folded_rows, OUTPUT_FOLDED_OPTIONS},
+            storage ? &storage->output : NULL);
     return count;
 }
 
@@ -324,6 +327,9 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
     struct workload_command *command = measurement->command;
     size_t engine_count = command->run.engines.count;
     make_note(&sets[SET_WORKLOAD], measurement->note, sizeof measurement->note);
+    if (output_check_folded(&command->output, &command->run.watch.probes, error) < 0) {
+        return -1;
+    }
     if (command->during.what != DURING_NOTHING &&
         during_open(&measurement->during, &command->during, &command->run,
                     measurement->given_target ? &measurement->address : NULL, engine_count,

@@ -16,9 +16,14 @@
 struct probe_options {
     struct opt_list counters;  /* sets (l1d l1i l2 mem tlb axi) and events by name */
     uint64_t memory_period_ns; /* how often memory is sampled */
+    uint64_t profile_rate;     /* samples a second on each CPU */
+    uint32_t profile_event;    /* enum profile_event */
 };
 
-enum { PROBE_OPTIONS = 2 };
+/* What the profile probe samples by. */
+enum profile_event { PROFILE_AUTO, PROFILE_CYCLES, PROFILE_CPU_CLOCK };
+
+enum { PROBE_OPTIONS = 4 };
 extern const struct opt probe_option_rows[PROBE_OPTIONS];
 
 struct probe_config {
@@ -81,7 +86,8 @@ struct probe_ops {
     X(sched)                                                                                       \
     X(counters)                                                                                    \
     X(memory)                                                                                      \
-    X(softirq)
+    X(softirq)                                                                                     \
+    X(profile)
 
 #define X(name) extern const struct probe_ops probe_##name;
 PROBES(X)

@@ -1,8 +1,9 @@
 /* The record as CSV: a header line, one row a run (kind "run"), and behind it one row for each row
  * of its probes' tables (kind "probe"), which fills the columns that say whose and what it is, and
- * its figures; then one for each of its flows (kind "flow"), of the window and, with start_s, of
- * each interval. The columns of probes are there only where a run has such rows. Quoting as RFC
- * 4180, lines end in LF, as tools on Linux expect. What is not known is an empty field. */
+ * its figures (where some are of functions, object and symbol too); then one for each of its flows
+ * (kind "flow"), of the window and, with start_s, of each interval. The columns of probes are there
+ * only where a run has such rows. Quoting as RFC 4180, lines end in LF, as tools on Linux expect.
+ * What is not known is an empty field. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct columns {
     } * probes;
     size_t probe_count;
     bool intervals; /* some have rows of flows */
+    bool code;      /* some rows are of functions */
     struct figures_ends ends;
 };
 
@@ -62,6 +64,7 @@ static bool same_column(const struct probe_column *column, const char *probe,
 static void add_probe(struct columns *columns, const char *name, const struct record_probe *probe)
 {
     for (size_t i = 0; i < probe->row_count; i++) {
+        columns->code |= probe->rows[i].symbol != NULL;
         for (size_t k = 0; k < probe->rows[i].value_count; k++) {
             const struct metric *metric = probe->rows[i].values[k].metric;
             size_t at = 0;
@@ -198,6 +201,7 @@ static void print_header(FILE *out, const struct columns *columns)
     fprintf(out, ",%s_cpu_user_ns_per_operation,%s_cpu_system_ns_per_operation", second, second);
     fprintf(out, ",%s_calls_per_operation,%s_calls_per_operation,limited_by,detail", first, second);
     fputs(columns->probe_count ? ",kind,probe,role,pid,tid,name,what" : "", out);
+    fputs(columns->code ? ",object,symbol" : "", out);
     fputs(columns->intervals ? ",start_s" : "", out);
     for (size_t i = 0; i < columns->probe_count; i++) {
         fprintf(out, ",%s_%s", columns->probes[i].probe, columns->probes[i].metric->key);
@@ -265,7 +269,7 @@ static int print_row(FILE *out, const struct columns *columns, const struct reco
     result |= put_field(out, run->detail);
     if (columns->probe_count) {
         fputs(",run", out);
-        put_empty(out, 6 + columns->intervals + columns->probe_count);
+        put_empty(out, 6 + 2u * columns->code + columns->intervals + columns->probe_count);
     }
     fputc('\n', out);
     return result;
@@ -292,6 +296,10 @@ static int print_probe_row(FILE *out, const struct columns *columns, const struc
     csv_put_number(out, scope->pid ? (double)scope->pid : NAN);
     csv_put_number(out, scope->tid ? (double)scope->tid : NAN);
     result |= put_field(out, scope->name) | put_field(out, scope->what);
+    if (columns->code) {
+        result |= put_field(out, row->object ? row->object : "");
+        result |= put_field(out, row->symbol ? row->symbol : "");
+    }
     if (columns->intervals) {
         csv_put_number(out, start_ns / 1e9);
     }

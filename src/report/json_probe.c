@@ -1,9 +1,14 @@
 /* What the probes of a run saw and cost, as JSON. */
 #include <math.h>
+#include <string.h>
 
 #include "report/figures.h"
 #include "report/json_build.h"
 #include "report/record.h"
+
+/* Of the stacks of one probe, so that the record of a run still fits in one message between two
+ * sondes. */
+#define STACKS_TEXT_MOST (128u << 10)
 
 json_t *build_values(struct builder *builder, const struct record_value *values, size_t count)
 {
@@ -84,8 +89,44 @@ json_t *build_rows(struct builder *builder, const struct record_probe_row *rows,
     for (size_t i = 0; i < count; i++) {
         const struct record_probe_row *row = &rows[i];
         json_t *entry = build_scope(builder, &row->scope);
+        if (row->symbol) {
+            build_set(builder, entry, "object", build_text(builder, row->object));
+            build_set(builder, entry, "symbol", build_text(builder, row->symbol));
+        }
         build_set(builder, entry, "metrics", build_values(builder, row->values, row->value_count));
         build_append(builder, array, entry);
+    }
+    return array;
+}
+
+static json_t *build_stack(struct builder *builder, const struct record_scope *scope,
+                           const char *frames, uint64_t samples)
+{
+    json_t *object = build_scope(builder, scope);
+    build_set(builder, object, "frames", build_text_or_null(builder, frames));
+    build_set(builder, object, "samples", build_count(builder, samples));
+    return object;
+}
+
+/* Those with the most samples, and the sum of all others, without frames. */
+static json_t *build_stacks(struct builder *builder, const struct record_probe *probe)
+{
+    const struct record_scope nobody = {0};
+    json_t *array = build_array(builder);
+    size_t bytes = 0;
+    uint64_t others = 0;
+    for (size_t i = 0; i < probe->stack_count; i++) {
+        const struct record_stack *stack = &probe->stacks[i];
+        bytes += strlen(stack->frames) + 100; /* what stands beside them */
+        if (bytes <= STACKS_TEXT_MOST) {
+            build_append(builder, array,
+                         build_stack(builder, &stack->scope, stack->frames, stack->samples));
+        } else {
+            others += stack->samples;
+        }
+    }
+    if (others) {
+        build_append(builder, array, build_stack(builder, &nobody, "", others));
     }
     return array;
 }
@@ -111,5 +152,8 @@ json_t *build_probe(struct builder *builder, const struct record_probe *probe)
     build_set(builder, object, "effect", build_effect(builder, &probe->effect));
     build_set(builder, object, "rows", build_rows(builder, probe->rows, probe->row_count));
     build_set(builder, object, "distributions", distributions);
+    if (probe->stack_count) {
+        build_set(builder, object, "stacks", build_stacks(builder, probe));
+    }
     return object;
 }

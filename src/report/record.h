@@ -101,6 +101,7 @@ struct record_scope {
 /* One row of a probe's table. */
 struct record_probe_row {
     struct record_scope scope;
+    char *object, *symbol;       /* owned: the code that it is of; NULL: it is of none */
     struct record_value *values; /* owned; in the order of the probe's metrics */
     size_t value_count;
 };
@@ -131,6 +132,13 @@ struct record_distribution {
     double sum; /* of the values from 0 on; NaN: not known */
 };
 
+/* Samples of one call stack. */
+struct record_stack {
+    struct record_scope scope;
+    char *frames; /* owned: folded, "sonde;main;read_all;vfs_read_[k]", outermost first */
+    uint64_t samples;
+};
+
 /* What one probe saw (all but the counts of system calls, which stand with the processes). */
 struct record_probe {
     char name[16]; /* "sched" */
@@ -146,6 +154,8 @@ struct record_probe {
     size_t row_count;
     struct record_distribution *distributions; /* owned */
     size_t distribution_count;
+    struct record_stack *stacks; /* owned; most samples first */
+    size_t stack_count;
 };
 
 /* A metric that came with a record from elsewhere. */
@@ -274,6 +284,10 @@ struct record_value *record_row_add_value(struct record_probe_row *row,
 struct record_distribution *record_add_distribution(struct record_probe *probe,
                                                     const struct histogram_metric *metric,
                                                     const struct record_scope *scope);
+/* Says of which code a row is; -1 without memory. */
+int record_row_set_code(struct record_probe_row *row, const char *object, const char *symbol);
+struct record_stack *record_add_stack(struct record_probe *probe, const struct record_scope *scope,
+                                      const char *frames, uint64_t samples);
 struct record_summary *record_add_summary(struct record *record, const char *label);
 struct record_summary_value *record_summary_add_value(struct record_summary *summary,
                                                       const struct metric *metric);
@@ -311,12 +325,12 @@ const struct record_value *record_find_value(const struct record_run *run, const
 /* Symbolic name of an errno ("ECONNRESET"), "E<number>" where unknown. Static. */
 const char *record_errno_name(int number, char *storage, size_t size);
 
-/* A printer: text, json, csv. Returns 0, or -1 with *error where writing failed. */
+/* A printer: text, json, csv, folded stacks. Returns 0, or -1 with *error where writing failed. */
 struct printer {
     const char *name;
     int (*print)(const struct record *record, FILE *out, struct err *error);
 };
-extern const struct printer printer_text, printer_json, printer_csv;
+extern const struct printer printer_text, printer_json, printer_csv, printer_folded;
 
 /* Prints to a file whole or not at all: temporary file in the same folder, fsync, rename. "-" is
  * standard output. */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report/record_grow.h"
 
@@ -11,12 +12,19 @@ void record_release_probe(struct record_probe *probe)
 {
     for (size_t i = 0; i < probe->row_count; i++) {
         free(probe->rows[i].values);
+        free(probe->rows[i].object);
+        free(probe->rows[i].symbol);
+    }
+    for (size_t i = 0; i < probe->stack_count; i++) {
+        free(probe->stacks[i].frames);
     }
     free(probe->rows);
     free(probe->distributions);
+    free(probe->stacks);
     probe->rows = NULL;
     probe->distributions = NULL;
-    probe->row_count = probe->distribution_count = 0;
+    probe->stacks = NULL;
+    probe->row_count = probe->distribution_count = probe->stack_count = 0;
 }
 
 void record_release_flows(struct record_flows *flows)
@@ -59,6 +67,32 @@ struct record_probe_row *record_add_probe_row(struct record_probe *probe,
         row->scope = *scope;
     }
     return row;
+}
+
+int record_row_set_code(struct record_probe_row *row, const char *object, const char *symbol)
+{
+    free(row->object);
+    free(row->symbol);
+    row->object = strdup(object);
+    row->symbol = strdup(symbol);
+    return row->object && row->symbol ? 0 : -1;
+}
+
+struct record_stack *record_add_stack(struct record_probe *probe, const struct record_scope *scope,
+                                      const char *frames, uint64_t samples)
+{
+    struct record_stack *stack;
+    char *copy = strdup(frames);
+    if (!copy) {
+        return NULL;
+    }
+    APPEND(probe, stacks, stack_count, stack);
+    if (!stack) {
+        free(copy);
+        return NULL;
+    }
+    *stack = (struct record_stack){.scope = *scope, .frames = copy, .samples = samples};
+    return stack;
 }
 
 struct record_probe_row *record_add_flow(struct record_flows *flows,

@@ -23,6 +23,40 @@ static struct record_value *add_value(void *row, const struct metric *metric)
     return record_row_add_value(row, metric);
 }
 
+/* A text of its own, "" where there is none; NULL after a failure. */
+static const char *long_text(struct run_reader *reader, const json_t *json, const char *key)
+{
+    json_t *text = result_member(&reader->checks, json, key, RESULT_TEXT, false);
+    return reader->checks.failed ? NULL : text ? json_string_value(text) : "";
+}
+
+/* Of which code a row is, where it is of some. */
+static void read_code(struct run_reader *reader, const json_t *json, struct record_probe_row *row)
+{
+    const char *object = long_text(reader, json, "object");
+    const char *symbol = long_text(reader, json, "symbol");
+    if (object && symbol && symbol[0] && record_row_set_code(row, object, symbol) < 0) {
+        result_no_memory(&reader->checks);
+    }
+}
+
+static void read_stacks(struct run_reader *reader, const json_t *json, struct record_probe *probe)
+{
+    json_t *all = read_objects(reader, json, "stacks", READ_ROWS_MOST), *one;
+    size_t i;
+    json_array_foreach(all, i, one)
+    {
+        struct record_scope scope = {0};
+        read_scope(reader, one, &scope);
+        const char *frames = long_text(reader, one, "frames");
+        uint64_t samples = read_count(reader, one, "samples");
+        if (!reader->checks.failed &&
+            !record_add_stack(probe, &scope, frames[0] ? frames : "(other stacks)", samples)) {
+            result_no_memory(&reader->checks);
+        }
+    }
+}
+
 static void read_rows(struct run_reader *reader, const json_t *json, struct record_probe *probe)
 {
     json_t *all = read_objects(reader, json, "rows", READ_ROWS_MOST), *one;
@@ -37,6 +71,7 @@ static void read_rows(struct run_reader *reader, const json_t *json, struct reco
             result_no_memory(&reader->checks);
             return;
         }
+        read_code(reader, one, row);
         read_values(reader, one, "metrics", add_value, row);
     }
 }
@@ -144,6 +179,7 @@ void read_probes(struct run_reader *reader, const json_t *run)
         read_head(reader, json, probe);
         read_rows(reader, json, probe);
         read_distributions(reader, json, probe);
+        read_stacks(reader, json, probe);
     }
     reader->checks.where[0] = '\0';
 }

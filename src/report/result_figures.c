@@ -503,7 +503,8 @@ static void read_probes(struct result_reader *reader, const json_t *run)
         for (size_t k = 0; k < json_array_size(rows) && !reader->failed; k++) {
             json_t *row =
                 result_element(reader, json_array_get(rows, k), "a probe's row", RESULT_OBJECT);
-            if (row) {
+            /* Functions come and go from run to run: their samples are no figures of it. */
+            if (row && !json_object_get(row, "symbol")) {
                 read_row(reader, row, name);
             }
         }

@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "report/figures.h"
 #include "report/text.h"
+#include "report/text_profile.h"
 
 #define ROWS_MAX 40         /* of one table; the record in JSON has them all */
 #define DISTRIBUTIONS_MAX 6 /* of one probe; likewise */
@@ -16,7 +17,7 @@
 
 /* ---- rows ---- */
 
-/* Rows that have the same metrics stand in one table. */
+/* Rows that have the same metrics stand in one table. Those of functions have their own. */
 static bool same_metrics(const struct record_probe_row *a, const struct record_probe_row *b)
 {
     bool same = a->value_count == b->value_count;
@@ -55,7 +56,8 @@ static void scope_cells(struct table *table, const struct group *group,
     if (scope->pid) {
         table_cell(table, "%s%s%s %d", scope->role, name[0] ? " " : "", name, (int)scope->pid);
     } else {
-        table_cell(table, "%s", scope->role[0] ? scope->role : "machine");
+        table_cell(table, "%s%s%s", scope->role[0] ? scope->role : "machine", name[0] ? " " : "",
+                   name);
     }
     if (group->threads && scope->tid) {
         table_cell(table, "%d %s", (int)scope->tid, scope->name);
@@ -166,7 +168,7 @@ static void print_rows(struct text *text, const struct record_probe *probe)
 {
     for (size_t i = 0; i < probe->row_count; i++) {
         const struct record_probe_row *row = &probe->rows[i];
-        bool printed = row->value_count == 0;
+        bool printed = row->value_count == 0 || text_is_function(row);
         for (size_t k = 0; k < i && !printed; k++) {
             printed = same_metrics(&probe->rows[k], row);
         }
@@ -282,6 +284,7 @@ static void print_probe(struct text *text, const struct record_probe *probe)
         return;
     }
     print_rows(text, probe);
+    text_functions(text, probe);
     print_distributions(text, probe);
     if (probe->row_count == 0 && probe->distribution_count == 0 && !probe->with_processes) {
         text_paragraph(text, 2, 4, "%s: nothing to count was seen", probe->name);

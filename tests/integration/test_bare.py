@@ -20,7 +20,7 @@ class Bare(unittest.TestCase):
         done = sonde_program.run("doctor")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"(?m)^  uring +no ")
-        for probe in ("syscalls", "sizes", "latency", "sched", "softirq"):
+        for probe in ("syscalls", "sizes", "latency", "sched", "softirq", "profile"):
             self.assertRegex(done.stdout, r"(?m)^  %s +no .*\n +why not: built without BPF$" % probe)
         self.assertRegex(done.stdout, r"(?m)^  memory +yes ")
 

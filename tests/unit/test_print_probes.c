@@ -313,6 +313,111 @@ static void test_csv_has_a_row_for_each_row_of_a_probe(void **state)
     free(text);
 }
 
+/* ---- functions and stacks ---- */
+
+static const struct metric self_share = {
+    .key = "self_share", .unit = "1", .title = "overhead", .kind = METRIC_VALUE};
+static const struct metric total_share = {
+    .key = "total_share", .unit = "1", .title = "with callees", .kind = METRIC_VALUE};
+
+static void add_function(struct record_probe *probe, const struct record_scope *scope,
+                         const char *object, const char *symbol, double self, double total)
+{
+    struct record_probe_row *row = record_add_probe_row(probe, scope);
+    assert_int_equal(record_row_set_code(row, object, symbol), 0);
+    put(row, &self_share, self);
+    put(row, &total_share, total);
+}
+
+static void profile(struct record *record, const char *label)
+{
+    static const struct record_scope scope = {"server", 1234, 0, "sonde", ""}, nobody = {0};
+    struct record_run *run = record_add_run(record, label);
+    struct record_probe *probe = record_add_probe(run, "profile");
+    char name[200];
+    run->observing = true;
+    probe->available = true;
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    add_function(probe, &scope, "/usr/bin/sonde", "worker_run", 0.5, 1);
+    add_function(probe, &scope, "/usr/lib/libc.so.6", name, 0.25, 0.25);
+    for (int i = 0; i < 40; i++) {
+        add_function(probe, &scope, "[kernel]", "read\033", 0, 0.001);
+    }
+    add_function(probe, &nobody, "(others)", "(7 more functions)", 0.25, NAN);
+    assert_non_null(record_add_stack(probe, &scope, "sonde (server);worker_run", 20));
+    assert_non_null(record_add_stack(probe, &scope, "sonde (server);worker_run;read_[k]", 2));
+}
+
+static void test_text_of_functions(void **state)
+{
+    (void)state;
+    struct record record = {.operation = "call", .complete = true};
+    profile(&record, "epoll");
+    char *text = print(&record, &printer_text);
+    assert_has(text, "  overhead   total  process            object     symbol\n"
+                     "    50.0 %   100 %  server sonde 1234  sonde      worker_run\n"
+                     "    25.0 %  25.0 %  server sonde 1234  libc.so.6  xxxx");
+    assert_has(text, "(and 18 more functions in --json)");
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1) {
+        assert_true(strcspn(line, "\n") <= 100);
+    }
+    free(text);
+    record_release(&record);
+}
+
+static void test_folded_stacks(void **state)
+{
+    (void)state;
+    struct record record = {0};
+    profile(&record, "epoll");
+    char *text = print(&record, &printer_folded);
+    assert_string_equal(text, "sonde (server);worker_run 20\n"
+                              "sonde (server);worker_run;read_[k] 2\n");
+    free(text);
+    profile(&record, "poll");
+    profile(&record, "poll");
+    record.runs[2].discarded = true;
+    text = print(&record, &printer_folded);
+    assert_string_equal(text, "epoll;sonde (server);worker_run 20\n"
+                              "epoll;sonde (server);worker_run;read_[k] 2\n"
+                              "poll;sonde (server);worker_run 20\n"
+                              "poll;sonde (server);worker_run;read_[k] 2\n");
+    free(text);
+    record_release(&record);
+}
+
+/* However many there are: a record goes to another sonde in one message. */
+static void test_json_bounds_stacks_and_loses_no_sample(void **state)
+{
+    (void)state;
+    enum { STACKS = 3000 };
+    struct record record = {0};
+    struct record_scope nobody = {0};
+    struct record_probe *probe = record_add_probe(record_add_run(&record, "epoll"), "profile");
+    json_int_t samples = 0;
+    for (int i = 0; i < STACKS; i++) {
+        char frames[128];
+        snprintf(frames, sizeof frames, "main;%0100d", i);
+        assert_non_null(record_add_stack(probe, &nobody, frames, 3));
+    }
+    char *text = print(&record, &printer_json);
+    json_t *json = json_loads(text, 0, NULL), *stack;
+    json_t *run = json_array_get(json_object_get(json, "runs"), 0);
+    json_t *stacks = json_object_get(json_array_get(json_object_get(run, "probes"), 0), "stacks");
+    size_t i, count = json_array_size(stacks);
+    assert_true(count > 100 && count < STACKS / 2);
+    json_array_foreach(stacks, i, stack)
+    {
+        samples += json_integer_value(json_object_get(stack, "samples"));
+        assert_int_equal(json_is_null(json_object_get(stack, "frames")), i + 1 == count);
+    }
+    assert_int_equal(samples, 3 * STACKS);
+    json_decref(json);
+    free(text);
+    record_release(&record);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -327,6 +432,9 @@ int main(void)
         TEST(test_text_shows_the_largest_distributions),
         TEST(test_comparison_names_the_ends_that_there_are),
         TEST(test_csv_has_a_row_for_each_row_of_a_probe),
+        cmocka_unit_test(test_text_of_functions),
+        cmocka_unit_test(test_folded_stacks),
+        cmocka_unit_test(test_json_bounds_stacks_and_loses_no_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,12 @@ static void fill_probe(struct record_run *run)
     struct record_value *value = record_row_add_value(record_add_probe_row(probe, &scope), &on_cpu);
     value->available = true;
     value->value = 70;
+    scope.tid = 0;
+    struct record_probe_row *row = record_add_probe_row(probe, &scope);
+    assert_int_equal(record_row_set_code(row, "[kernel]", "vfs_read"), 0);
+    record_row_add_value(row, &on_cpu)->available = true;
+    assert_non_null(record_add_stack(probe, &scope, "sonde (server);main;vfs_read_[k]", 4));
+    scope.tid = 13;
     snprintf(scope.what, sizeof scope.what, "after wake-up");
     struct record_distribution *distribution = record_add_distribution(probe, &delay, &scope);
     distribution->classes[0] = 1;
@@ -126,6 +132,10 @@ static void test_it_comes_back(void **state)
     assert_int_equal(run->histograms[0].histogram->out_of_range, 4);
     assert_string_equal(run->probes[0].rows[0].values[0].metric->title, "on CPU");
     assert_int_equal(run->probes[0].distributions[0].classes[40], 4);
+    assert_string_equal(run->probes[0].rows[1].symbol, "vfs_read");
+    assert_null(run->probes[0].rows[0].symbol);
+    assert_string_equal(run->probes[0].stacks[0].frames, "sonde (server);main;vfs_read_[k]");
+    assert_int_equal(run->probes[0].stacks[0].samples, 4);
     assert_int_equal(run->errors[0].number, EPIPE);
     assert_true(run->observing);
     json_t *again = record_run_json(run, &error);

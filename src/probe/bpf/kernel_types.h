@@ -26,8 +26,10 @@ enum { BPF_F_MMAPABLE = 1 << 10 };
 struct pt_regs {
 #if defined(__TARGET_ARCH_x86)
     unsigned long orig_ax;
+    unsigned long sp;
 #elif defined(__TARGET_ARCH_arm64)
     __s32 syscallno;
+    __u64 sp;
 #endif
 };
 
@@ -64,10 +66,15 @@ struct sched_entity {
     struct cfs_rq *cfs_rq;
 };
 
+struct mm_struct {
+    unsigned long start_code, end_code; /* of the program itself */
+};
+
 struct task_struct {
     struct thread_info thread_info;
     __s32 pid;
     __s32 tgid;
+    struct mm_struct *mm;
     struct signal_struct *signal;
     char comm[16];
     unsigned int __state;

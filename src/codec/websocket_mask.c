@@ -2,30 +2,51 @@
 
 #include "codec/websocket.h"
 
-/* As wide as the widest registers that are worth it; where there are none, the compiler makes words
+/* As wide as the registers that memcpy uses; where there are none, the compiler makes narrower ones
  * of it. */
 typedef uint64_t wide __attribute__((vector_size(32)));
 
-static inline void mask_wide(uint8_t *to, const uint8_t *from, wide key)
-{
-    wide value;
-    memcpy(&value, from, sizeof value);
-    value ^= key;
-    memcpy(to, &value, sizeof value);
-}
+enum { STEP_BYTES = 4 * sizeof(wide) };
 
-/* All of the multiples of 128 bytes. */
-static size_t mask_bulk(uint8_t *to, const uint8_t *from, size_t length, uint64_t word)
+/* All whole steps; how many bytes. */
+static inline __attribute__((always_inline)) size_t mask_steps(uint8_t *to, const uint8_t *from,
+                                                               size_t length, uint64_t word)
 {
-    wide key = {word, word, word, word};
+    wide key = {word, word, word, word}, value[4];
     size_t at = 0;
-    for (; length - at >= 4 * sizeof key; at += 4 * sizeof key) {
+    for (; length - at >= STEP_BYTES; at += STEP_BYTES) {
+        memcpy(value, from + at, sizeof value);
         for (size_t i = 0; i < 4; i++) {
-            mask_wide(to + at + i * sizeof key, from + at + i * sizeof key, key);
+            value[i] ^= key;
         }
+        memcpy(to + at, value, sizeof value);
     }
     return at;
 }
+
+#if defined(__x86_64__)
+
+/* Of the registers that not every x86-64 has. */
+__attribute__((target("avx2"))) static size_t mask_steps_avx2(uint8_t *to, const uint8_t *from,
+                                                              size_t length, uint64_t word)
+{
+    return mask_steps(to, from, length, word);
+}
+
+static size_t mask_bulk(uint8_t *to, const uint8_t *from, size_t length, uint64_t word)
+{
+    return __builtin_cpu_supports("avx2") ? mask_steps_avx2(to, from, length, word)
+                                          : mask_steps(to, from, length, word);
+}
+
+#else
+
+static size_t mask_bulk(uint8_t *to, const uint8_t *from, size_t length, uint64_t word)
+{
+    return mask_steps(to, from, length, word);
+}
+
+#endif
 
 void websocket_mask(uint8_t *to, const uint8_t *from, size_t length,
                     const uint8_t mask[WEBSOCKET_MASK_BYTES], size_t phase)
@@ -36,7 +57,7 @@ void websocket_mask(uint8_t *to, const uint8_t *from, size_t length,
         turned[i] = mask[(phase + i) % WEBSOCKET_MASK_BYTES];
     }
     memcpy(&word, turned, sizeof word);
-    size_t at = mask_bulk(to, from, length, word);
+    size_t at = length >= STEP_BYTES ? mask_bulk(to, from, length, word) : 0;
     for (; length - at >= sizeof word; at += sizeof word) {
         memcpy(&value, from + at, sizeof value);
         value ^= word;

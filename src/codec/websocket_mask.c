@@ -12,14 +12,14 @@ enum { STEP_BYTES = 4 * sizeof(wide) };
 static inline __attribute__((always_inline)) size_t mask_steps(uint8_t *to, const uint8_t *from,
                                                                size_t length, uint64_t word)
 {
-    wide key = {word, word, word, word}, value[4];
+    wide key = {word, word, word, word}, value;
     size_t at = 0;
     for (; length - at >= STEP_BYTES; at += STEP_BYTES) {
-        memcpy(value, from + at, sizeof value);
-        for (size_t i = 0; i < 4; i++) {
-            value[i] ^= key;
+        for (size_t i = at; i < at + STEP_BYTES; i += sizeof value) {
+            memcpy(&value, from + i, sizeof value);
+            value ^= key;
+            memcpy(to + i, &value, sizeof value);
         }
-        memcpy(to + at, value, sizeof value);
     }
     return at;
 }

@@ -15,7 +15,7 @@
     }
 #define BINARY "\x00\xff\xfe\xfd\xfc\xfb\x00\xff"
 
-enum { CLEAN = 1000, FRAMES = 8 };
+enum { CLEAN = 1000, FRAMES = 10 };
 
 struct ws_case {
     const char *number;
@@ -151,7 +151,9 @@ static void pings(void **state)
           {0x89, B("4")},
           {0x89, B("5")},
           {0x89, B("6")},
-          {0x89, B("7")}},
+          {0x89, B("7")},
+          {0x89, B("8")},
+          {0x89, B("9")}},
          {{0x8a, B("0")},
           {0x8a, B("1")},
           {0x8a, B("2")},
@@ -159,7 +161,9 @@ static void pings(void **state)
           {0x8a, B("4")},
           {0x8a, B("5")},
           {0x8a, B("6")},
-          {0x8a, B("7")}},
+          {0x8a, B("7")},
+          {0x8a, B("8")},
+          {0x8a, B("9")}},
          CLEAN},
         {"2.11",
          {{0x89, B("0")},
@@ -169,7 +173,9 @@ static void pings(void **state)
           {0x89, B("4")},
           {0x89, B("5")},
           {0x89, B("6")},
-          {0x89, B("7")}},
+          {0x89, B("7")},
+          {0x89, B("8")},
+          {0x89, B("9")}},
          {{0x8a, B("0")},
           {0x8a, B("1")},
           {0x8a, B("2")},
@@ -177,7 +183,9 @@ static void pings(void **state)
           {0x8a, B("4")},
           {0x8a, B("5")},
           {0x8a, B("6")},
-          {0x8a, B("7")}},
+          {0x8a, B("7")},
+          {0x8a, B("8")},
+          {0x8a, B("9")}},
          CLEAN,
          1},
     };

@@ -164,7 +164,6 @@ static int begin_frame(struct websocket_reader *reader, const uint8_t *header, s
         reader->message_begun = false;
         reader->message_opcode = reader->opcode;
         reader->compressed = header[0] & BIT_COMPRESSED;
-        reader->message_bytes = 0;
         reader->utf8 = (struct websocket_utf8){0};
     }
     reader->message_bytes += reader->left;
@@ -275,6 +274,7 @@ static int take_data(struct websocket_reader *reader, uint8_t *data, size_t piec
     reader->message_begun = true;
     reader->in_frame = !event->frame_end;
     reader->in_message = !event->last;
+    reader->message_bytes = event->last ? 0 : reader->message_bytes;
     if (event->text && !event->compressed) {
         if (!websocket_utf8_feed(&reader->utf8, data, piece)) {
             return WEBSOCKET_BAD_TEXT;

@@ -73,18 +73,19 @@ static int inflate_some(struct websocket_inflater *inflater, const uint8_t *from
     int status = inflate(stream, Z_SYNC_FLUSH);
     size_t made = (size_t)(stream->next_out - (flow->to + flow->made));
     *taken = (size_t)(stream->next_in - (Bytef *)from);
-    if (status == Z_MEM_ERROR) {
-        return WEBSOCKET_BAD_MEMORY;
-    }
-    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) {
-        return WEBSOCKET_BAD_DEFLATE;
-    }
+    /* What came before an error is judged first, wherever the input was cut. */
     inflater->message_bytes += made;
     if (inflater->message_bytes > inflater->message_most) {
         return WEBSOCKET_BAD_DEFLATE_LONG;
     }
     if (text && !websocket_utf8_feed(&inflater->utf8, flow->to + flow->made, made)) {
         return WEBSOCKET_BAD_TEXT;
+    }
+    if (status == Z_MEM_ERROR) {
+        return WEBSOCKET_BAD_MEMORY;
+    }
+    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) {
+        return WEBSOCKET_BAD_DEFLATE;
     }
     flow->made += made;
     return status == Z_STREAM_END ? go_on(stream) : 0;

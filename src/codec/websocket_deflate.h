@@ -4,8 +4,9 @@
  * zlib's state is allocated, by zlib: some 10 KiB and the window (2^bits bytes, from the first
  * message on) to inflate; to deflate 2^(bits + 2) + 2^(memory_level + 9) bytes and some 6 KiB.
  *
- * A window of 8 bits, which zlib cannot deflate with (it would take 9, and refer farther back than
- * the peer remembers), is kept to by referring to the byte before only (Z_RLE). */
+ * A window of 8 bits, which zlib cannot deflate with (it takes 9, and nothing says that it will not
+ * refer farther back than the peer remembers), is kept to by referring to the byte before only
+ * (Z_RLE). */
 #ifndef SONDE_CODEC_WEBSOCKET_DEFLATE_H
 #define SONDE_CODEC_WEBSOCKET_DEFLATE_H
 

@@ -164,7 +164,6 @@ static int begin_frame(struct websocket_reader *reader, const uint8_t *header, s
         reader->message_begun = false;
         reader->message_opcode = reader->opcode;
         reader->compressed = header[0] & BIT_COMPRESSED;
-        reader->utf8 = (struct websocket_utf8){0};
     }
     reader->message_bytes += reader->left;
     return 0;

@@ -49,15 +49,15 @@ static struct websocket_slice trim(struct websocket_slice slice)
 
 /* ---- whole heads ---- */
 
-/* Control characters in what is new of a line. `open`: the last byte may be the CR of its end. */
-static int check_bytes(const char *data, size_t from, size_t to, bool open)
+/* Control characters in what is new of a line; the last byte may be the CR of its end. */
+static int check_bytes(const char *data, size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++) {
         if (is_control(data[i])) {
             if (data[i] != '\r') {
                 return WEBSOCKET_BAD_HEAD_BYTE;
             }
-            if (!open || i + 1 < to) {
+            if (i + 1 < to) {
                 return WEBSOCKET_BAD_HEAD_LINE_END;
             }
         }
@@ -80,14 +80,14 @@ static int check_header_line(const char *line, size_t length)
 /* A line whose end was found: data[stop] is the LF. 1: the empty one that ends the head. */
 static int end_line(struct websocket_head *head, const char *data, size_t stop, int empty)
 {
+    int error = check_bytes(data, head->seen, stop);
+    if (error) {
+        return error;
+    }
     if (stop == head->line || data[stop - 1] != '\r') {
         return WEBSOCKET_BAD_HEAD_LINE_END;
     }
     size_t length = stop - 1 - head->line;
-    int error = check_bytes(data, head->seen, head->line + length, false);
-    if (error) {
-        return error;
-    }
     if (length == 0) {
         return head->lines ? 1 : empty;
     }
@@ -109,7 +109,7 @@ ssize_t websocket_head_scan(struct websocket_head *head, const char *data, size_
     while (head->seen < bound) {
         const char *found = memchr(data + head->seen, '\n', bound - head->seen);
         if (!found) {
-            int error = check_bytes(data, head->seen, bound, true);
+            int error = check_bytes(data, head->seen, bound);
             if (error) {
                 return error;
             }

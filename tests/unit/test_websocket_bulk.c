@@ -181,7 +181,10 @@ static struct websocket_deflate agree(const char *number, const struct websocket
     static const uint8_t nonce[WEBSOCKET_NONCE_BYTES] = {1, 2, 3};
     const struct websocket_offer offer = {
         .target = "/", .host = "localhost", .deflate = offers, .deflate_count = count};
-    char key[WEBSOCKET_KEY_TEXT + 1], accept[WEBSOCKET_ACCEPT_TEXT + 1], head[1000];
+    char key[WEBSOCKET_KEY_TEXT + 1], accept[WEBSOCKET_ACCEPT_TEXT + 1], head[1000], reason[100];
+    if (websocket_why_not(reason, sizeof reason)) {
+        skip();
+    }
     struct websocket_head reading = {0};
     struct websocket_request request;
     struct websocket_response response;

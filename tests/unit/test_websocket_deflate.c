@@ -115,10 +115,27 @@ static void bad(void **state)
                      WEBSOCKET_BAD_TEXT);
     assert_int_equal(inflate_once(D("\x00\x02\x00\xfd\xff\x61\xc3\x00"), 100, true, &made),
                      WEBSOCKET_BAD_TEXT_CUT);
+    /* of two things that are wrong the first */
+    assert_int_equal(inflate_once(D("\x00\x01\x00\xfe\xff\xff\x07"), 100, true, &made),
+                     WEBSOCKET_BAD_TEXT);
     assert_int_equal(inflate_once(D("\x00\x02\x00\xfd\xff\x61\xc3\x00"), 100, false, &made), 0);
     assert_int_equal(inflate_once(D(HELLO), 5, false, &made), 0);
     assert_int_equal(inflate_once(D(HELLO), 4, false, &made), WEBSOCKET_BAD_DEFLATE_LONG);
     assert_int_equal(made, 0);
+}
+
+/* A peer that agreed to begin each message with an empty window keeps to it. */
+static void no_context(void **state)
+{
+    (void)state;
+    struct websocket_inflater inflater;
+    struct ws_bytes out = {0};
+    assert_int_equal(websocket_inflater_open(&inflater, 15, true, 100), 0);
+    assert_int_equal(inflate_message(&inflater, D(HELLO), 0, 100, true, &out), 0);
+    assert_int_equal(inflate_message(&inflater, D("\xf2\x00\x11\x00\x00"), 0, 100, true, &out),
+                     WEBSOCKET_BAD_DEFLATE);
+    websocket_inflater_close(&inflater);
+    ws_free(&out);
 }
 
 /* A message that is cut anywhere is not taken for a whole one. */
@@ -333,7 +350,7 @@ int main(void)
         cmocka_unit_test(examples),          cmocka_unit_test(bad),
         cmocka_unit_test(truncated),         cmocka_unit_test(bomb),
         cmocka_unit_test(deflated_examples), cmocka_unit_test(windows),
-        cmocka_unit_test(many_final_blocks),
+        cmocka_unit_test(many_final_blocks), cmocka_unit_test(no_context),
     };
     return cmocka_run_group_tests_name("websocket_deflate", tests, NULL, NULL);
 }

@@ -11,7 +11,11 @@ static void keys(void **state)
 {
     (void)state;
     char key[WEBSOCKET_KEY_TEXT + 1], accept[WEBSOCKET_ACCEPT_TEXT + 1], reason[100] = "?";
-    assert_int_equal(websocket_why_not(reason, sizeof reason), 0);
+    if (websocket_why_not(reason, sizeof reason)) {
+        assert_string_not_equal(reason, "");
+        assert_int_equal(websocket_accept(KEY, accept), WEBSOCKET_BAD_BUILD);
+        skip();
+    }
     assert_string_equal(reason, "");
     assert_int_equal(websocket_key((const uint8_t *)"the sample nonce", key), 0);
     assert_string_equal(key, KEY);
@@ -162,6 +166,7 @@ static const struct head_case requests[] = {
     {H(LINE HOST "X: a\0b\r\n" UPGRADE KEYED END), WEBSOCKET_BAD_HEAD_BYTE},
     {H(LINE HOST "X: a\x7f\r\n" UPGRADE KEYED END), WEBSOCKET_BAD_HEAD_BYTE},
     {H("\x16\x03\x01\x02"), WEBSOCKET_BAD_HEAD_BYTE},
+    {H(LINE "X: \x01\n"), WEBSOCKET_BAD_HEAD_BYTE}, /* what comes first is said */
     {H(LINE HOST "X: a\r\n b\r\n" UPGRADE KEYED END), WEBSOCKET_BAD_HEAD_FOLD},
     {H(LINE " Host: h\r\n" UPGRADE KEYED END), WEBSOCKET_BAD_HEAD_FOLD},
     {H(LINE "Host : h\r\n" UPGRADE KEYED END), WEBSOCKET_BAD_HEAD_NAME},

@@ -46,7 +46,9 @@ void websocket_inflater_close(struct websocket_inflater *inflater); /* safe to c
 /* Inflates a piece of a message; `last`: nothing of the message follows it (event.last). The text
  * of a text message is checked. 1: the room is full, call it again with more; 0: the piece is taken
  * and, where it was the last, the message is whole; or a negative error, with which the inflater
- * can only be closed. Never makes more bytes of a message than its limit. */
+ * can only be closed. Never makes more bytes of a message than its limit. A peer that refers
+ * farther back than the window that it agreed to is found out only where that lies before what the
+ * same call has made. */
 int websocket_inflate(struct websocket_inflater *inflater, struct websocket_flow *flow, bool text,
                       bool last);
 

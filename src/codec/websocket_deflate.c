@@ -223,6 +223,5 @@ int websocket_deflate(struct websocket_deflater *deflater, struct websocket_flow
         flow->to[0] = 0;
         flow->made = 1;
     }
-    deflater->held_bytes = 0;
     return 0;
 }

@@ -278,6 +278,9 @@ static void in_place(void **state)
     struct websocket_reader reader;
     struct websocket_event event;
     websocket_reader_init(&reader, WEBSOCKET_SERVER, &wide, false);
+    assert_int_equal(websocket_read(&reader, wire, 6, &event), 6);
+    assert_int_equal(event.kind, WEBSOCKET_NOTHING);
+    websocket_reader_init(&reader, WEBSOCKET_SERVER, &wide, false);
     assert_int_equal(websocket_read(&reader, wire, sizeof wire, &event), 9);
     assert_int_equal(event.kind, WEBSOCKET_DATA);
     assert_ptr_equal(event.data, wire + 6);

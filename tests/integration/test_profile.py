@@ -209,7 +209,7 @@ class Observed(unittest.TestCase):
         self.assertGreater(self_share(probe, "takes_two_thirds"), 0.15)
         self.assertEqual(len({row["pid"] for row in functions(probe)
                               if value(row, "self_share") > 0.1}), 2)
-        record, _ = self.observe(profiled, "children", "100", options=["--no-follow"])
+        record, _ = self.observe(profiled, "children", "400", options=["--no-follow"])
         self.assertEqual(self_share(probe_of(record), "only_in_the_child"), 0)
 
     def test_the_c_library_hides_nobody(self):

@@ -903,6 +903,15 @@ class Deaths(unittest.TestCase):
             "sessions_served": 4, "sessions_failed": 1, "sessions_refused": 1,
             "sessions_received_bytes": 1000 + (1 << 20), "sessions_sent_bytes": 2 << 20})
 
+    def test_options_without_an_effect_are_refused(self):
+        with Serving(LOCAL, "tcp://127.0.0.1:0") as serving:
+            plain, control = serving.addresses
+            for arguments in ((control, "--pin"), (plain, "--pin"), (plain, "--server-engine", "poll"),
+                              (plain, "--server-threads", "2")):
+                with self.subTest(arguments=arguments):
+                    line = check_one_line(self, run("call", "-n", "10", *arguments), 2)
+                    self.assertIn(arguments[1] + ": this run starts no server", line)
+
     def test_the_lines_of_sessions(self):
         with Serving(LOCAL) as serving:
             for arguments in (("ping", "-n", "50"), ("stream", "-n", "1m", "-P", "2"),

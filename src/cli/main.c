@@ -21,11 +21,14 @@ const struct command *const commands[] = {
         NULL,
 };
 
+/* What a shell shows for a program that SIGPIPE ended: the reader left, and nothing failed. */
+enum { STATUS_READER_LEFT = 128 + SIGPIPE };
+
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */
 static int report(const struct err *error)
 {
     if (error->number == EPIPE && strcmp(error->subject, "standard output") == 0) {
-        return err_exit_status(error); /* the reader has seen enough: nobody is there to tell */
+        return STATUS_READER_LEFT; /* he has seen enough: nobody is there to tell */
     }
     fflush(stdout);
     fprintf(stderr, "sonde: %s: %s%s%s\n", error->subject, error->what, error->hint[0] ? ": " : "",

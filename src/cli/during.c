@@ -20,10 +20,10 @@
 #define REACHED_LEAST 0.95
 #define DURING struct during_options
 
-static const char *const choices[] = {"nothing", "stream", NULL};
+static const char *const choices[] = {"none", "stream", NULL};
 
 const struct opt during_rows[DURING_OPTIONS] = {
-    OPT_CHOICE(DURING, what, .name = "during", .choices = choices, .initial = "nothing",
+    OPT_CHOICE(DURING, what, .name = "during", .choices = choices, .initial = "none",
                .argument = "LOAD",
                .help = "measure twice: without a load and beside bulk streams along the same path"),
     OPT_COUNT(DURING, streams, .name = "during-streams", .initial = "1", .least = 1, .most = 1024,
@@ -224,7 +224,7 @@ void during_close(struct during *during)
 int during_check(const struct opt_set *set, struct err *error)
 {
     const struct during_options *options = set->target;
-    for (size_t i = 1; i < set->count && options->what == DURING_NOTHING; i++) {
+    for (size_t i = 1; i < set->count && options->what == DURING_NONE; i++) {
         if (set->given >> i & 1) {
             char option[40];
             snprintf(option, sizeof option, "--%s", set->rows[i].name);

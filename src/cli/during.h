@@ -9,7 +9,7 @@
 #include "cli/experiment.h"
 #include "run/run.h"
 
-enum during_what { DURING_NOTHING, DURING_STREAM };
+enum during_what { DURING_NONE, DURING_STREAM };
 
 struct during_options {
     uint32_t what; /* enum during_what */

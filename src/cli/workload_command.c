@@ -359,7 +359,7 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
                                          .session = measurement->session,
                                          .session_target = measurement->session_target,
                                          .runs = engine_count};
-    if (command->during.what != DURING_NOTHING &&
+    if (command->during.what != DURING_NONE &&
         during_open(&measurement->during, &command->during, &beside, error) < 0) {
         return -1;
     }

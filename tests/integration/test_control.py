@@ -912,6 +912,12 @@ class Deaths(unittest.TestCase):
                     line = check_one_line(self, run("call", "-n", "10", *arguments), 2)
                     self.assertIn(arguments[1] + ": this run starts no server", line)
 
+    def test_who_can_reach_it_is_said(self):
+        secret = secret_file(Folder(self), "secret", "a secret that is long enough")
+        for host, reachable in (("127.0.0.1", False), ("0.0.0.0", True)):
+            said = run("serve", "sonde://%s:0" % host, "--secret", secret, "-d", "10ms").stderr
+            self.assertEqual("with a secret): reachable from other hosts" in said, reachable)
+
     def test_the_lines_of_sessions(self):
         with Serving(LOCAL) as serving:
             for arguments in (("ping", "-n", "50"), ("stream", "-n", "1m", "-P", "2"),

@@ -172,6 +172,10 @@ class Faults(unittest.TestCase):
             runs = measured(self, server.address, "--during-target", target, "-n", "2000")["runs"]
         self.assertGreater(metric(runs[1], "load_bytes_per_second"), 0)
 
+    def test_an_unknown_load(self):
+        line = check_one_line(self, run("ping", "--during", "x"), 2)
+        self.assertIn("accepts none, stream", line)
+
     def test_wrong_options(self):
         for arguments, word in ((("tcp://127.0.0.1:1",), "--during-target"),
                                 (("--during-target", "utp:"), "utp"),

@@ -2,6 +2,8 @@
 #ifndef SONDE_BASE_ERR_H
 #define SONDE_BASE_ERR_H
 
+#include <stdbool.h>
+
 enum err_code {
     ERR_NONE = 0,
     ERR_USAGE,       /* wrong command line or input: exit status 2 */
@@ -16,6 +18,7 @@ enum err_code {
 struct err {
     enum err_code code;
     int number; /* errno, 0 where none applies */
+    bool told;  /* it stands in a report on standard output */
     char subject[128];
     char what[256];
     char hint[256];

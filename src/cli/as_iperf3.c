@@ -3,9 +3,23 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/as.h"
 #include "cli/as_iperf3.h"
+
+static int write_pid(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    bool good = file && fprintf(file, "%d", getpid()) > 0;
+    if (file && fclose(file)) {
+        good = false;
+    }
+    if (!good) {
+        fprintf(stderr, "iperf3: error - unable to write PID file: %s\n", strerror(errno));
+    }
+    return good ? 0 : 1;
+}
 
 /* 0, or the exit status after it has said why. */
 static int prepare(const struct as_iperf3_options *options)
@@ -29,7 +43,11 @@ static int prepare(const struct as_iperf3_options *options)
             return 1;
         }
     }
-    return 0;
+    if (options->daemon && daemon(0, 0)) {
+        fprintf(stderr, "iperf3: error - unable to become a daemon: %s\n", strerror(errno));
+        return 1;
+    }
+    return options->pid_file ? write_pid(options->pid_file) : 0;
 }
 
 static int run(int argc, char **argv, struct err *error)
@@ -44,7 +62,11 @@ static int run(int argc, char **argv, struct err *error)
     if (status) {
         return status;
     }
-    return options.server ? as_iperf3_server(&options, error) : as_iperf3_client(&options, error);
+    status = options.server ? as_iperf3_server(&options, error) : as_iperf3_client(&options, error);
+    if (options.pid_file) {
+        unlink(options.pid_file);
+    }
+    return status;
 }
 
 const struct as_program as_iperf3 = {

@@ -26,6 +26,10 @@ struct as_iperf3_options {
     const char *title, *log_file, *source, *affinity;
     int family;
     uint64_t connect_timeout_ns; /* 0: the default */
+    uint64_t client_port;        /* 0: the kernel's choice */
+    const char *timestamps;      /* format of strftime, before each line; NULL: none */
+    const char *pid_file;
+    bool daemon;
 };
 
 /* Reads a command line: -1 where it is to be run, else what the program exits with; it has said

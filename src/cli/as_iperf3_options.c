@@ -23,6 +23,9 @@ enum {
     LONG_DONT_FRAGMENT,
     LONG_FQ_RATE,
     LONG_FLUSH,
+    LONG_TIMESTAMPS,
+    LONG_CLIENT_PORT,
+    LONG_EXTRA_DATA,
     LONG_REFUSED, /* those from here on: iperf3 3.12 has them, this has not */
 };
 
@@ -66,20 +69,22 @@ static const struct option names[] = {
     {"omit", required_argument, NULL, 'O'},
     {"title", required_argument, NULL, 'T'},
     {"get-server-output", no_argument, NULL, LONG_SERVER_OUTPUT},
+    {"timestamps", optional_argument, NULL, LONG_TIMESTAMPS},
+    {"pidfile", required_argument, NULL, 'I'},
+    {"daemon", no_argument, NULL, 'D'},
+    {"extra-data", required_argument, NULL, LONG_EXTRA_DATA},
+    {"cport", required_argument, NULL, LONG_CLIENT_PORT},
     {"udp-counters-64bit", no_argument, NULL, LONG_COUNTERS_64BIT},
     {"dont-fragment", no_argument, NULL, LONG_DONT_FRAGMENT},
 #define REFUSED(name, argument)                                                                    \
     {                                                                                              \
         name, argument, NULL, LONG_REFUSED                                                         \
     }
-    REFUSED("pidfile", required_argument),
     REFUSED("file", required_argument),
     REFUSED("bind-dev", required_argument),
-    REFUSED("timestamps", optional_argument),
     REFUSED("rcv-timeout", required_argument),
     REFUSED("snd-timeout", required_argument),
     REFUSED("debug", optional_argument),
-    REFUSED("daemon", no_argument),
     REFUSED("server-bitrate-limit", required_argument),
     REFUSED("idle-timeout", required_argument),
     REFUSED("rsa-private-key-path", required_argument),
@@ -89,9 +94,7 @@ static const struct option names[] = {
     REFUSED("xbind", required_argument),
     REFUSED("nstreams", required_argument),
     REFUSED("pacing-timer", required_argument),
-    REFUSED("cport", required_argument),
     REFUSED("flowlabel", required_argument),
-    REFUSED("extra-data", required_argument),
     REFUSED("repeating-payload", no_argument),
     REFUSED("username", required_argument),
     REFUSED("rsa-public-key-path", required_argument),
@@ -99,7 +102,7 @@ static const struct option names[] = {
     {NULL, 0, NULL, 0},
 };
 static const char letters[] = "p:f:i:A:B:VJvhs1c:ub:t:n:k:l:P:Rw:C:M:N46S:ZO:T:I:F:d::DX:L:";
-static const char refused_letters[] = "IFdDXL";
+static const char refused_letters[] = "FdXL";
 
 static void print_usage(FILE *out)
 {
@@ -113,14 +116,16 @@ static void print_usage(FILE *out)
           "  -A, --affinity n          run on this CPU\n"
           "  -B, --bind host           address to listen at or to come from\n"
           "  -V, --verbose   -J, --json   --logfile f   --forceflush\n"
+          "  -I, --pidfile f   --timestamps[=format]\n"
           "  -v, --version   -h, --help\n"
           "Server:\n"
           "  -s, --server              serve\n"
           "  -1, --one-off             end after one test\n"
+          "  -D, --daemon              go into the background\n"
           "Client:\n"
           "  -c, --client host         connect to this host\n"
           "  -u, --udp                 datagrams\n"
-          "  --connect-timeout ms\n"
+          "  --connect-timeout ms   --cport port (of the first stream here)\n"
           "  -b, --bitrate #[KMG][/#]  bits/s of each stream, 0 for no limit, /burst\n"
           "                            (1 Mbit/s for UDP, no limit for TCP)\n"
           "  --fq-rate #[KMG]          bits/s that the kernel paces each stream to\n"
@@ -137,6 +142,7 @@ static void print_usage(FILE *out)
           "  -Z, --zerocopy            send with sendfile\n"
           "  -O, --omit N              leave out the first seconds\n"
           "  -T, --title str           put this before every line\n"
+          "  --extra-data str          told to the server\n"
           "  --get-server-output   --udp-counters-64bit   --dont-fragment\n"
           "\n"
           "Stands in for iperf3 3.12; its other options are refused by name.\n",
@@ -155,6 +161,14 @@ static int bad(const char *format, ...)
     va_end(arguments);
     fputs("\n\n", stderr);
     print_usage(stderr);
+    return 1;
+}
+
+/* What the program can and this cannot: in one line, the usage would not help. */
+static int refuse(const char *dashes, const char *name)
+{
+    fprintf(stderr, "iperf3: parameter error - %s%s is not supported by this stand-in\n", dashes,
+            name);
     return 1;
 }
 
@@ -251,7 +265,9 @@ static int take_course(int letter, char *value, struct as_iperf3_options *option
     switch (letter) {
     case 't':
         given->time = true;
-        if (!take_small(value, 0, IPERF3_TIME_MOST_S, &small)) {
+        /* As the program reads it: digits at the head, 0 where there are none, which is no end. */
+        small = (uint32_t)strtoul(value, NULL, 10);
+        if (strtol(value, NULL, 10) < 0 || strtol(value, NULL, 10) > IPERF3_TIME_MOST_S) {
             return bad("test duration too long (maximum = %d seconds)", IPERF3_TIME_MOST_S);
         }
         test->duration_ns = small * NS_PER_SECOND;
@@ -329,6 +345,13 @@ static int take_socket(int letter, const char *value, struct as_iperf3_options *
         }
         options->connect_timeout_ns = whole * NS_PER_MS;
         return -1;
+    case LONG_CLIENT_PORT:
+        return take_whole(value, 65535, &options->client_port) && options->client_port
+                   ? -1
+                   : bad("port number must be between 1 and 65535 inclusive");
+    case LONG_EXTRA_DATA:
+        snprintf(test->extra_data, sizeof test->extra_data, "%s", value);
+        return -1;
     case 'T':
         options->title = value;
         snprintf(test->title, sizeof test->title, "%s", value);
@@ -397,10 +420,10 @@ static int take_common(int letter, const char *value, struct as_iperf3_options *
                    : bad("invalid report interval (min = 0.1, max = 60 seconds)");
     case 'A':
         options->affinity = value;
-        return strchr(value, ',') ? bad("-A n,m is not supported: -A n, at each end") : -1;
+        return strchr(value, ',') ? refuse("-A n,m: ", "a server's CPU") : -1;
     case 'B':
         options->source = value;
-        return strchr(value, '%') ? bad("-B host%%dev is not supported") : -1;
+        return strchr(value, '%') ? refuse("-B ", "host%dev") : -1;
     case 'V':
         options->verbose = true;
         return -1;
@@ -411,6 +434,12 @@ static int take_common(int letter, const char *value, struct as_iperf3_options *
         options->log_file = value;
         return -1;
     case LONG_FLUSH: /* every line is */
+        return -1;
+    case LONG_TIMESTAMPS:
+        options->timestamps = value ? value : "%c ";
+        return -1;
+    case 'I':
+        options->pid_file = value;
         return -1;
     case '4':
     case '6':
@@ -447,13 +476,15 @@ static int take(int letter, int index, char *value, struct as_iperf3_options *op
         return 0;
     }
     if (letter == LONG_REFUSED) {
-        return bad("--%s is not supported by this stand-in", names[index].name);
+        return refuse("--", names[index].name);
     }
     if (letter < 256 && strchr(refused_letters, letter)) {
-        return bad("-%c is not supported by this stand-in", letter);
+        const char name[] = {(char)letter, '\0'};
+        return refuse("-", name);
     }
-    if (letter == '1') {
-        options->one_off = given->server_only = true;
+    if (letter == '1' || letter == 'D') {
+        given->server_only = true;
+        *(letter == '1' ? &options->one_off : &options->daemon) = true;
         return -1;
     }
     int status = take_common(letter, value, options);

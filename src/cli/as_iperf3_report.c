@@ -13,6 +13,17 @@
 #define LINE_MOST 512
 static const char separator[] = "- - - - - - - - - - - - - - - - - - - - - - - - -";
 
+/* The time of day before a line, where it is asked for. */
+static void print_time(const char *format)
+{
+    char text[160];
+    struct tm broken;
+    time_t now = time(NULL);
+    if (format && localtime_r(&now, &broken) && strftime(text, sizeof text, format, &broken)) {
+        fputs(text, stdout);
+    }
+}
+
 void as_iperf3_say(struct as_iperf3_report *report, const char *format, ...)
 {
     char line[LINE_MOST];
@@ -25,6 +36,7 @@ void as_iperf3_say(struct as_iperf3_report *report, const char *format, ...)
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     const char *title = report->options->title;
+    print_time(report->options->timestamps);
     printf("%s%s%s\n", title ? title : "", title ? ":  " : "", line);
     fflush(stdout);
     if (report->also) {

@@ -233,7 +233,8 @@ int as_iperf3_server(const struct as_iperf3_options *options, struct err *error)
         }
     }
     if (serve(&serving, stop_fd, &failure)) {
-        fprintf(stderr, "iperf3: error - unable to start listener for connections: %s\n",
+        fprintf(stderr,
+                "iperf3: error - unable to start listener for connections: %s\niperf3: exiting\n",
                 failure.number ? strerror(failure.number) : failure.what);
         status = 1;
     } else if (!options->one_off) { /* a signal came */

@@ -3,12 +3,15 @@
 #include "cli/workload_command.h"
 #include "workload/call.h"
 
+static const char *const further[] = {"sonde://HOST:PORT", NULL};
+
 static const struct workload_form form = {
     .workload = &workload_call,
     .load = {run_load_rows, RUN_OPTIONS_LOAD},
     .run = {run_wire_rows, RUN_OPTIONS_WIRE},
     .sockets = {wire_rows, WIRE_OPTIONS},
     .server = {echo_option_rows, ECHO_OPTIONS},
+    .further = further,
     .server_offset = offsetof(struct call_options, echo),
 };
 

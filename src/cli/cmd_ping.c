@@ -3,12 +3,17 @@
 #include "cli/workload_command.h"
 #include "workload/ping.h"
 
+static const char *const further[] = {"sonde://HOST:PORT", "sonde+udp://HOST:PORT",
+                                      "sockperf+udp://HOST[:PORT]", "sockperf+tcp://HOST[:PORT]",
+                                      NULL};
+
 /* A message at a time, with nothing to gather: its default engine blocks. */
 static const struct workload_form form = {
     .workload = &workload_ping,
     .load = {run_load_rows, RUN_OPTIONS_LOAD},
     .run = {run_blocking_rows, RUN_OPTIONS_WIRE},
     .sockets = {wire_rows, WIRE_OPTIONS},
+    .further = further,
     .during = true,
 };
 

@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/serve.h"
+#include "cli/serve_control.h"
 #include "cli/serve_iperf3.h"
 #include "run/collect.h"
 #include "run/control_server.h"
@@ -59,17 +60,36 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
  * one thing. */
 struct service {
     const char *prefix; /* of its addresses */
+    const char *does;   /* to what it receives */
     const struct role *role;
     const struct metric *metrics;
     size_t metric_count;
 };
 
-static const struct service echo_service = {"", &echo_server, echo_metrics, ECHO_METRICS};
+static const struct service echo_service = {"", "echoes every byte", &echo_server, echo_metrics,
+                                            ECHO_METRICS};
+static const struct service discard_service = {"discard+", "answers nothing", &echo_server,
+                                               discard_metrics, DISCARD_METRICS};
 /* In the order of enum ping_format. */
 static const struct service ping_services[] = {
-    {"ping+", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
-    {"sockperf+", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
+    {"ping+", "answers message by message", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
+    {"sockperf+", "answers sockperf's messages", &ping_server, ping_server_metrics,
+     PING_SERVER_METRICS},
 };
+
+static bool is_bytes(const struct service *service)
+{
+    return service == &echo_service || service == &discard_service;
+}
+
+/* Forms beside the transports'. */
+static const char *const further[] = {"ping+tcp://HOST:PORT",
+                                      "sockperf+udp://HOST[:PORT]",
+                                      "sockperf+tcp://HOST[:PORT]",
+                                      "discard+tcp://HOST:PORT",
+                                      "sonde://HOST:PORT",
+                                      "iperf3://HOST[:PORT]",
+                                      NULL};
 
 /* Everything that a serving process holds. */
 struct serving {
@@ -83,13 +103,12 @@ struct serving {
     uint32_t address_count;
     struct address controls[LISTEN_MAX]; /* sonde:// */
     uint32_t control_count;
-    struct control_server *control_server;
+    struct serve_control *control_server;
     struct address iperf3[LISTEN_MAX]; /* iperf3:// */
     uint32_t iperf3_count;
     struct serve_iperf3 *iperf3_server;
     struct tls_secret secret;
-    _Atomic uint64_t reported_ns; /* when the last error of a client was printed */
-    uint32_t listening;           /* addresses whose socket was made: only these are unlinked */
+    uint32_t listening; /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
     struct worker_slot *slots;
     uint32_t slot_count;
@@ -202,29 +221,13 @@ static bool all_network(const struct serving *serving)
     return true;
 }
 
-/* What went wrong with a client of the control channel; at most a line a second, whatever strangers
- * do to it. */
-static void report(void *owner, const struct err *failure)
-{
-    struct serving *serving = owner;
-    uint64_t now_ns = clock_now_ns(), last_ns = atomic_load(&serving->reported_ns);
-    if (now_ns - last_ns >= NS_PER_SECOND &&
-        atomic_compare_exchange_strong(&serving->reported_ns, &last_ns, now_ns)) {
-        fprintf(stderr, "sonde: %s: %s\n", failure->subject, failure->what);
-    }
-}
-
 static int open_control(struct serving *serving, struct err *error)
 {
-    const struct control_server_config config = {
-        .secret = serving->options.secret ? &serving->secret : NULL,
-        .connections_most = (uint32_t)serving->options.connections_max,
-        .report = report,
-        .owner = serving,
-    };
     return serving->control_count
-               ? control_server_open(&serving->control_server, &config, serving->controls,
-                                     serving->control_count, error)
+               ? serve_control_open(&serving->control_server,
+                                    serving->options.secret ? &serving->secret : NULL,
+                                    (uint32_t)serving->options.connections_max, serving->controls,
+                                    serving->control_count, error)
                : 0;
 }
 
@@ -266,8 +269,8 @@ static int prepare(struct serving *serving, struct err *error)
     serving->config = (struct server_config){
         .engine = engine,
         .role = serving->service->role,
-        .options = serving->service == &echo_service ? (const void *)&serving->echo
-                                                     : (const void *)&serving->ping,
+        .options = is_bytes(serving->service) ? (const void *)&serving->echo
+                                              : (const void *)&serving->ping,
         .control = serving->control,
         .slots = serving->slots,
         .slot_count = serving->slot_count,
@@ -315,8 +318,9 @@ static void announce(const struct serving *serving)
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
     for (uint32_t i = 0; i < serving->control_count; i++) {
-        fprintf(stderr, "sonde: serving on %s (for sonde's own clients%s)\n",
-                serving->controls[i].text, serving->options.secret ? ", with a secret" : "");
+        fprintf(stderr, "sonde: serving on %s (for sonde's own clients%s)%s\n",
+                serving->controls[i].text, serving->options.secret ? ", with a secret" : "",
+                address_is_loopback(&serving->controls[i]) ? "" : ": reachable from other hosts");
     }
     for (uint32_t i = 0; i < serving->iperf3_count; i++) {
         const struct address *address = &serving->iperf3[i];
@@ -325,6 +329,22 @@ static void announce(const struct serving *serving)
                 address_is_loopback(address) ? ": this machine only"
                                              : ": reachable from other hosts");
     }
+}
+
+/* What was done at each kind of address that there is. */
+static int fill_served(const struct serving *serving, struct record_run *run,
+                       const struct tally *tally, struct err *error)
+{
+    const struct service *service = serving->service;
+    if (serving->address_count && fill_server(run, service->role, service->metrics,
+                                              service->metric_count, tally, getpid(), error) < 0) {
+        return -1;
+    }
+    if ((serving->control_server && serve_control_fill(serving->control_server, run) < 0) ||
+        (serving->iperf3_server && serve_iperf3_fill(serving->iperf3_server, run) < 0)) {
+        return err_system(error, ENOMEM, "memory", "cannot keep the record");
+    }
+    return 0;
 }
 
 /* The whole time of serving as one run of a record. */
@@ -363,19 +383,13 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
                      iperf3_text(&serving->iperf3[i]));
         }
         run->window_ns = run->wall_ns = tally.window_ns;
-        result = fill_server(run, serving->service->role, serving->service->metrics,
-                             serving->service->metric_count, &tally, getpid(), error);
+        result = fill_served(serving, run, &tally, error);
     }
     if (serving->hooks) {
         if (result == 0) {
             serving->hooks->ended(serving->hooks->owner, run);
         }
     } else {
-        if (result == 0 && serving->iperf3_count) {
-            result =
-                record_add_warning(&record, "what iperf3's clients moved is in no figure here: a "
-                                            "line said it as each test ended");
-        }
         result = result ? result : output_options_to_record(sets, set_count, &record, error);
         result = result ? result : machine_describe(&record, error);
         result = result ? result : output_write(&serving->output, &record, error);
@@ -405,6 +419,8 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
         if (echoes) {
             pthread_join(thread, NULL);
         }
+        serve_control_stop(serving->control_server);
+        serve_iperf3_stop(serving->iperf3_server);
         result = print_record(serving, sets, set_count, start_ns, argc, argv, error);
         if (serving->failure.code != ERR_NONE) {
             *error = serving->failure;
@@ -416,7 +432,7 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
         *error = iperf3_error;
         result = -1;
     }
-    control_server_close(serving->control_server);
+    serve_control_close(serving->control_server);
     for (uint32_t i = 0; i < serving->listening; i++) {
         address_unlink(&serving->addresses[i]);
     }
@@ -429,19 +445,40 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
     return result;
 }
 
+/* Takes the prefix of a service off a URL; which one that is, NULL where there is none. */
+static const struct service *take_prefix(const char **url)
+{
+    uint32_t format = PING_OWN;
+    size_t length = strlen(discard_service.prefix);
+    if (strncmp(*url, discard_service.prefix, length) == 0) {
+        *url += length;
+        return &discard_service;
+    }
+    return ping_take_format(url, &format) ? &ping_services[format] : NULL;
+}
+
 /* What is to be served at an address: its prefix says it; datagrams are answered one by one. */
-static int take_service(struct serving *serving, const char *url, bool has_format, uint32_t format,
+static int take_service(struct serving *serving, const char *url, const struct service *prefixed,
                         const struct address *address, struct err *error)
 {
     bool datagrams = address->transport->caps & TRANSPORT_DATAGRAMS;
-    const struct service *service =
-        has_format || datagrams ? &ping_services[has_format ? format : PING_OWN] : &echo_service;
+    const struct service *service = prefixed    ? prefixed
+                                    : datagrams ? &ping_services[PING_OWN]
+                                                : &echo_service;
+    if (datagrams && is_bytes(service)) {
+        err_set(error, ERR_USAGE, url, "only streams are read to their end");
+        return err_hint(error, "write discard+tcp://HOST:PORT or discard+unix:PATH");
+    }
     if (serving->service && serving->service != service) {
-        err_set(error, ERR_USAGE, url, "is served otherwise than the addresses before it");
+        err_set(error, ERR_USAGE, url,
+                "%s, the address before it %s: one process serves one kind, so that its figures "
+                "are of one thing",
+                service->does, serving->service->does);
         return err_hint(error, "start another sonde serve for it");
     }
     serving->service = service;
-    serving->ping.format = service == &echo_service ? 0 : (uint32_t)(service - ping_services);
+    serving->ping.format = is_bytes(service) ? 0 : (uint32_t)(service - ping_services);
+    serving->echo.echo.discard = service == &discard_service;
     return 0;
 }
 
@@ -468,6 +505,50 @@ static int take_control(struct serving *serving, const char *rest, struct err *e
                                  &serving->controls[serving->control_count++], error);
 }
 
+/* Schemes of clients' that a server of another name serves. */
+static int refuse_client_scheme(const char *url, struct err *error)
+{
+    static const char *const schemes[][2] = {{"sonde+udp://", "sonde://HOST:PORT"},
+                                             {"iperf3+udp://", "iperf3://HOST[:PORT]"}};
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        if (rest_of(url, schemes[i][0])) {
+            err_set(error, ERR_USAGE, url, "one address serves both, with TCP and with UDP");
+            return err_hint(error, "write %s", schemes[i][1]);
+        }
+    }
+    return 0;
+}
+
+static int take_address(struct serving *serving, const char *url, struct err *error)
+{
+    struct address *address = &serving->addresses[serving->address_count];
+    const char *rest = url;
+    char ported[sizeof address->text];
+    const struct service *prefixed = take_prefix(&rest);
+    if (prefixed == &ping_services[PING_SOCKPERF]) {
+        rest = ping_sockperf_port(rest, ported, sizeof ported);
+    }
+    if (refuse_client_scheme(url, error) < 0) {
+        return -1;
+    }
+    if (address_parse_among(rest, ADDRESS_TO_LISTEN, further, address, error) < 0) {
+        char scheme[24], whole[48];
+        snprintf(scheme, sizeof scheme, "%.*s", (int)strcspn(rest, ":"), rest);
+        snprintf(whole, sizeof whole, "%s%s", prefixed ? prefixed->prefix : "", scheme);
+        return address_error_of(error, scheme, whole);
+    }
+    if (take_service(serving, url, prefixed, address, error) < 0) {
+        return -1;
+    }
+    if (!address->transport->listen) {
+        err_set(error, ERR_USAGE, url, "nobody could connect to it");
+        return err_hint(error, "serve tcp: or unix:; for local: and pipe: sonde call makes "
+                               "both ends itself");
+    }
+    serving->address_count++;
+    return 0;
+}
+
 static int take_addresses(struct serving *serving, const struct opt_arguments *arguments,
                           struct err *error)
 {
@@ -492,19 +573,9 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
             }
             continue;
         }
-        struct address *address = &serving->addresses[serving->address_count];
-        uint32_t format = PING_OWN;
-        bool has_format = ping_take_format(&url, &format);
-        if (address_parse(url, true, address, error) < 0 ||
-            take_service(serving, arguments->items[i], has_format, format, address, error) < 0) {
+        if (take_address(serving, url, error) < 0) {
             return -1;
         }
-        if (!address->transport->listen) {
-            err_set(error, ERR_USAGE, arguments->items[i], "nobody could connect to it");
-            return err_hint(error, "serve tcp: or unix:; for local: and pipe: sonde call makes "
-                                   "both ends itself");
-        }
-        serving->address_count++;
     }
     if (!serving->service) {
         serving->service = &echo_service; /* of nobody */
@@ -548,11 +619,14 @@ const struct command command_serve = {
         "unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or --duration; then says what it "
         "did. At udp://HOST:PORT and unix-dgram:PATH it answers each message with itself, to whom "
         "it came from. ping+tcp://HOST:PORT answers each message of --size bytes with one send; "
-        "sockperf+udp://HOST:PORT and sockperf+tcp://HOST:PORT serve sockperf's clients. On "
+        "sockperf+udp://HOST:PORT and sockperf+tcp://HOST:PORT serve sockperf's clients. "
+        "discard+tcp://HOST:PORT and discard+unix:PATH read everything and answer nothing. One "
+        "process serves one of these kinds, so that its figures are of one thing. On "
         "sonde://HOST:PORT it serves other sondes: each client (sonde call, "
         "ping or stream sonde://HOST:PORT) gets a server of its own with the options that it asks "
         "for, and what that server measured; for sonde+udp://HOST:PORT that one takes its data "
-        "through UDP, at a port of its own. On "
+        "through UDP, at a port of its own. A line says of each session who it was and what it "
+        "moved. On "
         "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
         "clients, over TCP and UDP, several at a time, and says in a line what each test moved.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"

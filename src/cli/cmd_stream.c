@@ -3,6 +3,9 @@
 #include "cli/workload_command.h"
 #include "workload/stream.h"
 
+static const char *const further[] = {"sonde://HOST:PORT", "sonde+udp://HOST:PORT",
+                                      "iperf3://HOST[:PORT]", "iperf3+udp://HOST[:PORT]", NULL};
+
 static void adapt(const void *options, struct run_options *run)
 {
     const struct stream_options *stream = options;
@@ -16,6 +19,7 @@ const struct workload_form stream_form = {
     .run = {bulk_run_rows, BULK_OPTIONS_WIRE},
     .sockets = {bulk_wire_rows, BULK_OPTIONS},
     .adapt = adapt,
+    .further = further,
 };
 
 static size_t sets(struct opt_set *to)
@@ -40,7 +44,8 @@ const struct command command_stream = {
         "and the other did not receive is an error. "
         "TARGET is another sonde (sonde://HOST:PORT, sonde+udp://HOST:PORT), whose side is "
         "reported "
-        "too, or a server that reads everything (tcp://HOST:PORT, unix:PATH); without one, or "
+        "too, or a server that reads everything (tcp://HOST:PORT, unix:PATH; sonde serve "
+        "discard+tcp://HOST:PORT is one); without one, or "
         "with local: or pipe:, sonde starts its own in another process. "
         "iperf3://HOST[:PORT] and iperf3+udp://HOST[:PORT] are servers of iperf3 (iperf3 -s): a "
         "warm-up has whole seconds there, and is left out unless asked for.",

@@ -9,14 +9,14 @@
 #include "cli/experiment.h"
 #include "run/run.h"
 
-enum during_what { DURING_NOTHING, DURING_STREAM };
+enum during_what { DURING_NONE, DURING_STREAM };
 
 struct during_options {
     uint32_t what; /* enum during_what */
     uint64_t streams;
     uint64_t rate_bytes; /* of each stream, per second; 0: as fast as it goes */
     bool reverse;
-    const char *target; /* NULL: sonde's own server through the measured run's transport */
+    const char *target; /* NULL: the measured run's own way, with a session or without */
 };
 
 enum { DURING_OPTIONS = 5 };
@@ -24,11 +24,18 @@ extern const struct opt during_rows[DURING_OPTIONS];
 
 struct during; /* a load that is ready to be started, and what was measured without it */
 
-/* Plans the load of these options beside a run with `options` to `target` (NULL or a bare one:
- * sonde's own server). runs: how many different runs it is to be compared for (engines). */
-int during_open(struct during **during, const struct during_options *during_options,
-                const struct run_options *options, const struct address *target, size_t runs,
-                struct err *error);
+/* What it is to be beside. */
+struct during_beside {
+    const struct run_options *options;
+    const struct address *target;      /* NULL or a bare one: sonde's own server */
+    const struct session_ops *session; /* in place of a target; NULL: none */
+    const char *session_target;
+    size_t runs; /* how many different ones it is to be compared for (engines) */
+};
+
+/* Plans the load of these options. */
+int during_open(struct during **during, const struct during_options *options,
+                const struct during_beside *beside, struct err *error);
 void during_close(struct during *during); /* NULL is allowed */
 
 /* Executes the plan as run number `which`, with or without the load, and adds what the load did
@@ -36,7 +43,7 @@ void during_close(struct during *during); /* NULL is allowed */
 int during_execute(struct during *during, size_t which, bool loaded, const struct run_plan *plan,
                    const struct experiment_turn *turn, struct err *error);
 
-/* Warns of options of a load that there is none of. */
-void during_warn(const struct opt_set *set, struct record *record);
+/* Refuses options of a load that there is none of. */
+int during_check(const struct opt_set *set, struct err *error);
 
 #endif

@@ -223,10 +223,12 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
         record.complete = false;
     }
     output_stop_end(&course.turn.stop_fd);
-    if (course.failure.code != ERR_USAGE &&
-        output_write(experiment->output, &record, &output_failure) < 0 &&
-        course.failure.code == ERR_NONE) {
-        course.failure = output_failure;
+    if (course.failure.code != ERR_USAGE) {
+        int written = output_write(experiment->output, &record, &output_failure);
+        course.failure.told = written == 0 && output_text(experiment->output);
+        if (written < 0 && course.failure.code == ERR_NONE) {
+            course.failure = output_failure;
+        }
     }
     free(course.given_up);
     record_release(&record);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/as.h"
@@ -21,13 +22,27 @@ const struct command *const commands[] = {
         NULL,
 };
 
+/* What a shell shows for a program that SIGPIPE ended: the reader left, and nothing failed. */
+enum { STATUS_READER_LEFT = 128 + SIGPIPE };
+
+/* Whether standard output and standard error are read by the same eyes. */
+static bool is_one_terminal(void)
+{
+    struct stat out, err;
+    return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO) && fstat(STDOUT_FILENO, &out) == 0 &&
+           fstat(STDERR_FILENO, &err) == 0 && out.st_rdev == err.st_rdev;
+}
+
 /* Prints an error as `sonde: SUBJECT: what failed: hint` and returns the exit status. */
 static int report(const struct err *error)
 {
     if (error->number == EPIPE && strcmp(error->subject, "standard output") == 0) {
-        return err_exit_status(error); /* the reader has seen enough: nobody is there to tell */
+        return STATUS_READER_LEFT; /* he has seen enough: nobody is there to tell */
     }
     fflush(stdout);
+    if (error->told && is_one_terminal()) {
+        return err_exit_status(error);
+    }
     fprintf(stderr, "sonde: %s: %s%s%s\n", error->subject, error->what, error->hint[0] ? ": " : "",
             error->hint);
     return err_exit_status(error);

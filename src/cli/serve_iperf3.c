@@ -28,8 +28,24 @@ struct listener {
 struct serve_iperf3 {
     int stop_fd; /* an eventfd, for all of them */
     _Atomic bool *failed;
+    bool stopped;
+    struct err failure; /* of whichever failed first */
+    _Atomic uint64_t served, not_finished, refused, received_bytes, sent_bytes;
     uint32_t count;
     struct listener listeners[];
+};
+
+static const struct metric metrics[] = {
+    {"iperf3_tests_served", "1", "iperf3 tests served", "tests that came to their end",
+     METRIC_VALUE, 0, 0, false},
+    {"iperf3_tests_failed", "1", "iperf3 tests not finished", "tests that did not", METRIC_VALUE, 0,
+     0, false},
+    {"iperf3_refused", "1", "iperf3 clients turned away", "who came and was not served",
+     METRIC_VALUE, 0, 0, false},
+    {"iperf3_received_bytes", "bytes", "iperf3 received",
+     "payload that this end received, of tests that did not finish too", METRIC_VALUE, 0, 0, false},
+    {"iperf3_sent_bytes", "bytes", "iperf3 sent",
+     "payload that this end sent, of tests that did not finish too", METRIC_VALUE, 0, 0, false},
 };
 
 int serve_iperf3_parse(const char *rest, struct address *address, struct err *error)
@@ -41,7 +57,8 @@ int serve_iperf3_parse(const char *rest, struct address *address, struct err *er
     if (length >= (int)sizeof url) {
         return err_set(error, ERR_USAGE, rest, "is too long for a host");
     }
-    return address_parse(url, true, address, error);
+    return address_parse(url, true, address, error) < 0 ? address_error_of(error, "tcp", "iperf3")
+                                                        : 0;
 }
 
 /* ---- lines ---- */
@@ -145,8 +162,15 @@ static void on_finished(void *owner, const struct iperf3_server_test *test,
                         const struct iperf3_side *own, const struct iperf3_side *peer,
                         const struct err *why)
 {
-    (void)owner;
+    const struct listener *listener = owner;
+    struct serve_iperf3 *serving = listener->serving;
     (void)peer;
+    atomic_fetch_add(why ? &serving->not_finished : &serving->served, 1);
+    for (uint32_t i = 0; own && i < own->flow_count; i++) {
+        bool sends = iperf3_flow_sends(test->test, i, true);
+        atomic_fetch_add(sends ? &serving->sent_bytes : &serving->received_bytes,
+                         own->flows[i].window.bytes);
+    }
     print_test(test, own, why);
 }
 
@@ -155,6 +179,7 @@ static void on_refused(void *owner, const char *peer, const char *why)
 {
     struct listener *listener = owner;
     uint64_t now_ns = clock_now_ns();
+    atomic_fetch_add(&listener->serving->refused, 1);
     if (now_ns - listener->reported_ns >= NS_PER_SECOND) {
         listener->reported_ns = now_ns;
         fprintf(stderr, "sonde: iperf3: %s was turned away: %s\n", peer, why);
@@ -224,14 +249,14 @@ int serve_iperf3_open(struct serve_iperf3 **result, struct address *addresses, u
     return 0;
 }
 
-int serve_iperf3_close(struct serve_iperf3 *serving, struct err *error)
+void serve_iperf3_stop(struct serve_iperf3 *serving)
 {
-    int status = 0;
-    if (!serving) {
-        return 0;
+    if (!serving || serving->stopped) {
+        return;
     }
+    serving->stopped = true;
     if (serving->stop_fd >= 0 && eventfd_write(serving->stop_fd, 1) < 0) {
-        status = err_system(error, errno, "serve", "cannot stop");
+        err_system(&serving->failure, errno, "serve", "cannot stop");
     }
     for (uint32_t i = 0; i < serving->count; i++) {
         struct listener *listener = &serving->listeners[i];
@@ -240,10 +265,37 @@ int serve_iperf3_close(struct serve_iperf3 *serving, struct err *error)
         }
         pthread_join(listener->thread, NULL);
         sem_destroy(&listener->listening);
-        if (listener->failed && status == 0) {
-            *error = listener->failure;
-            status = -1;
+        if (listener->failed && serving->failure.code == ERR_NONE) {
+            serving->failure = listener->failure;
         }
+    }
+}
+
+int serve_iperf3_fill(const struct serve_iperf3 *serving, struct record_run *run)
+{
+    const uint64_t values[] = {serving->served, serving->not_finished, serving->refused,
+                               serving->received_bytes, serving->sent_bytes};
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        struct record_value *value = record_add_value(run, &metrics[i]);
+        if (!value) {
+            return -1;
+        }
+        value->available = true;
+        value->value = (double)values[i];
+    }
+    return 0;
+}
+
+int serve_iperf3_close(struct serve_iperf3 *serving, struct err *error)
+{
+    int status = 0;
+    if (!serving) {
+        return 0;
+    }
+    serve_iperf3_stop(serving);
+    if (serving->failure.code != ERR_NONE) {
+        *error = serving->failure;
+        status = -1;
     }
     if (serving->stop_fd >= 0) {
         close(serving->stop_fd);

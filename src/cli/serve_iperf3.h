@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "net/net.h"
+#include "report/record.h"
 
 /* Files that the tests and clients of one address may take. */
 enum { SERVE_IPERF3_FILES = 1024 + 256 + 64 };
@@ -19,6 +20,11 @@ struct serve_iperf3;
  * for each test that ends. *failed becomes true where an address cannot go on. */
 int serve_iperf3_open(struct serve_iperf3 **serving, struct address *addresses, uint32_t count,
                       _Atomic bool *failed, struct err *error);
+
+/* Ends the tests and the threads: from here on the sums stand still. NULL is allowed. */
+void serve_iperf3_stop(struct serve_iperf3 *serving);
+/* Adds what the tests were in all to a run. 0 or -1 without memory. */
+int serve_iperf3_fill(const struct serve_iperf3 *serving, struct record_run *run);
 
 /* Ends the tests and the threads and releases it (NULL is allowed); -1 with *error where one had
  * failed. */

@@ -243,34 +243,46 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
                : run_execute(&plan, turn->record, error);
 }
 
-/* Options that this run has no use for: said, since nobody types them for nothing. */
-static void add_idle_options(void *owner, struct record *record)
+/* Refuses options that this run has no use for: nobody types them for nothing. */
+static int check_given(const struct measurement *measurement, struct err *error)
 {
     static const struct {
         size_t offset;
         const char *name;
-    } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine"},
-                     {offsetof(struct run_options, server_threads), "--server-threads"}};
+        bool of_session; /* it has an effect at a session's own server */
+    } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine", true},
+                     {offsetof(struct run_options, server_threads), "--server-threads", true},
+                     {offsetof(struct run_options, pin), "--pin", false}};
+    const struct opt_set *sets = measurement->sets;
+    const struct session_ops *session = measurement->session;
+    bool own = !measurement->given_target || (!session && measurement->address.own);
+    for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own; i++) {
+        bool heard = session && session->own_server && of_server[i].of_session;
+        if (!heard && opt_given(&sets[SET_RUN], of_server[i].offset)) {
+            err_set(error, ERR_USAGE, of_server[i].name, "this run starts no server");
+            return err_hint(error, of_server[i].of_session
+                                       ? "say it where the server is started"
+                                       : "--cpu pins the client, taskset a server where it is "
+                                         "started");
+        }
+    }
+    for (size_t i = 0; i < measurement->set_count; i++) {
+        if (sets[i].rows == during_rows && during_check(&sets[i], error) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Options that this run makes nothing of. */
+static void add_idle_options(void *owner, struct record *record)
+{
     const struct measurement *measurement = owner;
     const struct opt_set *sets = measurement->sets;
     const struct run_options *run = &measurement->command->run;
-    bool own_server =
-        !measurement->given_target ||
-        (measurement->session ? measurement->session->own_server : measurement->address.own);
-    for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own_server; i++) {
-        if (opt_given(&sets[SET_RUN], of_server[i].offset)) {
-            record_add_warning(record, "%s has no effect: the server is not sonde's own",
-                               of_server[i].name);
-        }
-    }
     if (run->rate == 0 && measurement->form->load.count &&
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
-    }
-    for (size_t i = 0; i < measurement->set_count; i++) {
-        if (sets[i].rows == during_rows) {
-            during_warn(&sets[i], record);
-        }
     }
     if (measurement->session_note[0]) {
         record_add_warning(record, "%s", measurement->session_note);
@@ -281,12 +293,29 @@ static void add_idle_options(void *owner, struct record *record)
     }
 }
 
+/* An error about a target of which the workload took its own part speaks of all of it. */
+static int name_target(const char *given, const char *target, struct err *error)
+{
+    char scheme[24], whole[48];
+    size_t length = strcspn(target, ":");
+    const char *plus = strchr(given, '+');
+    if (target != given && plus && length < sizeof scheme) {
+        snprintf(scheme, sizeof scheme, "%.*s", (int)length, target);
+        snprintf(whole, sizeof whole, "%.*s%s", (int)(plus + 1 - given), given, scheme);
+        address_error_of(error, scheme, whole);
+    }
+    return -1;
+}
+
 /* The target, if any, and what follows from it: which workload it is. */
-static int find_target(struct measurement *measurement, const char *target, bool given_warmup,
+static int find_target(struct measurement *measurement, const char *given, bool given_warmup,
                        struct err *error)
 {
     const struct workload_form *form = measurement->form;
     struct workload_command *command = measurement->command;
+    const char *target = given && form->workload->take_target
+                             ? form->workload->take_target(command->options, given)
+                             : given;
     measurement->workload = form->workload;
     measurement->given_target = target != NULL;
     measurement->session = target ? session_find(target, &measurement->session_target) : NULL;
@@ -294,8 +323,8 @@ static int find_target(struct measurement *measurement, const char *target, bool
         bool datagrams = measurement->session->datagrams && form->datagrams;
         measurement->workload = datagrams ? form->datagrams : form->workload;
     } else if (target) {
-        if (address_parse(target, false, &measurement->address, error) < 0) {
-            return -1;
+        if (address_parse_among(target, 0, form->further, &measurement->address, error) < 0) {
+            return name_target(given, target, error);
         }
         bool datagrams = measurement->address.transport->caps & TRANSPORT_DATAGRAMS;
         measurement->workload = datagrams && form->datagrams ? form->datagrams : form->workload;
@@ -330,10 +359,14 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
     if (output_check_folded(&command->output, &command->run.watch.probes, error) < 0) {
         return -1;
     }
-    if (command->during.what != DURING_NOTHING &&
-        during_open(&measurement->during, &command->during, &command->run,
-                    measurement->given_target ? &measurement->address : NULL, engine_count,
-                    error) < 0) {
+    bool address = measurement->given_target && !measurement->session;
+    const struct during_beside beside = {.options = &command->run,
+                                         .target = address ? &measurement->address : NULL,
+                                         .session = measurement->session,
+                                         .session_target = measurement->session_target,
+                                         .runs = engine_count};
+    if (command->during.what != DURING_NONE &&
+        during_open(&measurement->during, &command->during, &beside, error) < 0) {
         return -1;
     }
     const struct experiment experiment = {
@@ -365,24 +398,20 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
     if (!command.options) {
         return err_system(error, ENOMEM, "memory", "cannot start");
     }
-    size_t count = workload_command_sets(form, &command, sets);
+    size_t count = measurement.set_count = workload_command_sets(form, &command, sets);
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0) {
         bool warmup = opt_given(&sets[SET_COURSE], offsetof(struct run_options, warmup_ns));
         const char *target = arguments.count ? arguments.items[0] : NULL;
-        if (target && workload->take_target) {
-            target = workload->take_target(command.options, target);
-        }
         if (arguments.count > 1 || arguments.rest) {
             err_set(error, ERR_USAGE, arguments.rest ? "--" : arguments.items[1],
                     "more than one target");
             err_hint(error, "usage: sonde %s [TARGET] [options]", workload->name);
             opt_hint_loose(&arguments, error);
         } else if (find_target(&measurement, target, warmup, error) == 0 &&
-                   check_fit(&measurement, error) == 0 &&
+                   check_given(&measurement, error) == 0 && check_fit(&measurement, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {
-            measurement.set_count = count;
             result = measure(&measurement, &arguments, argc, argv, error);
         }
         if (result < 0 && error->code == ERR_USAGE && arguments.loose &&

@@ -34,7 +34,8 @@ struct workload_form {
     size_t server_offset;  /* where in these options */
     /* Carries over what the workload's own options mean for a run. May be NULL. */
     void (*adapt)(const void *options, struct run_options *run);
-    bool during; /* it can be measured beside a load (cli/during.h) */
+    const char *const *further; /* forms of a target beside the transports', NULL-terminated */
+    bool during;                /* it can be measured beside a load (cli/during.h) */
 };
 
 /* What `sonde stream` measures, and others have beside them. */

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SOCKPERF_PORT 11111 /* where its server listens unless told otherwise */
 #define SOCKPERF_HEADER_BYTES 14
 #define SOCKPERF_MESSAGE_MAX 65507 /* what one UDP datagram holds; also on TCP */
 

@@ -14,7 +14,7 @@
 
 #include "base/opt.h"
 
-enum { TRANSPORTS_MAX = 16, SOURCES_MAX = 65536 };
+enum { FORMS_MAX = 24, SCHEME_MAX = 32, SOURCES_MAX = 65536 };
 
 const struct transport_ops *const transports[] = {&transport_tcp,
                                                   &transport_udp,
@@ -24,16 +24,38 @@ const struct transport_ops *const transports[] = {&transport_tcp,
                                                   &transport_pipe,
                                                   NULL};
 
-/* "tcp://HOST:PORT, unix:PATH, ..." for hints. */
-static const char *list_forms(char *to, size_t size)
+/* What may be written in one place. */
+struct choice {
+    uint32_t flags;
+    const char *const *further; /* forms beside the transports', NULL-terminated; NULL: none */
+};
+
+/* All of its forms; how many. */
+static size_t collect_forms(const struct choice *choice, const char *forms[FORMS_MAX])
 {
-    size_t used = 0;
-    to[0] = '\0';
-    for (size_t i = 0; transports[i] && used < size; i++) {
-        int length = snprintf(to + used, size - used, "%s%s", i ? ", " : "", transports[i]->form);
+    size_t count = 0;
+    for (size_t i = 0; transports[i] && count < FORMS_MAX; i++) {
+        if (!(choice->flags & ADDRESS_TO_LISTEN) || transports[i]->listen) {
+            forms[count++] = transports[i]->form;
+        }
+    }
+    for (size_t i = 0; choice->further && choice->further[i] && count < FORMS_MAX; i++) {
+        forms[count++] = choice->further[i];
+    }
+    return count;
+}
+
+/* "write one of tcp://HOST:PORT, unix:PATH, ..." */
+static int hint_forms(const struct choice *choice, struct err *error)
+{
+    const char *forms[FORMS_MAX];
+    char list[sizeof error->hint] = "";
+    size_t count = collect_forms(choice, forms), used = 0;
+    for (size_t i = 0; i < count && used < sizeof list; i++) {
+        int length = snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", forms[i]);
         used += length > 0 ? (size_t)length : 0;
     }
-    return to;
+    return err_hint(error, "write one of %s", list);
 }
 
 static bool is_number(const char *text)
@@ -42,9 +64,8 @@ static bool is_number(const char *text)
 }
 
 /* A text that names no transport: says so, with the form that was most likely meant. */
-static int no_scheme(const char *url, struct err *error)
+static int no_scheme(const char *url, const struct choice *choice, struct err *error)
 {
-    char forms[160];
     const char *colon = strrchr(url, ':');
 
     err_set(error, ERR_USAGE, url, "no transport named");
@@ -61,43 +82,43 @@ static int no_scheme(const char *url, struct err *error)
     if (strchr("/.@", url[0])) {
         return err_hint(error, "did you mean unix:%s?", url);
     }
-    return err_hint(error, "write one of %s", list_forms(forms, sizeof forms));
+    return hint_forms(choice, error);
 }
 
-static int unknown_scheme(const char *url, size_t length, struct err *error)
+static int unknown_scheme(const char *url, size_t length, const struct choice *choice,
+                          struct err *error)
 {
-    const char *names[TRANSPORTS_MAX];
-    char typed[32], forms[160];
-    size_t count = 0;
+    const char *names[FORMS_MAX], *forms[FORMS_MAX];
+    char typed[SCHEME_MAX], schemes[FORMS_MAX][SCHEME_MAX];
 
     if (is_number(url + length + 1) || strcspn(url, "/[.@") < length) {
-        return no_scheme(url, error);
+        return no_scheme(url, choice, error);
     }
     snprintf(typed, sizeof typed, "%.*s", (int)length, url);
-    while (transports[count] && count < TRANSPORTS_MAX) {
-        names[count] = transports[count]->scheme;
-        count++;
+    size_t count = collect_forms(choice, forms);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(schemes[i], SCHEME_MAX, "%.*s", (int)strcspn(forms[i], ":"), forms[i]);
+        names[i] = schemes[i];
     }
     err_set(error, ERR_USAGE, url, "no transport \"%s\"", typed);
     const char *nearest = opt_nearest(typed, names, count);
     for (size_t i = 0; nearest && i < count; i++) {
         if (names[i] == nearest) {
-            return err_hint(error, "did you mean %s?", transports[i]->form);
+            return err_hint(error, "did you mean %s?", forms[i]);
         }
     }
-    return err_hint(error, "write one of %s", list_forms(forms, sizeof forms));
+    return hint_forms(choice, error);
 }
 
 /* Control characters and outer white space never belong to an address; inner blanks may stand in
  * the path of a unix socket. */
-static int check_characters(const char *url, struct err *error)
+static int check_characters(const char *url, const struct choice *choice, struct err *error)
 {
     size_t length = strlen(url);
 
     if (length == 0) {
-        char forms[160];
         err_set(error, ERR_USAGE, "address", "empty");
-        return err_hint(error, "write one of %s", list_forms(forms, sizeof forms));
+        return hint_forms(choice, error);
     }
     for (size_t i = 0; i < length; i++) {
         if (iscntrl((unsigned char)url[i])) {
@@ -111,15 +132,17 @@ static int check_characters(const char *url, struct err *error)
     return 0;
 }
 
-int address_parse_with(const char *url, uint32_t flags, struct address *address, struct err *error)
+int address_parse_among(const char *url, uint32_t flags, const char *const *further,
+                        struct address *address, struct err *error)
 {
+    const struct choice choice = {.flags = flags, .further = further};
     *address = (struct address){0};
-    if (check_characters(url, error)) {
+    if (check_characters(url, &choice, error)) {
         return -1;
     }
     const char *colon = strchr(url, ':');
     if (!colon || colon == url) {
-        return no_scheme(url, error);
+        return no_scheme(url, &choice, error);
     }
     size_t length = (size_t)(colon - url);
     for (size_t i = 0; transports[i]; i++) {
@@ -135,7 +158,35 @@ int address_parse_with(const char *url, uint32_t flags, struct address *address,
             return 0;
         }
     }
-    return unknown_scheme(url, length, error);
+    return unknown_scheme(url, length, &choice, error);
+}
+
+int address_parse_with(const char *url, uint32_t flags, struct address *address, struct err *error)
+{
+    return address_parse_among(url, flags, NULL, address, error);
+}
+
+/* In place, as far as there is room; where the scheme is the end of a longer one, it stays. */
+static void replace_scheme(char *text, size_t size, const char *from, const char *to)
+{
+    char before[sizeof((struct err *)NULL)->hint], scheme[SCHEME_MAX];
+    size_t used = 0, length = (size_t)snprintf(scheme, sizeof scheme, "%s://", from);
+    snprintf(before, sizeof before, "%s", text);
+    for (const char *at = before; *at && used + 1 < size;) {
+        bool begins = at == before || !(isalnum((unsigned char)at[-1]) || strchr("+-", at[-1]));
+        bool here = begins && strncmp(at, scheme, length) == 0;
+        int written = here ? snprintf(text + used, size - used, "%s://", to)
+                           : snprintf(text + used, size - used, "%c", *at);
+        used += written > 0 ? (size_t)written : 0;
+        at += here ? length : 1;
+    }
+}
+
+int address_error_of(struct err *error, const char *from, const char *to)
+{
+    replace_scheme(error->subject, sizeof error->subject, from, to);
+    replace_scheme(error->hint, sizeof error->hint, from, to);
+    return -1;
 }
 
 int address_parse(const char *url, bool to_listen, struct address *address, struct err *error)

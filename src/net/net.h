@@ -116,6 +116,15 @@ int address_parse(const char *url, bool to_listen, struct address *address, stru
 /* As address_parse, with ADDRESS_* flags. */
 int address_parse_with(const char *url, uint32_t flags, struct address *address, struct err *error);
 
+/* As address_parse_with, where other forms than the transports' are taken too (NULL-terminated:
+ * "sonde://HOST:PORT"): an error offers them. */
+int address_parse_among(const char *url, uint32_t flags, const char *const *further,
+                        struct address *address, struct err *error);
+
+/* Makes an error about an address that was parsed with one scheme speak of the one that the user
+ * wrote: "tcp" to "sonde". Returns -1. */
+int address_error_of(struct err *error, const char *from, const char *to);
+
 /* Parses a list of source addresses "127.0.0.2,127.0.0.8-127.0.0.11" (IPv4 ranges, IPv6 single),
  * all of one family, none twice, at most 65,536. *sources is malloc'ed and sorted; each one's
  * length is address_source_length. */

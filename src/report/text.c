@@ -10,8 +10,8 @@
 #include "report/figures.h"
 
 #define INTERVALS_LISTED 30
-#define LIMIT_WIDTH 24 /* of what limited a run, in the comparison */
-#define LIMIT_WIDTH_LEAST 10
+#define LIMIT_WIDTH 24       /* of what limited a run, in the comparison */
+#define LIMIT_WIDTH_LEAST 10 /* without the mark of what is cut */
 
 static void print_failure(struct text *text, const char *label, const struct err *failure)
 {
@@ -343,9 +343,15 @@ static void comparison_row(struct table *table, const struct record_run *run,
     double rate = run->value_count && figures_shown(&run->values[0]) ? run->values[0].value : NAN;
     /* The evidence in parentheses stands with the run's details. */
     int limit = (int)strcspn(run->limited_by, "(:;");
-    limit = limit > limit_width ? limit_width : limit;
     while (limit && run->limited_by[limit - 1] == ' ') {
         limit--;
+    }
+    bool cut = limit > limit_width;
+    if (cut) { /* between words */
+        limit = limit_width;
+        while (limit && run->limited_by[limit] != ' ') {
+            limit--;
+        }
     }
     table_cell(table, "%s%s", run->label, figures_run_complete(run) ? "" : " PARTIAL");
     table_cell(table, "%s",
@@ -358,7 +364,7 @@ static void comparison_row(struct table *table, const struct record_run *run,
                text_value(number, sizeof number, first.cpu_user_ns + first.cpu_system_ns, "ns"));
     table_cell(table, "%s",
                text_value(number, sizeof number, second.cpu_user_ns + second.cpu_system_ns, "ns"));
-    table_cell(table, "%.*s", limit, run->limited_by);
+    table_cell(table, "%.*s%s", limit, run->limited_by, cut ? " ..." : "");
 }
 
 static void fill_comparison(struct table *table, const struct text *text,
@@ -416,6 +422,7 @@ static int print_text(const struct record *record, FILE *out, struct err *error)
         text_repetitions(&text, record);
     } else if (record->run_count > 1) {
         print_comparison(&text, record);
+        text_loads(&text, record);
     }
     for (size_t i = 0; i < record->run_count && !repeated; i++) {
         if (i) {

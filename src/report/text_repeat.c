@@ -229,6 +229,7 @@ void text_repetitions(struct text *text, const struct record *record)
 {
     if (record->summary_count) {
         print_summaries(text, record);
+        text_load_summaries(text, record);
     }
     print_runs(text, record);
     for (size_t i = 0; i < record->run_count; i++) {

@@ -46,7 +46,8 @@ struct conduct {
     uint16_t port;                 /* where data connections are taken */
     struct watch *watch;
     struct record record; /* one run */
-    bool measuring;
+    bool measuring, finished;
+    uint64_t go_ns, end_ns; /* of the session; 0: not yet */
 };
 
 /* ---- data connections ---- */
@@ -415,6 +416,7 @@ static int finish(struct conduct *conduct, const struct control_message *message
     if (conduct->record.run_count) {
         return err_set(error, ERR_PROTOCOL, run->link.peer, "the run is finished already");
     }
+    conduct->end_ns = clock_now_ns();
     collect_part(conduct); /* until the last connection ended */
     bank_add_errors(conduct->plain.bank, conduct->part.bank);
     if (watch_attach(conduct->watch, WATCH_OFF, error) < 0 || fill(conduct, message, error) < 0) {
@@ -435,6 +437,7 @@ static int finish(struct conduct *conduct, const struct control_message *message
     json_decref(record.totals);
     json_decref(record.warnings);
     conduct->measuring = false;
+    conduct->finished = result == 0;
     return result;
 }
 
@@ -446,6 +449,7 @@ static int follow(struct conduct *conduct, const struct control_message *message
     switch (message->kind) {
     case CONTROL_GO:
         conduct->measuring = true;
+        conduct->go_ns = clock_now_ns();
         atomic_store(&conduct->control->phase, RUN_GO);
         return control_link_send(&conduct->run->link, &going, error);
     case CONTROL_ATTACH:
@@ -520,6 +524,51 @@ static void release(struct conduct *conduct)
     control_plan_release(&conduct->plan);
 }
 
+/* What the workload's server counts in all: its first number of anything, or bytes received. */
+static void count_all(const struct conduct *conduct, struct control_session *session)
+{
+    const struct workload *workload = conduct->plan.workload;
+    if (workload->bulk) {
+        session->received_bytes = conduct->whole[workload->received_bytes];
+        session->sent_bytes = conduct->whole[workload->sent_bytes];
+        return;
+    }
+    for (size_t i = 0; i < workload->server_metric_count; i++) {
+        const struct metric *metric = &workload->server_metrics[i];
+        if (metric->kind == METRIC_COUNT) {
+            session->count = conduct->whole[metric->numerator];
+            session->counted = metric->title;
+            return;
+        }
+        if (metric->kind == METRIC_PER_SECOND && strcmp(metric->unit, "bytes/s") == 0) {
+            session->received_bytes = conduct->whole[metric->numerator];
+        }
+    }
+}
+
+/* Told once nobody waits for it any more. */
+static void tell_end(const struct conduct *conduct, const struct err *failure)
+{
+    const struct control_run *run = conduct->run;
+    uint64_t end_ns = conduct->end_ns ? conduct->end_ns : clock_now_ns();
+    bool finished = conduct->finished && failure->code == ERR_NONE;
+    struct control_session session = {
+        .peer = run->link.peer,
+        .workload = run->prepare.workload,
+        .transport = run->prepare.transport,
+        .engine = run->prepare.engine,
+        .connections = run->wanted,
+        .duration_ns = conduct->go_ns ? end_ns - conduct->go_ns : 0,
+        .failure = finished ? NULL : failure,
+    };
+    if (finished) {
+        count_all(conduct, &session);
+    }
+    if (run->config.ended) {
+        run->config.ended(run->config.owner, &session);
+    }
+}
+
 static void *run_thread(void *argument)
 {
     struct control_run *run = argument;
@@ -531,12 +580,14 @@ static void *run_thread(void *argument)
             struct control_message message;
             if (error.code == ERR_INTERRUPTED) {
                 err_set(&error, ERR_SYSTEM, "serve", "the server is closing");
-            } else if (run->config.report) {
-                run->config.report(run->config.owner, &error);
             }
             control_error_message(&error, &message);
             control_link_send(&run->link, &message, &ignored);
         }
+        if (!conduct->finished && error.code == ERR_NONE) {
+            err_set(&error, ERR_PROTOCOL, run->link.peer, "the client left early");
+        }
+        tell_end(conduct, &error);
         release(conduct);
         free(conduct);
     }

@@ -11,12 +11,14 @@
 #include "codec/hello.h"
 #include "net/net.h"
 #include "run/control_link.h"
+#include "run/control_server.h"
 
 struct control_run_config {
-    uint16_t port;                                          /* where data connections are taken */
-    int stop_fd;                                            /* readable: the server is closing */
-    pthread_mutex_t *lock;                                  /* of who accepts data connections */
-    void (*report)(void *owner, const struct err *failure); /* struct control_server_config's */
+    uint16_t port;         /* where data connections are taken */
+    int stop_fd;           /* readable: the server is closing */
+    pthread_mutex_t *lock; /* of who accepts data connections */
+    /* struct control_server_config's */
+    void (*ended)(void *owner, const struct control_session *session);
     void *owner;
 };
 

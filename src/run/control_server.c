@@ -75,10 +75,7 @@ int control_address_parse(const char *rest, const struct tls_secret *secret, boo
         return err_set(error, ERR_USAGE, "sonde://", "the address is too long");
     }
     if (address_parse(url, to_listen, address, error) < 0) {
-        if (strncmp(error->subject, "tcp://", 6) == 0) {
-            snprintf(error->subject, sizeof error->subject, "sonde://%.100s", rest);
-        }
-        return -1;
+        return address_error_of(error, "tcp", "sonde");
     }
     name_address(address);
     if (!secret && !address_is_loopback(address)) {
@@ -113,8 +110,8 @@ static void refuse(struct guest *guest, const struct err *reason)
 
 static void report(const struct control_server *server, const struct err *failure)
 {
-    if (server->config.report && failure->code != ERR_NONE) {
-        server->config.report(server->config.owner, failure);
+    if (server->config.refused && failure->code != ERR_NONE) {
+        server->config.refused(server->config.owner, failure);
     }
 }
 
@@ -162,7 +159,7 @@ static void begin_run(struct control_server *server, struct guest *guest,
     const struct control_run_config config = {.port = port,
                                               .stop_fd = server->stop_fd,
                                               .lock = &server->lock,
-                                              .report = server->config.report,
+                                              .ended = server->config.ended,
                                               .owner = server->config.owner};
     struct err error = {0};
     if (server->run_count == CONTROL_CLIENTS_MOST) {
@@ -178,6 +175,7 @@ static void begin_run(struct control_server *server, struct guest *guest,
         error.code == ERR_NONE ? control_run_start(&guest->link, prepare, &config, &error) : NULL;
     control_release(prepare);
     if (!run) {
+        report(server, &error);
         refuse(guest, &error);
         return;
     }

@@ -16,11 +16,27 @@ struct control_server;
 
 enum { CONTROL_CLIENTS_MOST = 256, CONTROL_LISTENERS_MOST = 32 };
 
+/* One client's session, once it is over. */
+struct control_session {
+    const char *peer;                          /* "client 127.0.0.1:4711" */
+    const char *workload, *transport, *engine; /* as it asked for them */
+    uint32_t connections;
+    uint64_t duration_ns; /* from its start; 0: it came to none */
+    /* Of one that finished, from its first connection to the end: payload of streams, or what the
+     * workload's server counts. */
+    uint64_t received_bytes, sent_bytes;
+    uint64_t count;
+    const char *counted;       /* what `count` counts: "messages received"; NULL: nothing */
+    const struct err *failure; /* NULL: it finished */
+};
+
 struct control_server_config {
     const struct tls_secret *secret; /* NULL: none, and loopback only; outlives the server */
     uint32_t connections_most;       /* of all clients together */
-    /* Called from any thread with what went wrong with a client; NULL: nobody is told. */
-    void (*report)(void *owner, const struct err *failure);
+    /* Called from any thread; NULL: nobody is told. Somebody was not served, and why; a session is
+     * over. */
+    void (*refused)(void *owner, const struct err *why);
+    void (*ended)(void *owner, const struct control_session *session);
     void *owner;
 };
 

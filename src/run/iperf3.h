@@ -34,7 +34,7 @@ struct iperf3_test {
     bool dont_fragment;              /* datagrams over IPv4 */
     bool server_output;              /* the client wants to read what the server prints */
     char congestion[16];
-    char title[64];
+    char title[64], extra_data[128];
     char client_version[32]; /* of the client, where it said so */
 };
 
@@ -102,9 +102,11 @@ struct iperf3_client_config {
     uint16_t port;                  /* 0: 5201 */
     int family;                     /* AF_INET or AF_INET6 only; 0: whichever is found */
     const char *source;             /* address that all connections come from; NULL: the kernel's */
-    bool length_of_path;            /* datagrams without a length: the control connection's MSS */
-    int stop_fd;                    /* readable: give up (ERR_INTERRUPTED); -1: none */
-    uint64_t deadline_ns;           /* of every wait; 0: IPERF3_DEADLINE_NS */
+    uint16_t data_port; /* that the first data connection comes from, the next ones from those above
+                           it; 0: the kernel's choice */
+    bool length_of_path;  /* datagrams without a length: the control connection's MSS */
+    int stop_fd;          /* readable: give up (ERR_INTERRUPTED); -1: none */
+    uint64_t deadline_ns; /* of every wait; 0: IPERF3_DEADLINE_NS */
     /* So long may `open` try again where the server is busy, refuses or resets the connection:
      * after each test the real one is gone for a moment. 0: not at all. */
     uint64_t patience_ns;

@@ -27,6 +27,7 @@ struct iperf3_client {
     struct sockaddr_storage source;
     socklen_t source_length; /* 0: none */
     uint32_t mss;            /* of the control connection */
+    uint16_t data_port;
     bool length_of_path;
     char *output; /* of the server */
     bool output_is_json;
@@ -73,18 +74,39 @@ static int await_connected(struct iperf3_client *client, int fd, int also, struc
     return number ? err_system(error, number, client->address, "cannot connect") : 0;
 }
 
+/* Where the user wants it to come from. */
+static int bind_source(const struct iperf3_client *client, int fd, uint16_t port, struct err *error)
+{
+    struct sockaddr_storage source = client->source;
+    socklen_t length = client->source_length;
+    if (length == 0 && port == 0) {
+        return 0;
+    }
+    if (length == 0) {
+        source = (struct sockaddr_storage){.ss_family = client->server.ss_family};
+        length = client->server_length;
+    }
+    if (source.ss_family == AF_INET6) {
+        ((struct sockaddr_in6 *)&source)->sin6_port = htons(port);
+    } else {
+        ((struct sockaddr_in *)&source)->sin_port = htons(port);
+    }
+    return bind(fd, (const struct sockaddr *)&source, length)
+               ? err_system(error, errno, client->address, "cannot use the source address")
+               : 0;
+}
+
 /* A connected, non-blocking socket to the server, tuned where `test` is not NULL. */
 static int connect_socket(struct iperf3_client *client, int type, const struct iperf3_test *test,
-                          struct err *error)
+                          uint16_t port, struct err *error)
 {
     int fd = socket(client->server.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return err_system(error, errno, client->address, "cannot open a socket");
     }
     int status = test ? iperf3_tune(fd, test, true, NULL, error) : 0;
-    if (status == 0 && client->source_length &&
-        bind(fd, (const struct sockaddr *)&client->source, client->source_length)) {
-        status = err_system(error, errno, client->address, "cannot use the source address");
+    if (status == 0) {
+        status = bind_source(client, fd, port, error);
     }
     if (status == 0 &&
         connect(fd, (const struct sockaddr *)&client->server, client->server_length)) {
@@ -206,7 +228,7 @@ static int connect_control(struct iperf3_client *client, const struct addrinfo *
         memcpy(&client->server, item->ai_addr, item->ai_addrlen);
         client->server_length = item->ai_addrlen;
         write_address(client);
-        client->wire.fd = connect_socket(client, SOCK_STREAM, NULL, error);
+        client->wire.fd = connect_socket(client, SOCK_STREAM, NULL, 0, error);
         if (client->wire.fd >= 0) {
             if (setsockopt(client->wire.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on)) {
                 return err_system(error, errno, client->address, "cannot set TCP_NODELAY");
@@ -312,6 +334,7 @@ static int try_open(struct iperf3_client **result, const struct iperf3_client_co
         .subject = client->address,
     };
     client->length_of_path = config->length_of_path;
+    client->data_port = config->data_port;
     if (reach(client, config, error) || agree(client, error)) {
         iperf3_client_close(client);
         return -1;
@@ -387,10 +410,11 @@ static int greet(struct iperf3_client *client, int fd, struct err *error)
     }
 }
 
-static int make_stream(struct iperf3_client *client, struct err *error)
+static int make_stream(struct iperf3_client *client, uint32_t index, struct err *error)
 {
     bool udp = client->test.udp;
-    int fd = connect_socket(client, udp ? SOCK_DGRAM : SOCK_STREAM, &client->test, error);
+    uint16_t port = client->data_port ? (uint16_t)(client->data_port + index) : 0;
+    int fd = connect_socket(client, udp ? SOCK_DGRAM : SOCK_STREAM, &client->test, port, error);
     if (fd < 0) {
         return -1;
     }
@@ -421,7 +445,7 @@ int iperf3_client_connect(struct iperf3_client *client, struct net_end *ends, ui
                        iperf3_flow_count(&client->test));
     }
     for (uint32_t i = 0; i < count; i++) {
-        int fd = make_stream(client, error);
+        int fd = make_stream(client, i, error);
         if (fd < 0) {
             while (i--) {
                 net_end_close(ends[i]);

@@ -168,6 +168,18 @@ static bool data_reached(void *data)
            (test->blocks && (blocks[0] >= test->blocks || blocks[1] >= test->blocks));
 }
 
+/* A number of bytes or blocks has been sent when the last sender has no more to send, and not when
+ * somebody looks. */
+static uint64_t sent_until(const struct data_run *run, uint64_t stop_ns)
+{
+    uint32_t senders = 0;
+    for (uint32_t i = 0; i < run->count; i++) {
+        senders += run->streams[i].sends;
+    }
+    return senders && atomic_load(&run->satisfied) == senders ? atomic_load(&run->satisfied_ns)
+                                                              : stop_ns;
+}
+
 static double seconds(struct timeval value)
 {
     return (double)value.tv_sec + (double)value.tv_usec / 1e6;
@@ -179,7 +191,7 @@ static void data_stop(void *data, struct iperf3_side *side)
     double user = 0, system = 0;
 
     memset(side, 0, sizeof *side);
-    uint64_t stop_ns = clock_now_ns();
+    uint64_t stop_ns = clock_now_ns(), sent_ns = sent_until(run, stop_ns);
     atomic_store(&run->stop, true);
     side->flow_count = run->count;
     for (uint32_t i = 0; i < run->count; i++) {
@@ -188,7 +200,7 @@ static void data_stop(void *data, struct iperf3_side *side)
             pthread_join(stream->thread, NULL);
             stream->created = false;
         }
-        iperf3_data_stream_flow(stream, stop_ns, &side->flows[i]);
+        iperf3_data_stream_flow(stream, stream->sends ? sent_ns : stop_ns, &side->flows[i]);
         user += seconds(stream->usage.ru_utime);
         system += seconds(stream->usage.ru_stime);
     }

@@ -42,7 +42,9 @@ struct data_run {
     bool server;
     bool limited; /* senders stop by themselves after the test's bytes or blocks */
     _Atomic bool stop;
-    _Atomic uint64_t claimed; /* bytes or blocks that senders have taken on */
+    _Atomic uint64_t claimed;      /* bytes or blocks that senders have taken on */
+    _Atomic uint32_t satisfied;    /* senders that have done their part of those */
+    _Atomic uint64_t satisfied_ns; /* when the last of them had */
     uint64_t start_ns, window_ns;
     uint32_t count;
     struct data_stream streams[];

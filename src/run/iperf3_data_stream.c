@@ -85,6 +85,16 @@ static bool claim(struct data_stream *stream)
     return atomic_fetch_add_explicit(&run->claimed, step, memory_order_relaxed) < most;
 }
 
+/* There is nothing left to send: when the last sender says so, all has been. */
+static void satisfy(struct data_run *run)
+{
+    uint64_t now_ns = clock_now_ns(), last_ns = atomic_load(&run->satisfied_ns);
+    while (last_ns < now_ns &&
+           !atomic_compare_exchange_weak(&run->satisfied_ns, &last_ns, now_ns)) {
+    }
+    atomic_fetch_add(&run->satisfied, 1);
+}
+
 /* Waits until what has been sent is not ahead of the rate. */
 static void pace(const struct data_stream *stream)
 {
@@ -111,7 +121,11 @@ static void send_stream(struct data_stream *stream)
     while (!stopped(stream)) {
         if (sent == 0) {
             pace(stream);
-            if (stopped(stream) || !claim(stream)) {
+            if (stopped(stream)) {
+                return;
+            }
+            if (!claim(stream)) {
+                satisfy(stream->run);
                 return;
             }
         }
@@ -141,7 +155,11 @@ static void send_datagrams(struct data_stream *stream)
     while (!stopped(stream)) {
         pace(stream);
         claimed = claimed || claim(stream);
-        if (stopped(stream) || !claimed) {
+        if (stopped(stream)) {
+            return;
+        }
+        if (!claimed) {
+            satisfy(stream->run);
             return;
         }
         const struct iperf3_datagram datagram = {.sent_ns = clock_now_ns(),

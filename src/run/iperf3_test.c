@@ -97,6 +97,7 @@ void iperf3_test_to_parameters(const struct iperf3_test *test, struct iperf3_par
     parameters->get_server_output = test->server_output;
     snprintf(parameters->congestion, sizeof parameters->congestion, "%s", test->congestion);
     snprintf(parameters->title, sizeof parameters->title, "%s", test->title);
+    snprintf(parameters->extra_data, sizeof parameters->extra_data, "%s", test->extra_data);
     /* What peers read of it is the version of iperf3 whose protocol this is. */
     snprintf(parameters->client_version, sizeof parameters->client_version, "%s", "3.12");
 }
@@ -131,6 +132,7 @@ int32_t iperf3_test_from_parameters(const struct iperf3_parameters *parameters,
     };
     memcpy(test->congestion, parameters->congestion, sizeof test->congestion);
     memcpy(test->title, parameters->title, sizeof test->title);
+    memcpy(test->extra_data, parameters->extra_data, sizeof test->extra_data);
     memcpy(test->client_version, parameters->client_version, sizeof test->client_version);
     return 0;
 }

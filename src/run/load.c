@@ -1,6 +1,7 @@
 #include "run/load.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,12 +19,15 @@
 #define INTERVAL_NS (100 * NS_PER_MS)
 /* Beyond what the plan itself allows for connecting and draining. */
 #define PATIENCE_NS (10 * NS_PER_SECOND)
+/* A load that moves nothing for so long after its warm-up will not begin any more. */
+#define STANDSTILL_NS (2 * NS_PER_SECOND)
 #define ENDLESS_NS (366 * 24 * 3600 * NS_PER_SECOND)
 
 /* In memory that the load's process shares. Written by one side, and read by the other only once
  * an eventfd or the end of the process has said that it is there. */
 struct shared {
     uint64_t from_ns, until_ns; /* by whoever stops it */
+    bool stands;                /* it has begun and moves nothing */
     struct load_figures figures;
     struct err failure;
 };
@@ -60,15 +64,41 @@ double load_overlap(const struct record_run *run, uint64_t from_ns, uint64_t unt
 
 /* ---- in the load's own process --------------------------------------------------------------- */
 
-/* The first interval in which something moved: whoever waits may begin. */
+/* Of the process that is the load. */
+struct beginning {
+    struct shared *shared;
+    int ready_file; /* -1: it has been said */
+};
+
+/* The first interval in which something moved: whoever waits may begin. Or none did. */
 static void note_progress(void *owner, const struct run_progress *progress)
 {
-    int *ready_file = owner;
+    struct beginning *beginning = owner;
     const uint64_t one = 1;
-    if (*ready_file >= 0 && progress->bank->counters[progress->workload->bytes]) {
-        (void)!write(*ready_file, &one, sizeof one);
-        *ready_file = -1; /* once */
+    bool moved = progress->bank->counters[progress->workload->bytes];
+    if (beginning->ready_file >= 0 && (moved || progress->end_ns >= STANDSTILL_NS)) {
+        beginning->shared->stands = !moved;
+        (void)!write(beginning->ready_file, &one, sizeof one);
+        beginning->ready_file = -1; /* once */
     }
+}
+
+/* A value of the run by its key; NaN where it has none. */
+static double value_of(const struct record_run *run, const char *key)
+{
+    for (size_t i = 0; i < run->value_count; i++) {
+        if (run->values[i].available && strcmp(run->values[i].metric->key, key) == 0) {
+            return run->values[i].value;
+        }
+    }
+    return NAN;
+}
+
+/* What a session's client sends is counted here, in its intervals too; what arrived of it is known
+ * of the whole alone. */
+static double arrived_share(const struct run_plan *plan, const struct record_run *run, double lost)
+{
+    return plan->session && value_of(run, "sent_bytes") > 0 && isfinite(lost) ? 1 - lost : 1;
 }
 
 /* A process's figures without what lies in this process's own memory. */
@@ -91,7 +121,7 @@ __attribute__((noreturn)) static void become(const struct load *load, const stru
     struct run_plan own = *plan;
     struct record record;
     struct err failure = {0};
-    int ready_file = load->ready_file;
+    struct beginning beginning = {.shared = shared, .ready_file = load->ready_file};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "sonde-load");
     signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the whole group: the parent ends the load in order */
@@ -104,14 +134,17 @@ __attribute__((noreturn)) static void become(const struct load *load, const stru
     own.options = &options;
     own.stop_fd = load->stop_file;
     own.progress = note_progress;
-    own.owner = &ready_file;
+    own.owner = &beginning;
     own.skip_ceiling = true;
     if (record_init(&record, 0, NULL, &failure) == 0 && run_execute(&own, &record, &failure) < 0 &&
         failure.code == ERR_INTERRUPTED) {
         failure = (struct err){0}; /* that is how it ends */
         const struct record_run *run = &record.runs[0];
-        shared->figures.rate =
-            load_overlap(run, shared->from_ns, shared->until_ns, &shared->figures.covered);
+        struct load_figures *figures = &shared->figures;
+        figures->lost = value_of(run, "client_lost_share");
+        figures->lost = isfinite(figures->lost) ? figures->lost : value_of(run, "lost_share");
+        figures->rate = load_overlap(run, shared->from_ns, shared->until_ns, &figures->covered) *
+                        arrived_share(plan, run, figures->lost);
         keep_processes(&shared->figures, run);
     }
     shared->failure = failure;
@@ -187,6 +220,12 @@ static int await_start(struct load *load, int stop_fd, struct err *error)
         if (ready > 0 && files[1].revents) {
             return err_set(error, ERR_INTERRUPTED, subject, "interrupted before it had begun");
         }
+        if (ready > 0 && load->shared->stands) {
+            err_set(error, ERR_SYSTEM, subject, "moved nothing within %u s of its start",
+                    (unsigned)(STANDSTILL_NS / NS_PER_SECOND));
+            return err_hint(error, "its server has to read everything and to answer nothing: sonde "
+                                   "serve sonde://HOST:PORT or discard+tcp://HOST:PORT does");
+        }
         if (ready > 0) {
             return 0;
         }
@@ -244,7 +283,7 @@ int load_stop(struct load **to, uint64_t from_ns, uint64_t until_ns, struct load
     struct load *load = *to;
     const uint64_t one = 1;
     int result = 0;
-    *figures = (struct load_figures){0};
+    *figures = (struct load_figures){.lost = NAN};
     if (!load) {
         return 0;
     }

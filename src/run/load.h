@@ -16,14 +16,17 @@ enum { LOAD_PROCESSES = 2 };
 struct load_figures {
     double rate;    /* its headline metric, a rate, over the intervals that overlap the window */
     double covered; /* share of the window that these cover, 0..1 */
+    double lost;    /* share of its datagrams that were lost, over its own window, which is longer;
+                       NaN: of streams, or not known */
     /* Its ends' CPU time, over its own window, which is longer. Without counts of calls. */
     struct record_process processes[LOAD_PROCESSES];
     size_t process_count;
 };
 
 /* Starts the run of a plan, without an end (its duration, interval, stop_fd and progress are set
- * here), and returns once it has moved something in the time after its warm-up. stop_fd: readable
- * when the user wants to end. 0, or -1 with *error and nothing left behind. */
+ * here), and returns once it has moved something in the time after its warm-up; one that moves
+ * nothing for two seconds of it has failed. stop_fd: readable when the user wants to end. 0, or -1
+ * with *error and nothing left behind. */
 int load_start(struct load **load, const struct run_plan *plan, int stop_fd, struct err *error);
 
 /* True where it has ended by itself: run_plan.beside_ended of the run beside it. */

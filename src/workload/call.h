@@ -28,6 +28,7 @@ struct echo_options {
     uint32_t answer;          /* enum echo_answer */
     uint64_t memory_bytes;    /* most that all unsent answers of a worker may hold */
     uint64_t idle_timeout_ns; /* close a connection that says nothing for so long; 0: never */
+    bool discard;             /* answer nothing; no option, but what an address asks for */
 };
 
 struct call_options {
@@ -78,8 +79,9 @@ enum echo_histogram { ECHO_RECEIVED_SIZE };
 extern const struct role call_client, echo_server;
 
 /* Metrics of the echo role, for `sonde serve` too. */
-enum { ECHO_METRICS = 7, ECHO_METRICS_OF_RUN = 3, ECHO_OPTIONS = 3 };
+enum { ECHO_METRICS = 7, DISCARD_METRICS = 6, ECHO_METRICS_OF_RUN = 3, ECHO_OPTIONS = 3 };
 extern const struct metric echo_metrics[ECHO_METRICS];
+extern const struct metric discard_metrics[DISCARD_METRICS]; /* where nothing is answered */
 
 /* Refuses options that contradict each other; receive_bytes: the most that one receive takes. */
 int echo_check(const struct echo_options *options, uint64_t receive_bytes, struct err *error);

@@ -193,6 +193,9 @@ static void received(struct role_context *context, struct echo_connection *echo,
     counters[ECHO_COUNT_RECEIVED_BYTES] += length;
     histogram_record(&context->bank->histograms[ECHO_RECEIVED_SIZE], length, 1);
     echo->active_ns = op->now_ns;
+    if (options_of(context)->discard) {
+        return;
+    }
     if (context->sends_at_once && options_of(context)->answer == ECHO_AS_READ) {
         struct op *send = step_submit(context, &echo->base, OP_SEND);
         send->data = op->data;
@@ -326,27 +329,59 @@ const struct role echo_server = {
     .connection_memory = echo_connection_memory,
 };
 
+#define RECEIVED_RATE                                                                              \
+    {                                                                                              \
+        "server_received_bytes_per_second", "bytes/s", "bytes received/s",                         \
+            "bytes that the server received, per second", METRIC_PER_SECOND,                       \
+            ECHO_COUNT_RECEIVED_BYTES, 0, false                                                    \
+    }
+#define RECEIVED_EACH                                                                              \
+    {                                                                                              \
+        "server_bytes_per_receive", "bytes", "server bytes/receive",                               \
+            "bytes that one receive of the server returned, mean", METRIC_RATIO,                   \
+            ECHO_COUNT_RECEIVED_BYTES, ECHO_COUNT_RECEIVES, false                                  \
+    }
+#define RECEIVED_IN_ALL                                                                            \
+    {                                                                                              \
+        "server_received_bytes", "bytes", "bytes received",                                        \
+            "bytes that the server received in all", METRIC_COUNT, ECHO_COUNT_RECEIVED_BYTES, 0,   \
+            false                                                                                  \
+    }
+#define CONNECTIONS                                                                                \
+    {"server_accepted",                                                                            \
+     "1",                                                                                          \
+     "connections accepted",                                                                       \
+     "connections that the server accepted",                                                       \
+     METRIC_COUNT,                                                                                 \
+     ECHO_COUNT_ACCEPTED,                                                                          \
+     0,                                                                                            \
+     false},                                                                                       \
+        {"server_refused",                                                                         \
+         "1",                                                                                      \
+         "connections refused",                                                                    \
+         "connections that the server closed at once because it was full",                         \
+         METRIC_COUNT,                                                                             \
+         ECHO_COUNT_REFUSED,                                                                       \
+         0,                                                                                        \
+         false},                                                                                   \
+    {                                                                                              \
+        "server_idle_closed", "1", "idle connections closed",                                      \
+            "connections that the server closed after the idle timeout", METRIC_COUNT,             \
+            ECHO_COUNT_IDLE_CLOSED, 0, false                                                       \
+    }
+
 const struct metric echo_metrics[ECHO_METRICS] = {
-    {"server_received_bytes_per_second", "bytes/s", "bytes received/s",
-     "bytes that the server received and answered, per second", METRIC_PER_SECOND,
-     ECHO_COUNT_RECEIVED_BYTES, 0, false},
-    {"server_bytes_per_receive", "bytes", "server bytes/receive",
-     "bytes that one receive of the server returned, mean", METRIC_RATIO, ECHO_COUNT_RECEIVED_BYTES,
-     ECHO_COUNT_RECEIVES, false},
+    RECEIVED_RATE,
+    RECEIVED_EACH,
     {"server_bytes_per_send", "bytes", "server bytes/send",
      "bytes that one send of the server took, mean", METRIC_RATIO, ECHO_COUNT_SENT_BYTES,
      ECHO_COUNT_SENDS, false},
-    {"server_received_bytes", "bytes", "bytes received", "bytes that the server received in all",
-     METRIC_COUNT, ECHO_COUNT_RECEIVED_BYTES, 0, false},
-    {"server_accepted", "1", "connections accepted", "connections that the server accepted",
-     METRIC_COUNT, ECHO_COUNT_ACCEPTED, 0, false},
-    {"server_refused", "1", "connections refused",
-     "connections that the server closed at once because it was full", METRIC_COUNT,
-     ECHO_COUNT_REFUSED, 0, false},
-    {"server_idle_closed", "1", "idle connections closed",
-     "connections that the server closed after the idle timeout", METRIC_COUNT,
-     ECHO_COUNT_IDLE_CLOSED, 0, false},
+    RECEIVED_IN_ALL,
+    CONNECTIONS,
 };
+
+const struct metric discard_metrics[DISCARD_METRICS] = {RECEIVED_RATE, RECEIVED_EACH,
+                                                        RECEIVED_IN_ALL, CONNECTIONS};
 
 static const char *const answers[] = {"read", "byte", NULL};
 

@@ -140,11 +140,22 @@ bool ping_take_format(const char **url, uint32_t *format)
     return false;
 }
 
+const char *ping_sockperf_port(const char *url, char *to, size_t size)
+{
+    const char *host = strstr(url, "://");
+    const char *bracket = host ? strchr(host, ']') : NULL;
+    bool ported = !host || strchr(bracket ? bracket : host + 3, ':');
+    int length = ported ? 0 : snprintf(to, size, "%s:%d", url, SOCKPERF_PORT);
+    return ported || length < 0 || (size_t)length >= size ? url : to;
+}
+
 static const char *take_target(void *member, const char *target)
 {
     struct ping_options *options = member;
-    ping_take_format(&target, &options->format);
-    return target;
+    bool named = ping_take_format(&target, &options->format);
+    return named && options->format == PING_SOCKPERF
+               ? ping_sockperf_port(target, options->target, sizeof options->target)
+               : target;
 }
 
 static int check(void *member, uint64_t receive_bytes, struct err *error)

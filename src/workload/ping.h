@@ -40,6 +40,7 @@ struct ping_options {
     uint64_t answer_every; /* only each so many-th message asks for an answer; 0: each one;
                               PING_ANSWER_NONE: none does, and nothing is received */
     struct ping_log *log;  /* NULL: none */
+    char target[160];      /* by take_target: with the port that it left out */
 };
 
 /* Counters of the client role. */
@@ -122,6 +123,9 @@ bool ping_whole_sequence(const struct ping_options *options, uint64_t wire, uint
 /* Takes a format's name off a URL ("sockperf+udp://…", "ping+tcp://…") and says which it is; the
  * URL itself and false where it names none. */
 bool ping_take_format(const char **url, uint32_t *format);
+
+/* A URL behind "sockperf+" with sockperf's own port where it names none: in `to`, or as it is. */
+const char *ping_sockperf_port(const char *url, char *to, size_t size);
 
 /* True for channels that keep messages apart. */
 static inline bool ping_is_datagram(const struct channel *channel)

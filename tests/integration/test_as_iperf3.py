@@ -3,6 +3,7 @@ same parser takes, the same keys of JSON."""
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -27,6 +28,19 @@ def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def free_pair():
+    """The first of two ports below those that the kernel gives away."""
+    for port in random.sample(range(12000, 32000, 2), 100):
+        with socket.socket() as first, socket.socket() as second:
+            try:
+                first.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 1))
+                return port
+            except OSError:
+                pass
+    raise AssertionError("no two ports are free")
 
 
 class Server:
@@ -226,15 +240,22 @@ class Own(unittest.TestCase):
                 (["-c", "x", "-i", "0.01"], "invalid report interval"),
                 (["-c", "x", "-b", "1x"], "-b: 1x is no bitrate"),
                 (["-c", "x", "more"], "more is no option"),
-                (["-s", "-D"], "-D is not supported by this stand-in"),
-                (["-c", "x", "--sctp"], "--sctp is not supported by this stand-in"),
-                (["-c", "x", "--cport", "5"], "--cport is not supported by this stand-in"),
-                (["-c", "x", "-A", "1,2"], "-A n,m is not supported")):
+                (["-c", "x", "-t", "86401"], "test duration too long (maximum = 86400 seconds)"),
+                (["-c", "x", "--cport", "0"], "port number must be between")):
             with self.subTest(arguments=arguments):
                 done = own(*arguments)
                 self.assertEqual((done.returncode, done.stdout), (1, ""))
                 self.assertTrue(done.stderr.startswith("iperf3: parameter error - " + text),
                                 done.stderr)
+        for arguments, text in (
+                (["-s", "-F", "x"], "-F is not supported by this stand-in"),
+                (["-c", "x", "--sctp"], "--sctp is not supported by this stand-in"),
+                (["-c", "x", "-A", "1,2"], "-A n,m: a server's CPU is not supported by this "
+                                           "stand-in")):
+            with self.subTest(arguments=arguments):
+                done = own(*arguments)
+                self.assertEqual((done.returncode, done.stdout, done.stderr),
+                                 (1, "", "iperf3: parameter error - " + text + "\n"))
         for arguments in (["--nonsense"], ["-c"]):
             done = own(*arguments)
             self.assertEqual(done.returncode, 1)
@@ -251,10 +272,67 @@ class Own(unittest.TestCase):
         self.assertEqual(done.stderr,
                          "iperf3: error - unable to connect to server: Connection refused\n")
         done = own("-c", "127.0.0.1", "-p", port, "-J")
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.returncode, 0) # as the real one: the JSON says it
         said = json.loads(done.stdout)
         self.assertEqual(said["error"], "unable to connect to server: Connection refused")
         self.assertEqual((said["intervals"], said["end"]), ([], {}))
+
+    def test_an_error_is_told_as_the_real_one_does(self):
+        port = str(free_port())
+        both = [subprocess.run([*program, "-c", "127.0.0.1", "-p", port, "-J"], text=True,
+                               capture_output=True, timeout=PATIENCE_S) for program in (OWN, REAL)]
+        self.assertEqual(both[0].returncode, both[1].returncode)
+        self.assertEqual(*(json.loads(done.stdout)["error"] for done in both))
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            both = [subprocess.run([*program, "-s", "-B", "127.0.0.1", "-p", port], text=True,
+                                   capture_output=True, timeout=PATIENCE_S)
+                    for program in (OWN, REAL)]
+        self.assertEqual(both[0].returncode, both[1].returncode)
+        self.assertEqual(both[0].stderr, both[1].stderr)
+
+    def test_a_time_that_is_no_number_is_no_end(self):
+        with Server(OWN) as server:
+            for time_text in ("abc", "0.5"):
+                process = subprocess.Popen(
+                    [*OWN, "-c", "127.0.0.1", "-p", str(server.port), "-t", time_text], text=True,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                while " sec " not in (line := process.stdout.readline()):
+                    self.assertNotEqual(line, "")
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=PATIENCE_S)
+                self.assertEqual(process.returncode, 1)
+
+    def test_ports_and_times(self):
+        for pairing in PAIRINGS:
+            port = free_pair()
+            with self.subTest(pairing=pairing), Server(pairing[1]) as server:
+                done = client(pairing[0], server, "-n", "1M", "-P", "2", "--cport", str(port),
+                              "--timestamps=at %Y: ", "--extra-data", "more", "-T", "named")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                for number in (port, port + 1):
+                    self.assertIn("local 127.0.0.1 port %d connected" % number, done.stdout)
+                for line in done.stdout.splitlines():
+                    self.assertRegex(line, r"^at \d{4}: ")
+
+    def test_in_the_background(self):
+        folder = Folder(self)
+        for program in (OWN, REAL):
+            path, port = folder.file("pid" + str(len(program))), free_port()
+            done = subprocess.run([*program, "-s", "-D", "-1", "-p", str(port), "-I", path],
+                                  text=True, capture_output=True, timeout=PATIENCE_S)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+            end = time.monotonic() + PATIENCE_S
+            while not os.path.exists(path) or not os.path.getsize(path):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
+            with open(path, encoding="ascii") as file:
+                os.kill(int(file.read()), 0)
+            while own("-c", "127.0.0.1", "-p", str(port), "-n", "1M").returncode:
+                self.assertLess(time.monotonic(), end)
+            while os.path.exists(path):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
 
     def test_one_test_at_a_time(self):
         with Server(OWN) as server:

@@ -7,12 +7,13 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
 from sonde_program import (
-    Folder, Misbehaving, Serving, answers_too_little, answers_too_much, answers_wrong,
-    call_record, check_failed_record, check_one_line, checked_record, closes_at_once, echoes, end,
+    PATIENCE_S, SONDE, Folder, Misbehaving, Serving, answers_too_little, answers_too_much,
+    answers_wrong, call_record, check_failed_record, check_one_line, checked_record, closes_at_once, echoes, end,
     engines, metric, never_answers, read_record, run, start)
 
 STRATEGIES = ("gather", "each", "queue=1ms", "batch=7")
@@ -284,6 +285,26 @@ class Output(unittest.TestCase):
                            prefix=["sh", "-c", "exec \"$@\" >&-", "sh"], stdout=None)
                 check_one_line(self, done, 1)
 
+    def test_one_terminal_is_told_once(self):
+        """The report has said why already; where standard error goes elsewhere, that has it too."""
+        ours, theirs = os.openpty()
+        try:
+            done = subprocess.run([SONDE, "call", "tcp://127.0.0.1:1"], stdout=theirs, stderr=theirs,
+                                  stdin=subprocess.DEVNULL, timeout=PATIENCE_S)
+            text = os.read(ours, 1 << 16).decode()
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("NOTHING MEASURED: tcp://127.0.0.1:1: cannot connect", text)
+            self.assertNotIn("sonde: tcp://", text)
+            done = subprocess.run([SONDE, "call", "nonsense"], stdout=theirs, stderr=theirs,
+                                  stdin=subprocess.DEVNULL, timeout=PATIENCE_S)
+            self.assertIn("sonde: nonsense: no transport named", os.read(ours, 1 << 16).decode())
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        done = run("call", "tcp://127.0.0.1:1")
+        self.assertIn("NOTHING MEASURED", done.stdout)
+        check_one_line(self, done, 1)
+
     def test_reader_that_leaves(self):
         """Into a pipe that nobody reads any more, as with head -1."""
         began = time.monotonic()
@@ -292,7 +313,7 @@ class Output(unittest.TestCase):
         process.stdout.close()
         process.stdout = open(os.devnull)
         done = end(process, began)
-        self.assertEqual((done.returncode, done.stderr), (1, "")) # nobody is there to be told
+        self.assertEqual((done.returncode, done.stderr), (141, "")) # as if by SIGPIPE
         self.assertLess(done.seconds, 6)
 
     def test_file_that_cannot_be_written(self):

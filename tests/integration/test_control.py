@@ -168,7 +168,9 @@ class Runs(unittest.TestCase):
                     self.assertIn("server_kernel", record["machine"])
             done = serving.stop()
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(done.stderr, "")
+        for line in done.stderr.splitlines():
+            self.assertRegex(line, r"^sonde: session \d+: client 127\.0\.0\.1:\d+, call over tcp "
+                                   r"\(\w+\), 3 connections, .*, received 30,000 bytes")
 
     def test_it_is_the_same_kind_of_record_as_with_an_own_server(self):
         with Serving(LOCAL) as serving:
@@ -874,6 +876,61 @@ class Deaths(unittest.TestCase):
         lines = [line for line in done.stderr.splitlines() if line.startswith("sonde: ")]
         self.assertEqual(len(lines), 1, done.stderr)
         self.assertEqual(done.returncode, 1)
+
+    def test_each_session_has_a_line_and_all_a_summary(self):
+        path = Folder(self).file("served.json")
+        with Serving(LOCAL, "--max-connections", "4", "--json=" + path) as serving:
+            udp = serving.address.replace("sonde", "sonde+udp", 1)
+            for arguments in (("call", serving.address, "-n", "100", "-m", "10"),
+                              ("ping", udp, "-n", "50"),
+                              ("stream", serving.address, "-n", "1m", "-P", "2"),
+                              ("stream", serving.address, "-n", "2m", "-R")):
+                self.assertEqual(run(*arguments, "-q", "-w", "0").returncode, 0)
+            self.assertEqual(run("call", serving.address, "-c", "5", "-q").returncode, 1)
+            client = self.begun(serving)
+            client.kill()
+            client.communicate()
+            line = ""
+            while "not finished" not in line:
+                line = serving.process.stderr.readline()
+                self.assertTrue(line)
+            done = serving.stop()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("connections accepted", done.stdout)
+        self.assertNotIn("(none)", done.stdout)
+        metrics = read_record(self, path)["runs"][0]["metrics"]
+        self.assertEqual({key: entry["value"] for key, entry in metrics.items()}, {
+            "sessions_served": 4, "sessions_failed": 1, "sessions_refused": 1,
+            "sessions_received_bytes": 1000 + (1 << 20), "sessions_sent_bytes": 2 << 20})
+
+    def test_options_without_an_effect_are_refused(self):
+        with Serving(LOCAL, "tcp://127.0.0.1:0") as serving:
+            plain, control = serving.addresses
+            for arguments in ((control, "--pin"), (plain, "--pin"), (plain, "--server-engine", "poll"),
+                              (plain, "--server-threads", "2")):
+                with self.subTest(arguments=arguments):
+                    line = check_one_line(self, run("call", "-n", "10", *arguments), 2)
+                    self.assertIn(arguments[1] + ": this run starts no server", line)
+
+    def test_who_can_reach_it_is_said(self):
+        secret = secret_file(Folder(self), "secret", "a secret that is long enough")
+        for host, reachable in (("127.0.0.1", False), ("0.0.0.0", True)):
+            said = run("serve", "sonde://%s:0" % host, "--secret", secret, "-d", "10ms").stderr
+            self.assertEqual("with a secret): reachable from other hosts" in said, reachable)
+
+    def test_the_lines_of_sessions(self):
+        with Serving(LOCAL) as serving:
+            for arguments in (("ping", "-n", "50"), ("stream", "-n", "1m", "-P", "2"),
+                              ("stream", "-n", "2m", "-R")):
+                done = run(arguments[0], serving.address, *arguments[1:], "-q", "-w", "0")
+                self.assertEqual(done.returncode, 0, done.stderr)
+            lines = serving.stop().stderr.splitlines()
+        for i, (line, words) in enumerate(zip(lines, (
+                ("ping over tcp", "1 connection,", "50 messages received"),
+                ("stream over tcp", "2 connections,", "received 1,048,576 bytes at"),
+                ("stream over tcp", "1 connection,", "sent 2,097,152 bytes at")), strict=True), 1):
+            for word in ("sonde: session %d: client 127.0.0.1:" % i, *words):
+                self.assertIn(word, line)
 
     def test_the_servers_own_process_dies(self):
         with Serving(LOCAL) as serving:

@@ -10,7 +10,7 @@ import unittest
 from sonde_program import (PATIENCE_S, Folder, Misbehaving, Serving, check_one_line,
                            checked_record, end, engines, hear, metric, read_record, run, start)
 
-ADDED = {"load_added_p50": "50", "load_added_p99": "99"}
+ADDED = {"load_added_p50_ns": "50", "load_added_p99_ns": "99"}
 
 
 def measured(case, *arguments, load="stream"):
@@ -58,7 +58,7 @@ class Both(unittest.TestCase):
             with self.subTest(transport=transport):
                 runs = measured(self, transport, "-n", "3000", "--burst", "3")["runs"]
                 self.assertEqual([one["label"] for one in runs], ["idle", "during"])
-                self.assertIsNotNone(metric(runs[1], "load_added_p50"))
+                self.assertIsNotNone(metric(runs[1], "load_added_p50_ns"))
                 self.check(*runs)
 
     def test_each_engine(self):
@@ -80,7 +80,7 @@ class Both(unittest.TestCase):
         summaries = {one["label"]: one["metrics"] for one in record["summaries"]}
         self.assertNotIn("load_bytes_per_second", summaries["idle"])
         self.assertEqual(summaries["during"]["load_bytes_per_second"]["count"], 2)
-        self.assertEqual(summaries["during"]["load_added_p50"]["count"], 2)
+        self.assertEqual(summaries["during"]["load_added_p50_ns"]["count"], 2)
 
     def test_the_load_is_as_asked(self):
         runs = measured(self, "-d", "1s", "-w", "100ms", "--during-streams", "2", "--during-rate",
@@ -106,13 +106,53 @@ class Both(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         for word in ("idle", "during", "load throughput", "added at p50", "load sonde-load"):
             self.assertIn(word, done.stdout)
+        head = done.stdout[:done.stdout.index("idle: ")] if "idle: " in done.stdout else ""
+        self.assertIn("added at p99", head) # the table at the top has it too
+        self.assertIn("difference of one pair", head)
 
-    def test_without_a_load(self):
-        done = run("ping", "-n", "10", "--json", "-q", "--during-streams", "2")
-        record = checked_record(self, done.stdout)
-        self.assertEqual(len(record["runs"]), 1)
-        self.assertIn("--during-streams has no effect without --during", record["warnings"])
+    def test_the_text_of_repetitions(self):
+        done = run("ping", "--during", "stream", "-n", "500", "-w", "0", "-q", "--repeat", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        head = done.stdout[:done.stdout.index("in full")]
+        for word in ("throughput", "added at p50", "interval", "medians over the rounds"):
+            self.assertIn(word, head)
+        self.assertNotIn("difference of one pair", done.stdout)
 
+    def test_a_column_is_not_cut_within_a_word(self):
+        with Serving("tcp://127.0.0.1:0") as server:
+            done = run("ping", server.address, "--during", "stream", "--during-target", "tcp:",
+                       "-n", "300", "-q", "-w", "0")
+        table = done.stdout.split("\n\n")[0].splitlines()
+        at = table[1].index("limited by")
+        reasons = done.stdout.split("limited by: ", 1)[1].replace(":", " ").replace(";", " ")
+        for line in table[2:]:
+            for word in line[at:].split():
+                self.assertIn(word, ["...", *reasons.split()])
+
+    def test_beside_sessions(self):
+        """The load is a session too: with the same server, unless it is said otherwise."""
+        with Serving("sonde://127.0.0.1:0", "tcp://127.0.0.1:0") as server:
+            control = next(a for a in server.addresses if a.startswith("sonde://"))
+            plain = next(a for a in server.addresses if a.startswith("tcp://"))
+            udp = control.replace("sonde://", "sonde+udp://")
+            for arguments in ((control,), (udp,), (control, "--during-target", control),
+                              (control, "--during-target", udp), (plain, "--during-target", control),
+                              (plain, "--during-target", udp), ("--during-target", control),
+                              (udp, "--during-reverse"), (control, "--during-reverse")):
+                with self.subTest(arguments=arguments):
+                    runs = measured(self, *arguments, "-n", "2000")["runs"]
+                    self.check(*runs)
+
+    def test_datagrams_that_are_lost(self):
+        """What arrived is what the load moved, and less than what was asked for is said."""
+        with Serving("sonde://127.0.0.1:0") as server:
+            record = measured(self, server.address.replace("sonde", "sonde+udp", 1), "-d", "500ms",
+                              "--during-streams", "4", "--during-rate", "100G")
+        during = record["runs"][1]
+        self.assertGreaterEqual(metric(during, "load_lost_share"), 0)
+        line = next(w for w in record["warnings"] if w.startswith("the load moved"))
+        self.assertIn("of the 400 Gbit/s that were asked for", line)
+        self.assertEqual("datagrams were lost" in line, metric(during, "load_lost_share") >= 0.0005)
 
 class Faults(unittest.TestCase):
     def failed(self, done, folder):
@@ -126,6 +166,16 @@ class Faults(unittest.TestCase):
         self.assertIn(during["error"]["what"], line)
         return line, during
 
+    def test_a_sink_that_sonde_serves(self):
+        with Serving("tcp://127.0.0.1:0") as server, Serving("discard+tcp://127.0.0.1:0") as sink:
+            target = sink.address.split("+", 1)[1]
+            runs = measured(self, server.address, "--during-target", target, "-n", "2000")["runs"]
+        self.assertGreater(metric(runs[1], "load_bytes_per_second"), 0)
+
+    def test_an_unknown_load(self):
+        line = check_one_line(self, run("ping", "--during", "x"), 2)
+        self.assertIn("accepts none, stream", line)
+
     def test_wrong_options(self):
         for arguments, word in ((("tcp://127.0.0.1:1",), "--during-target"),
                                 (("--during-target", "utp:"), "utp"),
@@ -133,6 +183,30 @@ class Faults(unittest.TestCase):
             with self.subTest(arguments=arguments):
                 done = run("ping", "--during", "stream", *arguments)
                 self.assertIn(word, check_one_line(self, done, 2))
+
+    def test_without_a_load(self):
+        """Options of a load that there is none of."""
+        for arguments in (("--during-streams", "2"), ("--during-rate", "1G"),
+                          ("--during-target", "tcp:")):
+            with self.subTest(arguments=arguments):
+                line = check_one_line(self, run("ping", "-n", "10", *arguments), 2)
+                self.assertIn(arguments[0] + ": there is no load without --during", line)
+
+    def test_the_measured_socket_itself(self):
+        with Serving("udp://127.0.0.1:0") as server:
+            done = run("ping", server.address, "--during", "stream", "--during-target",
+                       server.address)
+        self.assertIn("the very socket", check_one_line(self, done, 2))
+
+    def test_a_load_that_moves_nothing(self):
+        """An echo answers what nobody reads, until neither end can send."""
+        folder = Folder(self)
+        with Serving("tcp://127.0.0.1:0") as server:
+            done = run("ping", server.address, "--during", "stream", "--during-target",
+                       server.address, "-n", "200", "-q", "--json=" + folder.file("json"))
+        line, _ = self.failed(done, folder)
+        self.assertIn("moved nothing within", line)
+        self.assertIn("sonde serve sonde://", line)
 
     def test_a_load_that_cannot_start(self):
         folder = Folder(self)

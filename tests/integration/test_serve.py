@@ -91,6 +91,24 @@ class Echo(unittest.TestCase):
                     self.assertTrue(exchange(client, data) == data)
 
 
+class Discard(unittest.TestCase):
+    def test_everything_is_read_and_nothing_answered(self):
+        data = random.Random(9).randbytes(3_000_000)
+        for engine in engines():
+            path = Folder(self).file("record")
+            with self.subTest(engine=engine), \
+                    Serving("discard+tcp://127.0.0.1:0", "-e", engine, "--json=" + path) as server:
+                host, port = server.address.split("//")[1].split(":")
+                with socket.create_connection((host, int(port)), 60) as client:
+                    self.assertEqual(exchange(client, data), b"")
+                done = run("stream", "tcp://%s:%s" % (host, port), "-n", "1m", "-q", "-w", "0")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(server.stop().returncode, 0)
+                metrics = read_record(self, path)["runs"][0]["metrics"]
+                self.assertGreater(metrics["server_received_bytes"]["value"], 4_000_000)
+                self.assertNotIn("server_bytes_per_send", metrics)
+
+
 class Limits(unittest.TestCase):
     def test_full_server_refuses_and_says_so(self):
         for engine in engines():
@@ -174,6 +192,15 @@ class Listening(unittest.TestCase):
             (["unix:"], 2, "unix:@NAME"),
             (["sockperf+utp://127.0.0.1:0"], 2, "utp"),
             (["tcp://127.0.0.1:0", "ping+tcp://127.0.0.1:0"], 2, "another sonde serve"),
+            (["udp://127.0.0.1:0", "tcp://127.0.0.1:0"], 2, "one process serves one kind"),
+            (["discard+udp://127.0.0.1:0"], 2, "discard+tcp://HOST:PORT"),
+            (["sonde+udp://127.0.0.1:0"], 2, "write sonde://HOST:PORT"),
+            (["iperf3+udp://127.0.0.1:0"], 2, "write iperf3://HOST[:PORT]"),
+            (["sonde://127.0.0.1"], 2, "sonde://127.0.0.1: no port: write sonde://HOST:PORT"),
+            (["sockperf+udp://127.0.0.1:x"], 2, "sockperf+udp://127.0.0.1:x"),
+            (["iperf3://127.0.0.1:x"], 2, "sonde: iperf3://127.0.0.1:x"),
+            (["sond://127.0.0.1:0"], 2, "did you mean sonde://HOST:PORT"),
+            (["gopher://127.0.0.1:70"], 2, "sonde://HOST:PORT, iperf3://HOST[:PORT]"),
             (["tcp://127.0.0.1:0", "-e", "epol"], 2, "epoll"),
             (["tcp://127.0.0.1:0", "-e", "null"], 2, "null"),
             (["tcp://127.0.0.1:0", "--max-connections", "0"], 2, "--max-connections"),
@@ -182,6 +209,17 @@ class Listening(unittest.TestCase):
         ):
             with self.subTest(arguments=arguments):
                 self.assertIn(word, check_one_line(self, run("serve", *arguments), status))
+
+    def test_nothing_is_offered_that_is_not_taken(self):
+        line = check_one_line(self, run("serve", "gopher://127.0.0.1:70"), 2)
+        self.assertNotIn("local:", line)
+        self.assertNotIn("pipe:", line)
+
+    def test_the_port_of_sockperf(self):
+        with Serving("sockperf+udp://127.0.0.7") as server:
+            self.assertEqual(server.address, "sockperf+udp://127.0.0.7:11111")
+            done = run("ping", "sockperf+udp://127.0.0.7", "-n", "20", "-q", "-w", "0")
+            self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_port_in_use(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:

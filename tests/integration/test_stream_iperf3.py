@@ -270,7 +270,12 @@ class RealClientToServe(unittest.TestCase):
                         key = ("sum" if datagrams else "sum_sent_bidir_reverse"
                                if "--bidir" in arguments else "sum_sent")
                         self.check_near(sent, end[key]["bytes"])
-            self.assertEqual(serving.stop().returncode, 0)
+            done = serving.stop()
+            self.assertEqual(done.returncode, 0)
+            self.assertRegex(done.stdout, r"\b6 \(iperf3 tests served\)")
+            self.assertRegex(done.stdout, r"iperf3 received +[1-9]")
+            self.assertNotIn("connections accepted", done.stdout)
+            self.assertNotIn("(none)", done.stdout)
 
     def test_beside_other_addresses(self):
         with Serving("tcp://127.0.0.1:0", "iperf3://127.0.0.1:0", "sonde://127.0.0.1:0") as serving:

@@ -346,6 +346,43 @@ static void test_table(void **state)
     assert_int_equal(count, 6);
 }
 
+/* Where more is taken than transports, errors offer it; a listener is not offered what it cannot
+ * be. */
+static void test_among(void **state)
+{
+    static const char *const further[] = {"sonde://HOST:PORT", "iperf3://HOST[:PORT]", NULL};
+    struct address address;
+    struct err error = {0};
+    (void)state;
+    assert_int_equal(address_parse_among("sond://a:1", 0, further, &address, &error), -1);
+    assert_string_equal(error.hint, "did you mean sonde://HOST:PORT?");
+    assert_int_equal(address_parse_among("gopher://a:1", 0, further, &address, &error), -1);
+    assert_non_null(strstr(error.hint, "local:, pipe:, sonde://HOST:PORT, iperf3://HOST[:PORT]"));
+    assert_int_equal(
+        address_parse_among("gopher://a:1", ADDRESS_TO_LISTEN, further, &address, &error), -1);
+    assert_null(strstr(error.hint, "pipe:"));
+    assert_non_null(strstr(error.hint, "unix-dgram:PATH, sonde://HOST:PORT"));
+    assert_int_equal(address_parse_among("tcp://127.0.0.1:1", 0, further, &address, &error), 0);
+}
+
+static void test_error_of(void **state)
+{
+    struct err error;
+    (void)state;
+    err_set(&error, ERR_USAGE, "tcp://::1", "an IPv6 address stands in brackets");
+    err_hint(&error, "write tcp://[ADDRESS]:PORT, for instance tcp://[::1]:1, not a+tcp://x");
+    assert_int_equal(address_error_of(&error, "tcp", "sonde"), -1);
+    assert_string_equal(error.subject, "sonde://::1");
+    assert_string_equal(
+        error.hint, "write sonde://[ADDRESS]:PORT, for instance sonde://[::1]:1, not a+tcp://x");
+    /* What grows beyond its room is cut. */
+    memset(error.subject, 'x', sizeof error.subject - 1);
+    memcpy(error.subject, "tcp://", 6);
+    address_error_of(&error, "tcp", "sockperf+tcp");
+    assert_int_equal(strlen(error.subject), sizeof error.subject - 1);
+    assert_memory_equal(error.subject, "sockperf+tcp://xxx", 18);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,7 +390,8 @@ int main(void)
         cmocka_unit_test(test_malformed),  cmocka_unit_test(test_listening_forms),
         cmocka_unit_test(test_long_names), cmocka_unit_test(test_names),
         cmocka_unit_test(test_kinds),      cmocka_unit_test(test_source_lists),
-        cmocka_unit_test(test_own),
+        cmocka_unit_test(test_own),        cmocka_unit_test(test_among),
+        cmocka_unit_test(test_error_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -581,6 +581,27 @@ static void formats_in_targets(void **state)
     assert_string_equal(url, "sockperf://h:1");
 }
 
+static void sockperf_has_a_port_of_its_own(void **state)
+{
+    static const struct {
+        const char *url, *ported;
+    } rows[] = {
+        {"udp://10.0.0.1", "udp://10.0.0.1:11111"},
+        {"udp://[::1]", "udp://[::1]:11111"},
+        {"udp://10.0.0.1:7", "udp://10.0.0.1:7"},
+        {"udp://[::1]:7", "udp://[::1]:7"},
+        {"udp://", "udp://:11111"},
+        {"unix:x", "unix:x"},
+    };
+    char to[32];
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_string_equal(ping_sockperf_port(rows[i].url, to, sizeof to), rows[i].ported);
+    }
+    /* What does not fit stays as it is. */
+    assert_string_equal(ping_sockperf_port("udp://10.0.0.1", to, 8), "udp://10.0.0.1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -605,6 +626,7 @@ int main(void)
         cmocka_unit_test(no_answers),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(formats_in_targets),
+        cmocka_unit_test(sockperf_has_a_port_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,136 @@
+#include "cli/serve_control.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "run/control_server.h"
+
+struct serve_control {
+    struct control_server *server;
+    _Atomic uint64_t begun, served, failed, refused, received_bytes, sent_bytes;
+    _Atomic uint64_t reported_ns; /* when the last error of a stranger was printed */
+};
+
+static const struct metric metrics[] = {
+    {"sessions_served", "1", "sessions served", "clients of sonde:// that were served to the end",
+     METRIC_VALUE, 0, 0, false},
+    {"sessions_failed", "1", "sessions not finished",
+     "clients of sonde:// that were being served and did not come to the end", METRIC_VALUE, 0, 0,
+     false},
+    {"sessions_refused", "1", "clients turned away",
+     "who came to a sonde:// address and was not served", METRIC_VALUE, 0, 0, false},
+    {"sessions_received_bytes", "bytes", "sessions received",
+     "payload that the servers of finished sessions received", METRIC_VALUE, 0, 0, false},
+    {"sessions_sent_bytes", "bytes", "sessions sent",
+     "payload of streams that the servers of finished sessions sent", METRIC_VALUE, 0, 0, false},
+};
+
+/* At most a line a second, whatever strangers do. */
+static void on_refused(void *owner, const struct err *failure)
+{
+    struct serve_control *serving = owner;
+    uint64_t now_ns = clock_now_ns(), last_ns = atomic_load(&serving->reported_ns);
+    atomic_fetch_add(&serving->refused, 1);
+    if (now_ns - last_ns >= NS_PER_SECOND &&
+        atomic_compare_exchange_strong(&serving->reported_ns, &last_ns, now_ns)) {
+        fprintf(stderr, "sonde: %s: %s\n", failure->subject, failure->what);
+    }
+}
+
+static void print_bytes(FILE *out, const char *did, uint64_t bytes, uint64_t duration_ns)
+{
+    char count[UNITS_TEXT_MAX], rate[UNITS_TEXT_MAX];
+    if (bytes == 0) {
+        return;
+    }
+    fprintf(out, ", %s %s bytes", did, units_count(count, (double)bytes));
+    if (duration_ns) {
+        double seconds = (double)duration_ns / 1e9;
+        fprintf(out, " at %s", units_si(rate, 8 * (double)bytes / seconds, "bit/s"));
+    }
+}
+
+/* One write, so that lines of several threads stay whole. */
+static void on_ended(void *owner, const struct control_session *session)
+{
+    struct serve_control *serving = owner;
+    char line[800] = "", text[UNITS_TEXT_MAX];
+    FILE *out = fmemopen(line, sizeof line - 1, "w");
+    bool finished = session->failure == NULL;
+    atomic_fetch_add(finished ? &serving->served : &serving->failed, 1);
+    if (!out) {
+        return;
+    }
+    fprintf(out, "sonde: session %lu: %s, %s over %s (%s), %u connection%s",
+            atomic_fetch_add(&serving->begun, 1) + 1, session->peer, session->workload,
+            session->transport, session->engine, session->connections,
+            session->connections == 1 ? "" : "s");
+    if (session->duration_ns) {
+        fprintf(out, ", %s", units_duration(text, (double)session->duration_ns));
+    }
+    if (finished) {
+        atomic_fetch_add(&serving->received_bytes, session->received_bytes);
+        atomic_fetch_add(&serving->sent_bytes, session->sent_bytes);
+        print_bytes(out, "received", session->received_bytes, session->duration_ns);
+        print_bytes(out, "sent", session->sent_bytes, session->duration_ns);
+        if (session->counted) {
+            fprintf(out, ", %s %s", units_count(text, (double)session->count), session->counted);
+        }
+    } else {
+        fprintf(out, ": not finished: %s", session->failure->what);
+    }
+    fputc('\n', out);
+    fclose(out);
+    fputs(line, stderr);
+}
+
+int serve_control_open(struct serve_control **result, const struct tls_secret *secret,
+                       uint32_t connections_most, struct address *addresses, uint32_t count,
+                       struct err *error)
+{
+    struct serve_control *serving = *result = calloc(1, sizeof *serving);
+    const struct control_server_config config = {
+        .secret = secret,
+        .connections_most = connections_most,
+        .refused = on_refused,
+        .ended = on_ended,
+        .owner = serving,
+    };
+    if (!serving) {
+        return err_system(error, ENOMEM, "memory", "cannot serve");
+    }
+    return control_server_open(&serving->server, &config, addresses, count, error);
+}
+
+void serve_control_stop(struct serve_control *serving)
+{
+    if (serving) {
+        control_server_close(serving->server);
+        serving->server = NULL;
+    }
+}
+
+int serve_control_fill(const struct serve_control *serving, struct record_run *run)
+{
+    const uint64_t values[] = {serving->served, serving->failed, serving->refused,
+                               serving->received_bytes, serving->sent_bytes};
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        struct record_value *value = record_add_value(run, &metrics[i]);
+        if (!value) {
+            return -1;
+        }
+        value->available = true;
+        value->value = (double)values[i];
+    }
+    return 0;
+}
+
+void serve_control_close(struct serve_control *serving)
+{
+    serve_control_stop(serving);
+    free(serving);
+}

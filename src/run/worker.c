@@ -23,6 +23,9 @@
 #define BEHIND_RECORDED 1000000
 /* Arrivals taken before completions get their turn. */
 #define ARRIVALS_IN_A_ROW 256
+/* Of datagrams no more than an engine receives in a row: or the answers to a backlog would find no
+ * room in the socket while it is being worked off. */
+#define DATAGRAM_ARRIVALS_IN_A_ROW 16
 
 /* Its connections start together, once they are told to: else each by itself. */
 static bool starts_with_go(const struct worker_config *config)
@@ -223,7 +226,9 @@ static struct connection *next_taker(struct worker *worker)
 
 static void take_arrivals(struct worker *worker, uint64_t now_ns)
 {
-    for (int i = 0; i < ARRIVALS_IN_A_ROW && worker->context.quota && !worker->blocked; i++) {
+    bool datagrams = worker->first && worker->first->channel.kind == CHANNEL_DATAGRAM;
+    int most = datagrams ? DATAGRAM_ARRIVALS_IN_A_ROW : ARRIVALS_IN_A_ROW;
+    for (int i = 0; i < most && worker->context.quota && !worker->blocked; i++) {
         uint64_t intended_ns = arrival_peek(&worker->arrival);
         if (intended_ns > now_ns) {
             return;

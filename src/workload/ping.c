@@ -9,9 +9,6 @@
 #define OWN_HEAD_MOST 8
 /* Of the first byte. Servers that only echo leave it as it is, which clients accept. */
 #define OWN_ANSWER 0x80u
-/* Where --high is not given: at 16,000 messages a second a lost one may be waited for a second
- * while others go on. */
-#define HIGH_AUTO 16384
 
 /* In the order of enum ping_format. */
 static const char *const formats[] = {"own", "sockperf", NULL};
@@ -28,7 +25,9 @@ static const struct opt option_rows[] = {
     OPT_COUNT(struct ping_options, high, .name = "high", .initial = "0", .most = 1 << 22,
               .argument = "N",
               .help = "open loop: most messages from the oldest one in flight on a connection to "
-                      "the newest (0: 16,384, or what the sequence numbers allow)"),
+                      "the newest; one that answers to half as many later ones have overtaken is "
+                      "given up as lost (0: of 16,384; up to 1,048,576 while nothing is overtaken, "
+                      "or what the sequence numbers allow)"),
     OPT_DURATION(struct ping_options, timeout_ns, .name = "timeout", .initial = "1s",
                  .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
                  .help = "datagrams: a message without an answer is lost after this time"),
@@ -173,7 +172,7 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     }
     if (options->high == 0) {
         options->high_is_bound = true;
-        options->high = HIGH_AUTO > options->burst ? HIGH_AUTO : options->burst;
+        options->high = PING_SPAN_MAX;
         options->high = options->high < most ? options->high : most;
     }
     if (options->burst > options->high) {

@@ -201,8 +201,8 @@ static void finish(struct conductor *conductor, struct err *failure)
                    ? placement_usable(&conductor->placement, &conductor->placement.clients)
                : cpus ? cpus
                       : 1;
-        run->null_ceiling =
-            run_null_ceiling(conductor->plan) * (double)(workers < cpus ? workers : cpus);
+        run->null_ceiling = run_null_ceiling(conductor->plan);
+        conductor->ceiling_cpus = workers < cpus ? workers : cpus;
     }
     if (fill_run(conductor, &fill_error) < 0 && failure->code == ERR_NONE) {
         *failure = fill_error;

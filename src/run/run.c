@@ -1,6 +1,7 @@
 #include "run/run.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,11 +10,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "run/conductor.h"
 #include "run/peer.h"
 
 /* Workers start together, this long after they are told: more than how often they look. */
 #define START_DELAY_NS (2 * NS_PER_MS)
+/* Without a refusal, so many messages in a row must have been lost, until so long before the end,
+ * and loss must be so unlikely to do that by itself. */
+#define SILENCE_MESSAGES 3
+#define SILENCE_NS (NS_PER_SECOND / 2)
+#define SILENCE_CHANCE 1e-6
 
 static uint64_t finished_operations(const struct conductor *conductor)
 {
@@ -53,6 +60,9 @@ static void drain(struct conductor *conductor)
         if (kept >> i & 1) {
             conductor->client.plain.bank->counters[i] += late->counters[i];
         }
+    }
+    if (wanted && !conductor->plan->workload->bulk) {
+        conductor->finished_after = late->counters[conductor->plan->workload->operations];
     }
     bank_add_errors(conductor->client.plain.bank, late);
     if (conductor->own_server) {
@@ -104,6 +114,38 @@ static void judge_lost(const struct conductor *conductor, struct err *error)
     }
 }
 
+/* A server of datagrams that ended has nobody to say so: no answer came until the end of the run,
+ * and that is not what loss, as it was before, can explain. */
+static bool fell_silent(const struct conductor *conductor)
+{
+    const struct bank_silence *silence = &conductor->silence;
+    if (silence->answered_ns == 0 || silence->lost == 0 ||
+        silence->answered_ns >= conductor->window_end_ns) {
+        return false;
+    }
+    double lost_before = (double)(silence->all_lost - silence->lost);
+    double chance = (lost_before + 1) / (lost_before + (double)silence->all_answered + 2);
+    bool long_enough = conductor->window_end_ns - silence->answered_ns >= SILENCE_NS;
+    return silence->refused || (long_enough && silence->lost >= SILENCE_MESSAGES &&
+                                pow(chance, (double)silence->lost) < SILENCE_CHANCE);
+}
+
+static void judge_silence(const struct conductor *conductor, struct err *error)
+{
+    const struct bank_silence *silence = &conductor->silence;
+    char since[UNITS_TEXT_MAX];
+    if (fell_silent(conductor)) {
+        uint64_t start_ns = conductor->window_start_ns;
+        units_duration(
+            since, silence->answered_ns > start_ns ? (double)(silence->answered_ns - start_ns) : 0);
+        err_set(error, ERR_PROTOCOL, conductor->address.text,
+                "nothing was answered after %s of the window: %lu %ss in a row were lost%s", since,
+                silence->lost, conductor->plan->workload->operation,
+                silence->refused ? " or refused" : "");
+        err_hint(error, "did the server end?");
+    }
+}
+
 /* Whether what was measured may stand as a result; else why not. */
 static void judge(struct conductor *conductor, uint64_t open_at_end, struct err *error)
 {
@@ -137,7 +179,10 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
                 operation);
         err_hint(error, "a longer --duration, or look at the server");
     } else {
-        judge_lost(conductor, error);
+        judge_silence(conductor, error);
+        if (error->code == ERR_NONE) {
+            judge_lost(conductor, error);
+        }
     }
 }
 
@@ -157,6 +202,7 @@ static void measure(struct conductor *conductor, struct err *error)
     bool more = true;
     if (options->warmup_ns) {
         more = window_wait(conductor, start_ns + options->warmup_ns);
+        atomic_store(&shared->client.stage, RUN_WINDOW);
         /* Where everybody was gone before the window began, this keeps what they said. */
         window_discard(conductor);
     }

@@ -110,10 +110,24 @@ static void cut_flows(struct worker *worker, struct bank *next)
     }
 }
 
+/* The window's ends are where its cuts are. */
+static void follow_stage(struct worker *worker, uint64_t now_ns)
+{
+    struct role_context *context = &worker->context;
+    uint32_t stage = atomic_load_explicit(&worker->config->control->stage, memory_order_relaxed);
+    if (stage >= RUN_WINDOW && context->measured_from_ns == 0) {
+        context->measured_from_ns = now_ns;
+    }
+    if (stage == RUN_AFTER && context->measured_until_ns == 0) {
+        context->measured_until_ns = now_ns;
+    }
+}
+
 static void cut(struct worker *worker, uint64_t now_ns)
 {
     struct worker_slot *slot = worker->config->slot;
     uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_relaxed);
+    follow_stage(worker, now_ns);
     cut_flows(worker, &slot->banks[(done + 1) & 1]);
     account(worker, &slot->banks[done & 1], now_ns);
     use_bank(worker, &slot->banks[(done + 1) & 1], now_ns);

@@ -189,6 +189,22 @@ static void tune(const void *member, struct net_tuning *tuning, uint8_t *channel
     *channel_options |= options->stamps ? CHANNEL_STAMPS : 0;
 }
 
+/* Refused before anything starts: there would be nothing to split. */
+static int fits(const void *member, const struct engine_ops *client,
+                const struct engine_ops *server, const struct transport_ops *transport,
+                struct err *error)
+{
+    const struct ping_options *options = member;
+    (void)client;
+    (void)server;
+    if (options->stamps && !(transport->caps & TRANSPORT_PORTS)) {
+        err_set(error, ERR_USAGE, "--stamps", "the kernel stamps no messages of %s",
+                transport->scheme);
+        return err_hint(error, "udp: and tcp: have time stamps");
+    }
+    return 0;
+}
+
 static uint64_t operations_per_start(const void *member)
 {
     const struct ping_options *options = member;
@@ -203,8 +219,13 @@ static const struct metric metrics[] = {
     {"messages_sent", "1", "messages sent", "messages sent", METRIC_COUNT, PING_COUNT_SENT, 0,
      false},
     {"messages_lost", "1", "lost",
-     "messages without an answer after --timeout, and those in flight on a connection that failed",
+     "messages sent in the window without an answer after --timeout, those that were overtaken "
+     "(see "
+     "--high) and those in flight on a connection that failed",
      METRIC_COUNT, PING_COUNT_LOST, 0, false},
+    {"messages_unsent", "1", "sends failed",
+     "messages that the kernel did not take: not sent, not lost", METRIC_COUNT_OF,
+     PING_COUNT_UNSENT, PING_COUNT_UNSENT, false},
     {"messages_duplicated", "1", "duplicated", "answers to a message that had been answered before",
      METRIC_COUNT, PING_COUNT_DUPLICATED, 0, false},
     {"messages_out_of_order", "1", "out of order",
@@ -238,6 +259,7 @@ const struct workload workload_ping = {
     .check = check,
     .take_target = take_target,
     .tune = tune,
+    .fits = fits,
     .operations_per_start = operations_per_start,
     .metrics = metrics,
     .metric_count = sizeof metrics / sizeof *metrics,

@@ -53,6 +53,7 @@ enum ping_counter {
     PING_COUNT_SENT,      /* messages */
     PING_COUNT_BYTES,     /* both ways */
     PING_COUNT_LOST,
+    PING_COUNT_UNSENT,
     PING_COUNT_DUPLICATED,
     PING_COUNT_OUT_OF_ORDER,
     PING_COUNT_LATE,

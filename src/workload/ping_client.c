@@ -68,7 +68,7 @@ static void fail(struct role_context *context, struct ping_connection *ping, enu
         return;
     }
     bank_error(context->bank, phase, number, name);
-    context->bank->counters[PING_COUNT_LOST] += ping->in_flight;
+    ping_give_up_all(context, ping);
     ping->failed = true;
     step_submit(context, &ping->base, OP_CLOSE);
 }
@@ -217,6 +217,7 @@ static void sent(struct role_context *context, struct ping_connection *ping, con
             return;
         }
         bank_error(context->bank, PHASE_SEND, number, NULL);
+        ping_not_sent(context, ping, number);
     } else {
         ping->send_offset += (uint32_t)op->result;
         context->bank->counters[PING_COUNT_BYTES] += (uint64_t)op->result;
@@ -296,9 +297,12 @@ static const char *answered(struct role_context *context, struct ping_connection
         counters[PING_COUNT_DUPLICATED]++;
         return "a second answer to the same message";
     }
-    if (message->state == MESSAGE_NONE) {
+    if (message->state == MESSAGE_NONE || message->state == MESSAGE_UNSENT) {
         return "an answer that was not asked for";
     }
+    context->bank->silence.answered_ns = op->now_ns;
+    context->bank->silence.lost = context->bank->silence.refused = 0;
+    context->bank->silence.all_answered++;
     if (message->state == MESSAGE_GIVEN_UP) {
         counters[PING_COUNT_LATE]++;
         message->state = MESSAGE_ANSWERED;
@@ -404,6 +408,7 @@ static void received(struct role_context *context, struct ping_connection *ping,
     if (op->result < 0) {
         if (datagram) { /* ends nothing: a refusal on the way, mostly */
             bank_error(context->bank, PHASE_RECEIVE, (int)-op->result, NULL);
+            context->bank->silence.refused += op->result == -ECONNREFUSED;
         } else {
             fail(context, ping, PHASE_RECEIVE, (int)-op->result, NULL);
         }

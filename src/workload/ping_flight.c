@@ -1,5 +1,6 @@
 #include "workload/ping_flight.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 uint64_t ping_room_for(uint64_t span)
@@ -33,10 +34,14 @@ bool ping_make_room(struct ping_connection *ping, uint64_t count)
     return true;
 }
 
+static bool is_pending(const struct message *message)
+{
+    return message->state == MESSAGE_WAITING || message->state == MESSAGE_UNSENT;
+}
+
 void ping_advance_oldest(struct ping_connection *ping)
 {
-    while (ping->oldest <= ping->begun &&
-           ping_message_of(ping, ping->oldest)->state != MESSAGE_WAITING) {
+    while (ping->oldest <= ping->begun && !is_pending(ping_message_of(ping, ping->oldest))) {
         ping->oldest++;
     }
 }
@@ -62,9 +67,43 @@ static uint64_t overtaken_until(const struct ping_connection *ping,
 static void give_up(struct role_context *context, struct ping_connection *ping,
                     struct message *message)
 {
-    message->state = MESSAGE_GIVEN_UP;
+    bool sent = message->state == MESSAGE_WAITING;
+    bool measured =
+        message->sent_ns >= context->measured_from_ns &&
+        (context->measured_until_ns == 0 || message->sent_ns < context->measured_until_ns);
+    message->state = sent ? MESSAGE_GIVEN_UP : MESSAGE_NONE;
     ping->in_flight--;
-    context->bank->counters[PING_COUNT_LOST]++;
+    if (sent) {
+        context->bank->counters[PING_COUNT_LOST] += measured; /* as its send was */
+        context->bank->silence.lost++;
+        context->bank->silence.all_lost++;
+    }
+}
+
+void ping_give_up_all(struct role_context *context, struct ping_connection *ping)
+{
+    uint64_t last = ping->begun - ping->sending; /* what is under way has not been sent */
+    for (uint64_t i = ping->oldest; i <= last; i++) {
+        if (is_pending(ping_message_of(ping, i))) {
+            give_up(context, ping, ping_message_of(ping, i));
+        }
+    }
+}
+
+void ping_not_sent(struct role_context *context, struct ping_connection *ping, int number)
+{
+    struct message *message = ping_message_of(ping, ping->begun);
+    context->bank->counters[PING_COUNT_UNSENT]++;
+    context->bank->silence.lost++;
+    context->bank->silence.all_lost++;
+    context->bank->silence.refused += number == ECONNREFUSED;
+    if (message->state == MESSAGE_WAITING) {
+        message->state = MESSAGE_UNSENT;
+        if (context->open_loop) {
+            give_up(context, ping, message);
+            ping_advance_oldest(ping);
+        }
+    }
 }
 
 bool ping_has_room(const struct ping_connection *ping, const struct ping_options *options,
@@ -92,7 +131,7 @@ void ping_give_up_overdue(struct role_context *context, struct ping_connection *
     uint64_t timeout_ns = ping_options_of(context)->timeout_ns;
     for (uint64_t i = ping->oldest; i <= ping->begun; i++) {
         struct message *message = ping_message_of(ping, i);
-        if (message->state != MESSAGE_WAITING) {
+        if (!is_pending(message)) {
             continue;
         }
         if (message->sent_ns + timeout_ns > now_ns || (i == ping->begun && ping->sending)) {

@@ -12,6 +12,8 @@
 enum message_state {
     MESSAGE_NONE,    /* or one that asks for no answer */
     MESSAGE_WAITING, /* for its send or its answer */
+    MESSAGE_UNSENT, /* could not be sent: waits out the timeout, so that a closed loop is no hot one
+                     */
     MESSAGE_ANSWERED,
     MESSAGE_GIVEN_UP,
 };
@@ -70,6 +72,12 @@ bool ping_has_room(const struct ping_connection *ping, const struct ping_options
  * due, so as many of the oldest as were overtaken are given up. */
 void ping_give_up_overtaken(struct role_context *context, struct ping_connection *ping,
                             uint64_t count);
+
+/* Gives up all that were sent: the connection has failed. */
+void ping_give_up_all(struct role_context *context, struct ping_connection *ping);
+
+/* The message under way could not be sent. */
+void ping_not_sent(struct role_context *context, struct ping_connection *ping, int number);
 
 /* Gives up the messages that have waited for the timeout. */
 void ping_give_up_overdue(struct role_context *context, struct ping_connection *ping,

@@ -41,19 +41,21 @@ struct step_out {
 
 /* What a role's functions see of their worker. */
 struct role_context {
-    struct bank *bank;      /* where to count now; may change between two steps */
-    const void *options;    /* the workload's options, resolved */
-    void *shared;           /* what `open_worker` returned: shared by the worker's connections */
-    bool open_loop;         /* operations come as OP_ARRIVAL */
-    bool draining;          /* nothing new may be issued */
-    bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
-    bool greeted;           /* a session's hello has been said on each connection: no other is, and
-                               a server's connections have their numbers from first_number on */
-    bool ends_apart;        /* who is told of the end by other means: a connection is not ended */
-    uint32_t first_number;  /* client, or greeted: of its first connection, among all of the run */
-    bool sends_at_once;     /* the engine honours OP_TRY */
-    uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
-    uint32_t receive_bytes; /* size of lent buffers */
+    struct bank *bank;     /* where to count now; may change between two steps */
+    const void *options;   /* the workload's options, resolved */
+    void *shared;          /* what `open_worker` returned: shared by the worker's connections */
+    bool open_loop;        /* operations come as OP_ARRIVAL */
+    bool draining;         /* nothing new may be issued */
+    bool foreign_peer;     /* the other end is not sonde's: it speaks nothing of sonde's own */
+    bool greeted;          /* a session's hello has been said on each connection: no other is, and
+                              a server's connections have their numbers from first_number on */
+    bool ends_apart;       /* who is told of the end by other means: a connection is not ended */
+    uint32_t first_number; /* client, or greeted: of its first connection, among all of the run */
+    bool sends_at_once;    /* the engine honours OP_TRY */
+    uint64_t measured_from_ns;  /* the window, once it has begun; before: 0 */
+    uint64_t measured_until_ns; /* once it has ended; before: 0 */
+    uint64_t quota;             /* operations that may still be issued; UINT64_MAX: no end */
+    uint32_t receive_bytes;     /* size of lent buffers */
     struct step_out out;
 };
 

@@ -259,8 +259,11 @@ static void errors_of_datagrams(void **state)
     assert_int_equal(pinged(&pinger, PING_COUNT_SENT), 1);
     assert_int_equal(pinger.world.bank->errors[0].count, 1);
     assert_int_equal(pinger.world.bank->errors[1].count, 1);
+    assert_int_equal(pinged(&pinger, PING_COUNT_UNSENT), 1);
     pinger_expire(&pinger, clock_now_ns() + 2 * TIMEOUT_NS);
-    assert_int_equal(pinged(&pinger, PING_COUNT_LOST), 2);
+    assert_int_equal(pinged(&pinger, PING_COUNT_LOST), 1); /* what was not sent is not lost */
+    assert_int_equal(pinger.world.bank->silence.lost, 2);
+    assert_int_equal(pinger.world.bank->silence.refused, 2);
     copy = *world_asked(&pinger.world, OP_SEND);
     world_sent(&pinger.world, &copy, -EMSGSIZE, 0); /* never will go */
     assert_non_null(world_asked(&pinger.world, OP_CLOSE));

@@ -113,12 +113,69 @@ static void messages_wait_for_a_send_under_way(void **state)
     pinger_close(&pinger);
 }
 
+/* Sends that fail hold up nothing, and are not lost. */
+static void sends_that_fail(void **state)
+{
+    (void)state;
+    struct pinger pinger;
+    uint8_t message[8];
+    pinger_open(&pinger, ping_options(8), CHANNEL_DATAGRAM);
+    pinger.world.context.open_loop = true;
+    pinger_event(&pinger, OP_START, clock_now_ns());
+    for (uint64_t i = 1; i <= 300; i++) {
+        assert_true(ping_client.can_take(&pinger.world.context, pinger.world.connection));
+        pinger_event(&pinger, OP_ARRIVAL, clock_now_ns());
+        struct op send = *world_asked(&pinger.world, OP_SEND);
+        memcpy(message, send.data, 8);
+        world_sent(&pinger.world, &send, -ECONNREFUSED, 0);
+        assert_int_equal(pinged(&pinger, PING_COUNT_UNSENT), i);
+        assert_int_equal(world_outstanding(&pinger.world), 0);
+    }
+    pinger_receive(&pinger, message, 8); /* nobody can have answered it */
+    assert_int_equal(pinged(&pinger, PING_COUNT_INVALID), 1);
+    pinger_event(&pinger, OP_ARRIVAL, clock_now_ns());
+    pinger_send(&pinger, message);
+    pinger_receive(&pinger, message, 8);
+    assert_int_equal(pinged(&pinger, PING_COUNT_COMPLETED), 1);
+    assert_int_equal(pinged(&pinger, PING_COUNT_LOST), 0);
+    assert_int_equal(pinger.world.bank->silence.refused, 0); /* it is there */
+    pinger_close(&pinger);
+}
+
+/* Lost is counted of the messages of which the send was: not those of the warm-up, nor those after
+ * the window. */
+static void only_the_window_loses(void **state)
+{
+    (void)state;
+    struct pinger pinger;
+    uint8_t message[8];
+    pinger_open(&pinger, ping_options(8), CHANNEL_DATAGRAM);
+    pinger.world.context.open_loop = true;
+    pinger_event(&pinger, OP_START, clock_now_ns());
+    for (int i = 0; i < 6; i++) {
+        if (i == 1) {
+            pinger.world.context.measured_from_ns = clock_now_ns();
+        } else if (i == 3) {
+            pinger.world.context.measured_until_ns = clock_now_ns();
+        }
+        pinger_event(&pinger, OP_ARRIVAL, clock_now_ns());
+        pinger_send(&pinger, message);
+    }
+    pinger_expire(&pinger, clock_now_ns() + 2 * TIMEOUT_NS);
+    assert_int_equal(world_outstanding(&pinger.world), 0);
+    assert_int_equal(pinged(&pinger, PING_COUNT_LOST), 2);
+    assert_int_equal(pinger.world.bank->silence.lost, 6);
+    pinger_close(&pinger);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_schedule),
         cmocka_unit_test(a_lost_message_holds_up_nobody),
         cmocka_unit_test(silence_holds_up_nobody),
+        cmocka_unit_test(sends_that_fail),
+        cmocka_unit_test(only_the_window_loses),
         cmocka_unit_test(messages_wait_for_a_send_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

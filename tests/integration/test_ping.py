@@ -181,7 +181,7 @@ class Servers(unittest.TestCase):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(("127.0.0.1", 0))
             address = "udp://127.0.0.1:%d" % free.getsockname()[1]
-        for arguments in (("--timeout", "10ms"), ("--rate", "20k"), ()):
+        for arguments in (("--timeout", "10ms"), ("--rate", "20k")):
             with self.subTest(arguments=arguments):
                 done = run("ping", address, "-d", "300ms", "--json", "-q", *arguments)
                 self.assertEqual(done.returncode, 1)
@@ -403,6 +403,16 @@ class Stamps(unittest.TestCase):
         for row in ("send call", "network and peer", "wake-up (server)", "application (server)",
                     "network, both ways", "sum"):
             self.assertIn(row, done.stdout)
+
+    def test_the_text_with_another_sonde(self):
+        with Serving("sonde://127.0.0.1:0") as server:
+            address = server.address.replace("sonde://", "sonde+udp://")
+            done = run("ping", address, "--stamps", "-n", "500", "-q")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        split = done.stdout[done.stdout.index("by the kernel's time stamps"):]
+        for row in ("wake-up (server)", "application (server)", "network, both ways"):
+            self.assertEqual(done.stdout.count(row), 1, row) # in no table of percentiles
+            self.assertIn(row, split)
 
     def test_where_there_are_none(self):
         for transport in ("unix:", "unix-dgram:", "local:", "pipe:"):

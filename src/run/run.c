@@ -29,6 +29,16 @@ static uint64_t finished_operations(const struct conductor *conductor)
            conductor->client.seen.bank->counters[index];
 }
 
+/* Adds counters of a part after the window to those of the window. */
+static void keep(struct conductor *conductor, const struct bank *late, uint64_t which)
+{
+    for (size_t i = 0; i < BANK_COUNTERS && i < 64; i++) {
+        if (which >> i & 1) {
+            conductor->client.plain.bank->counters[i] += late->counters[i];
+        }
+    }
+}
+
 /* Finishes what is in flight; what never ends is counted. */
 static void drain(struct conductor *conductor)
 {
@@ -55,12 +65,7 @@ static void drain(struct conductor *conductor)
     for (size_t i = 0; i < BANK_HISTOGRAMS && wanted; i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
     }
-    uint64_t kept = conductor->plan->workload->kept;
-    for (size_t i = 0; i < BANK_COUNTERS && i < 64; i++) {
-        if (kept >> i & 1) {
-            conductor->client.plain.bank->counters[i] += late->counters[i];
-        }
-    }
+    keep(conductor, late, conductor->plan->workload->kept);
     if (wanted && !conductor->plan->workload->bulk) {
         conductor->finished_after = late->counters[conductor->plan->workload->operations];
     }
@@ -212,6 +217,7 @@ static void measure(struct conductor *conductor, struct err *error)
         if (options->cooldown_ns && error->code == ERR_NONE &&
             window_wait(conductor, clock_now_ns() + options->cooldown_ns)) {
             window_discard(conductor);
+            keep(conductor, conductor->discarded.bank, conductor->plan->workload->kept_by_issue);
         }
         conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
     }

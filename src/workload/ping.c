@@ -268,6 +268,7 @@ const struct workload workload_ping = {
     /* A message that is lost at the end is known to be so after its timeout only. */
     .kept = 1 << PING_COUNT_LOST | 1 << PING_COUNT_DUPLICATED | 1 << PING_COUNT_OUT_OF_ORDER |
             1 << PING_COUNT_LATE | 1 << PING_COUNT_INVALID,
+    .kept_by_issue = 1 << PING_COUNT_LOST,
     .send_lag = PING_SEND_LAG,
     .operation = "ping",
     .server_metrics = ping_server_metrics,

@@ -121,12 +121,14 @@ struct workload {
     uint64_t (*operations_per_start)(const void *options);
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */
     size_t metric_count;
-    uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
-    uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
-    uint64_t kept;         /* bit i: counter i also counts what the drain after the window brings */
-    uint32_t send_lag;     /* histogram of how late operations of an open loop were issued */
-    uint32_t needs;        /* WORKLOAD_*; 0: it runs over any transport */
-    const char *operation; /* "call" */
+    uint32_t operations; /* counter of finished operations: the divisor of "per operation" */
+    uint32_t bytes;      /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint64_t kept;       /* bit i: counter i also counts what the drain after the window brings */
+    uint64_t kept_by_issue; /* bit i: counter i counts what was issued in the window, however late
+                               it is known: also in a stretch after it that is not measured */
+    uint32_t send_lag;      /* histogram of how late operations of an open loop were issued */
+    uint32_t needs;         /* WORKLOAD_*; 0: it runs over any transport */
+    const char *operation;  /* "call" */
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;
     const struct role *client, *server;

@@ -96,14 +96,37 @@ static void append_choices(struct text *text, const struct opt *row)
     }
 }
 
+/* " such as 64k": how the values of this type are written, by those that the row takes. */
+static void append_examples(struct text *text, const struct opt *row)
+{
+    static const struct {
+        enum opt_type type;
+        const char *text;
+        uint64_t value;
+    } examples[] = {
+        {OPT_TYPE_COUNT, "20k", 20000},        {OPT_TYPE_SIZE, "64k", 64 << 10},
+        {OPT_TYPE_DURATION, "5s", 5000000000}, {OPT_TYPE_DURATION, "10ms", 10000000},
+        {OPT_TYPE_RATE, "10k", 10000},
+    };
+    const char *before = " such as";
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
+        bool fits =
+            examples[i].value >= row->least && (row->most == 0 || examples[i].value <= row->most);
+        if (examples[i].type == row->type && fits) {
+            append(text, "%s %s", before, examples[i].text);
+            before = " or";
+        }
+    }
+}
+
 const char *opt_accepts(const struct opt *row, char *to, size_t size)
 {
     static const char *const kinds[] = {
         [OPT_TYPE_BOOL] = "yes or no",
-        [OPT_TYPE_COUNT] = "a whole number such as 20k",
-        [OPT_TYPE_SIZE] = "a size such as 64k",
-        [OPT_TYPE_DURATION] = "a duration such as 5s or 10ms",
-        [OPT_TYPE_RATE] = "a rate per second such as 10k",
+        [OPT_TYPE_COUNT] = "a whole number",
+        [OPT_TYPE_SIZE] = "a size",
+        [OPT_TYPE_DURATION] = "a duration",
+        [OPT_TYPE_RATE] = "a rate per second",
         [OPT_TYPE_LIST] = "a comma-separated list",
     };
     struct text text = {.to = to, .size = size};
@@ -113,6 +136,7 @@ const char *opt_accepts(const struct opt *row, char *to, size_t size)
         append(&text, "%s", opt_argument_name(row));
     } else {
         append(&text, "%s", kinds[row->type]);
+        append_examples(&text, row);
     }
     if (row->type == OPT_TYPE_LIST && row->choices != NULL) {
         append(&text, " of ");

@@ -15,8 +15,9 @@
 #include "workload/bank.h"
 
 #define LOG_PER_SECOND                                                                             \
-    1000000 /* messages that the full log has room for: more than a core sends                     \
-             */
+    1000000                 /* messages that the full log has room for: more than a core sends     \
+                             */
+#define MOST_PER_SECOND 1e7 /* more than a core sends */
 #define LOG_MOST (UINT64_C(1) << 28)
 
 /* A client while it runs. */
@@ -37,6 +38,14 @@ static void write_url(const struct as_sockperf_options *options, const char *pre
              options->ip, six ? "]" : "", (unsigned long long)options->port);
 }
 
+/* Starts per second; 0: each start waits for the answers before. Under load nothing waits for
+ * answers: at the most, a schedule that is always behind, whose latencies count from the send. */
+static double rate_of(const struct as_sockperf_options *options)
+{
+    bool most = options->mode == AS_SOCKPERF_UNDER_LOAD && options->per_second == 0;
+    return (most ? MOST_PER_SECOND : (double)options->per_second) / (double)options->burst;
+}
+
 static int prepare(struct client *client, struct err *error)
 {
     const struct as_sockperf_options *options = client->options;
@@ -52,13 +61,13 @@ static int prepare(struct client *client, struct err *error)
         .cooldown_ns = AS_SOCKPERF_COOLDOWN_MS * NS_PER_MS,
         .interval_ns = NS_PER_SECOND,
         .drain_ns = 2 * NS_PER_SECOND,
-        .rate = (double)options->per_second / (double)options->burst,
+        .rate = rate_of(options),
         .wire =
             {
                 .receive_bytes = 64 << 10,
                 .nodelay = !options->nagle,
                 /* The program spins between messages that have a rate. */
-                .busy_poll = options->mode == AS_SOCKPERF_UNDER_LOAD,
+                .busy_poll = options->mode == AS_SOCKPERF_UNDER_LOAD || options->spins,
             },
         .socket_buffer_bytes = options->buffer_bytes,
         .sources = options->client_ip,
@@ -221,10 +230,11 @@ int as_sockperf_server(const struct as_sockperf_options *options, struct err *er
     const struct serve_hooks hooks = {
         .listening = on_listening, .ended = on_ended, .owner = (void *)(uintptr_t)options};
     char url[160], name[] = "serve", engine[] = "--engine", threads[] = "threads";
-    char *words[] = {name, url, engine, threads, NULL};
+    char spins[] = "--busy-poll";
+    char *words[] = {name, url, engine, threads, options->spins ? spins : NULL, NULL};
 
     write_url(options, "sockperf+", url, sizeof url);
-    return serve_run(4, words, &hooks, error);
+    return serve_run(options->spins ? 5 : 4, words, &hooks, error);
 }
 
 static int run(int argc, char **argv, struct err *error)

@@ -27,6 +27,7 @@ struct as_sockperf_options {
     uint64_t port, size_bytes, time_s, burst, reply_every, buffer_bytes, pre_warmup_wait_s;
     uint64_t per_second; /* messages; 0: as many as go */
     bool tcp, full_rtt, nagle, giga, precise;
+    bool spins; /* --nonblocked */
     const char *full_log, *client_ip;
 };
 

@@ -21,6 +21,7 @@ enum {
     LONG_CLIENT_IP,
     LONG_GIGA,
     LONG_PRECISE,
+    LONG_NONBLOCKED,
     LONG_REFUSED,
 };
 
@@ -44,6 +45,7 @@ static const struct option names[] = {
     {"client_ip", required_argument, NULL, LONG_CLIENT_IP},
     {"giga-size", no_argument, NULL, LONG_GIGA},
     {"increase_output_precision", no_argument, NULL, LONG_PRECISE},
+    {"nonblocked", no_argument, NULL, LONG_NONBLOCKED},
     {"no-rdtsc", no_argument, NULL, LONG_NOTHING}, /* its clock is ours anyway */
     {"dontwarmup", no_argument, NULL, LONG_NOTHING},
     {"uc-reuseaddr", no_argument, NULL, LONG_NOTHING},
@@ -64,7 +66,6 @@ static const struct option names[] = {
     REFUSED("mc-ttl", required_argument),
     REFUSED("mc-source-filter", required_argument),
     REFUSED("lls", required_argument),
-    REFUSED("nonblocked", no_argument),
     REFUSED("recv_looping_num", required_argument),
     REFUSED("vmazcopyread", no_argument),
     REFUSED("daemonize", no_argument),
@@ -125,6 +126,7 @@ static int usage(enum as_sockperf_mode mode)
            " -p  --port PORT              its port (11111)\n"
            "     --tcp                    TCP instead of UDP\n"
            "     --buffer-size BYTES      socket buffers\n"
+           "     --nonblocked             spin instead of waiting\n"
            "     --no-rdtsc, --dontwarmup, --uc-reuseaddr: taken, of no effect here\n",
            modes[mode].name, modes[mode].brief, modes[mode].summary, modes[mode].name);
     if (mode != AS_SOCKPERF_SERVER) {
@@ -185,7 +187,7 @@ static int take_load(int letter, const char *value, struct as_sockperf_options *
     case LONG_MPS:
         if (strcmp(value, "max") == 0) {
             options->per_second = 0;
-            return options->mode == AS_SOCKPERF_UNDER_LOAD ? refuse("under-load --mps max") : -1;
+            return -1;
         }
         return take_number(value, 1, 1000000000, &options->per_second)
                    ? -1
@@ -242,6 +244,9 @@ static int take(int letter, const char *value, struct as_sockperf_options *optio
         return -1;
     case LONG_GIGA:
         options->giga = true;
+        return -1;
+    case LONG_NONBLOCKED:
+        options->spins = true;
         return -1;
     case LONG_PRECISE:
         options->precise = true;

@@ -41,7 +41,9 @@ const struct command command_ping = {
         "with tcp:, udp:, "
         "unix:, unix-dgram:, local: or pipe: alone, sonde starts its own in another process on "
         "another CPU. Answers to datagrams that are lost, duplicated or out of order are counted "
-        "apart; a lost one is in no latency. With --during each engine is measured twice, without "
+        "apart; a lost one is in no latency. Loss on one machine is mostly a socket without room: "
+        "see --socket-buffer (of both ends) and a lower --rate. Answers that come late raise "
+        "--timeout. With --during each engine is measured twice, without "
         "and beside a load: streams along the same path, with ends of their own.",
     .examples =
         "  sonde ping   # how long does a round trip through loopback TCP take?\n"

@@ -42,6 +42,7 @@ ssize_t call_counted(struct call_table *table, enum engine_call call, ssize_t re
         if (errno == EAGAIN) {
             count->again++;
         } else {
+            count->error = count->errors && count->error != errno ? CALL_ERRORS_DIFFER : errno;
             count->errors++;
         }
     } else if (bytes) {

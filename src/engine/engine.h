@@ -46,10 +46,13 @@ enum engine_call {
         CALL_KINDS
 };
 
+#define CALL_ERRORS_DIFFER (-1)
+
 struct call_count {
     uint64_t calls;
     uint64_t again;  /* of them failed with EAGAIN */
     uint64_t errors; /* of them failed otherwise */
+    int64_t error;   /* with this errno; CALL_ERRORS_DIFFER: with several */
     uint64_t bytes;  /* moved by the successful ones */
 };
 

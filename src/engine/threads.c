@@ -16,6 +16,9 @@
 /* A blocking call is left after this long, so that the thread sees the end of the run. */
 #define BLOCKED_NS (10 * NS_PER_MS)
 
+/* Messages taken from the socket before others get their turn, where the loop does not wait. */
+#define RECEIVES_IN_A_ROW 32
+
 struct threads_engine {
     struct ready_engine ready;
     struct channel *channel;
@@ -55,8 +58,6 @@ static int threads_init(struct engine **engine, const struct engine_config *conf
         free(threads);
         return err_system(error, ENOMEM, "threads", "cannot start the engine");
     }
-    /* A second one could but find nothing, where the first has waited for something. */
-    threads->ready.receives_in_a_row = 1;
     threads->ready.arm = arm;
     threads->ready.forget = forget;
     *engine = &threads->ready.engine;
@@ -161,6 +162,8 @@ static int threads_reap(struct engine *engine, uint64_t until_ns, struct err *er
     struct threads_engine *threads = (struct threads_engine *)(void *)engine;
     struct channel *channel = threads->channel;
     uint64_t wait_ns = ready_wait_ns(until_ns);
+    /* Where the first may wait for something, a second one could but find nothing. */
+    threads->ready.receives_in_a_row = wait_ns ? 1 : RECEIVES_IN_A_ROW;
     if (!channel) {
         struct timespec wait = clock_timespec(wait_ns);
         call_counted(engine->calls, CALL_PPOLL, ppoll(NULL, 0, &wait, NULL), false);

@@ -195,7 +195,8 @@ struct record_run {
     bool observing;        /* somebody was observed: what is missing of that is worth a line */
     char observation[224]; /* "server (pid 12), alternating"; "none (reason; what would fix it)" */
     char limited_by[256];  /* with the evidence */
-    double null_ceiling;   /* operations/s of the same workload on the null engine; 0: not known */
+    double null_ceiling;   /* operations of the same workload on the null engine, per second of
+                              CPU time; 0: not known */
     struct err failure;    /* why it is not complete; code ERR_NONE otherwise */
 };
 

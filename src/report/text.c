@@ -267,17 +267,17 @@ static void print_closing(struct text *text, const struct record_run *run)
         text_paragraph(text, 2, 4, "limited by: %s", run->limited_by);
     }
     if (run->null_ceiling > 0) {
-        bool comparable = run->value_count && figures_shown(&run->values[0]) &&
-                          strcmp(run->values[0].metric->unit, "1/s") == 0;
-        text_paragraph(
-            text, 2, 4,
-            "without the kernel (null engine) this client reaches %s %ss/s of CPU "
-            "time%s%s%s",
-            units_count(number, run->null_ceiling), text->operation,
-            comparable ? "; this run reached " : "",
-            comparable ? text_share(share, sizeof share, run->values[0].value / run->null_ceiling)
-                       : "",
-            comparable ? " of it" : "");
+        struct figures_cost cost = figures_cost(run, "client");
+        double reached = figures_ratio(1e9, cost.cpu_user_ns + cost.cpu_system_ns);
+        bool comparable = isfinite(reached);
+        text_paragraph(text, 2, 4,
+                       "without the kernel (null engine) this client reaches %s %ss/s of CPU "
+                       "time%s%s%s",
+                       units_count(number, run->null_ceiling), text->operation,
+                       comparable ? "; per second of its own CPU time this run reached " : "",
+                       comparable ? text_share(share, sizeof share, reached / run->null_ceiling)
+                                  : "",
+                       comparable ? " of that" : "");
     }
 }
 

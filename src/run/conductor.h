@@ -73,8 +73,11 @@ struct conductor {
     uint64_t interval_kernel_calls, interval_kernel_ns;
     uint64_t calls_before; /* watch_calls when counting began */
     uint64_t unfinished, behind;
-    uint64_t lost; /* connections that were gone at the end */
-    uint32_t late; /* cuts that a client's thread did not make in time */
+    uint64_t finished_after;     /* operations that the drain brought: in the latencies alone */
+    struct bank_silence silence; /* since the beginning */
+    uint64_t ceiling_cpus;       /* that the client's threads can have at once */
+    uint64_t lost;               /* connections that were gone at the end */
+    uint32_t late;               /* cuts that a client's thread did not make in time */
     bool interrupted;
 };
 

@@ -22,6 +22,11 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
     {"unfinished", "1", "unfinished",
      "operations issued and not answered within the drain after the window", METRIC_VALUE, 0, 0,
      false},
+    {"finished_after", "1", "finished afterwards",
+     "operations that finished after the window, before the run had ended: in the latencies, and "
+     "in no "
+     "count or rate",
+     METRIC_VALUE, 0, 0, false},
     {"rate_reached", "1", "share of the rate",
      "open loop: operations finished per second over "
      "the rate asked for",
@@ -64,6 +69,7 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
 enum {
     EXTRA_BEHIND,
     EXTRA_UNFINISHED,
+    EXTRA_AFTER,
     EXTRA_REACHED,
     EXTRA_BUSY,
     EXTRA_KERNEL,
@@ -250,6 +256,9 @@ static int fill_extras(struct conductor *conductor)
     check_window(conductor);
     check_stamps(conductor);
     set_value(run, &run_extra_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
+    if (conductor->finished_after) {
+        set_value(run, &run_extra_metrics[EXTRA_AFTER], (double)conductor->finished_after);
+    }
     double busiest = tally_busiest(&conductor->client.plain, &worker);
     if (busiest >= 0) {
         set_value(run, &run_extra_metrics[EXTRA_BUSY], busiest);
@@ -349,10 +358,12 @@ int fill_calls(struct record_calls *calls, const struct call_table *table, uint6
         if (again) {
             again->count = count->again;
         }
-        struct record_error_count *other = count->errors ? record_syscall_add_error(row, 0) : NULL;
+        int number = count->error > 0 ? (int)count->error : 0; /* a peer may not have said it */
+        struct record_error_count *other =
+            count->errors ? record_syscall_add_error(row, number) : NULL;
         if (other) {
             other->count = count->errors;
-            snprintf(other->name, sizeof other->name, "other");
+            snprintf(other->name, sizeof other->name, "%s", number ? "" : "other");
         }
     }
     if (table->uring_submitted || table->uring_completed) {

@@ -1,6 +1,7 @@
 #include "run/run.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,17 +10,33 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "run/conductor.h"
 #include "run/peer.h"
 
 /* Workers start together, this long after they are told: more than how often they look. */
 #define START_DELAY_NS (2 * NS_PER_MS)
+/* Without a refusal, so many messages in a row must have been lost, until so long before the end,
+ * and loss must be so unlikely to do that by itself. */
+#define SILENCE_MESSAGES 3
+#define SILENCE_NS (NS_PER_SECOND / 2)
+#define SILENCE_CHANCE 1e-6
 
 static uint64_t finished_operations(const struct conductor *conductor)
 {
     uint32_t index = conductor->plan->workload->operations;
     return conductor->client.plain.bank->counters[index] +
            conductor->client.seen.bank->counters[index];
+}
+
+/* Adds counters of a part after the window to those of the window. */
+static void keep(struct conductor *conductor, const struct bank *late, uint64_t which)
+{
+    for (size_t i = 0; i < BANK_COUNTERS && i < 64; i++) {
+        if (which >> i & 1) {
+            conductor->client.plain.bank->counters[i] += late->counters[i];
+        }
+    }
 }
 
 /* Finishes what is in flight; what never ends is counted. */
@@ -48,11 +65,9 @@ static void drain(struct conductor *conductor)
     for (size_t i = 0; i < BANK_HISTOGRAMS && wanted; i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
     }
-    uint64_t kept = conductor->plan->workload->kept;
-    for (size_t i = 0; i < BANK_COUNTERS && i < 64; i++) {
-        if (kept >> i & 1) {
-            conductor->client.plain.bank->counters[i] += late->counters[i];
-        }
+    keep(conductor, late, conductor->plan->workload->kept);
+    if (wanted && !conductor->plan->workload->bulk) {
+        conductor->finished_after = late->counters[conductor->plan->workload->operations];
     }
     bank_add_errors(conductor->client.plain.bank, late);
     if (conductor->own_server) {
@@ -104,6 +119,38 @@ static void judge_lost(const struct conductor *conductor, struct err *error)
     }
 }
 
+/* A server of datagrams that ended has nobody to say so: no answer came until the end of the run,
+ * and that is not what loss, as it was before, can explain. */
+static bool fell_silent(const struct conductor *conductor)
+{
+    const struct bank_silence *silence = &conductor->silence;
+    if (silence->answered_ns == 0 || silence->lost == 0 ||
+        silence->answered_ns >= conductor->window_end_ns) {
+        return false;
+    }
+    double lost_before = (double)(silence->all_lost - silence->lost);
+    double chance = (lost_before + 1) / (lost_before + (double)silence->all_answered + 2);
+    bool long_enough = conductor->window_end_ns - silence->answered_ns >= SILENCE_NS;
+    return silence->refused || (long_enough && silence->lost >= SILENCE_MESSAGES &&
+                                pow(chance, (double)silence->lost) < SILENCE_CHANCE);
+}
+
+static void judge_silence(const struct conductor *conductor, struct err *error)
+{
+    const struct bank_silence *silence = &conductor->silence;
+    char since[UNITS_TEXT_MAX];
+    if (fell_silent(conductor)) {
+        uint64_t start_ns = conductor->window_start_ns;
+        units_duration(
+            since, silence->answered_ns > start_ns ? (double)(silence->answered_ns - start_ns) : 0);
+        err_set(error, ERR_PROTOCOL, conductor->address.text,
+                "nothing was answered after %s of the window: %lu %ss in a row were lost%s", since,
+                silence->lost, conductor->plan->workload->operation,
+                silence->refused ? " or refused" : "");
+        err_hint(error, "did the server end?");
+    }
+}
+
 /* Whether what was measured may stand as a result; else why not. */
 static void judge(struct conductor *conductor, uint64_t open_at_end, struct err *error)
 {
@@ -137,7 +184,10 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
                 operation);
         err_hint(error, "a longer --duration, or look at the server");
     } else {
-        judge_lost(conductor, error);
+        judge_silence(conductor, error);
+        if (error->code == ERR_NONE) {
+            judge_lost(conductor, error);
+        }
     }
 }
 
@@ -157,6 +207,7 @@ static void measure(struct conductor *conductor, struct err *error)
     bool more = true;
     if (options->warmup_ns) {
         more = window_wait(conductor, start_ns + options->warmup_ns);
+        atomic_store(&shared->client.stage, RUN_WINDOW);
         /* Where everybody was gone before the window began, this keeps what they said. */
         window_discard(conductor);
     }
@@ -166,6 +217,7 @@ static void measure(struct conductor *conductor, struct err *error)
         if (options->cooldown_ns && error->code == ERR_NONE &&
             window_wait(conductor, clock_now_ns() + options->cooldown_ns)) {
             window_discard(conductor);
+            keep(conductor, conductor->discarded.bank, conductor->plan->workload->kept_by_issue);
         }
         conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
     }
@@ -201,8 +253,8 @@ static void finish(struct conductor *conductor, struct err *failure)
                    ? placement_usable(&conductor->placement, &conductor->placement.clients)
                : cpus ? cpus
                       : 1;
-        run->null_ceiling =
-            run_null_ceiling(conductor->plan) * (double)(workers < cpus ? workers : cpus);
+        run->null_ceiling = run_null_ceiling(conductor->plan);
+        conductor->ceiling_cpus = workers < cpus ? workers : cpus;
     }
     if (fill_run(conductor, &fill_error) < 0 && failure->code == ERR_NONE) {
         *failure = fill_error;

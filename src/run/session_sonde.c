@@ -479,6 +479,22 @@ static int totals(struct session *session, struct session_totals *totals, struct
     return control_totals_read(session->record.totals, session->address.text, totals, error);
 }
 
+/* What the server has timed is made of the same parts as with an own server, which the text shows
+ * within the client's. */
+static void name_parts(struct record_run *run, const struct role *server)
+{
+    for (size_t i = 0; i < run->histogram_count; i++) {
+        struct record_histogram *row = &run->histograms[i];
+        for (size_t k = 0; k < server->histogram_count; k++) {
+            const struct histogram_metric *metric = &server->histograms[k];
+            if (strcmp(row->role, "server") == 0 && strcmp(row->metric->key, metric->key) == 0 &&
+                strcmp(row->metric->unit, metric->unit) == 0) {
+                row->metric = metric;
+            }
+        }
+    }
+}
+
 static int fill(struct session *session, struct record_run *run, struct err *error)
 {
     struct record *record = session->config.record;
@@ -489,6 +505,7 @@ static int fill(struct session *session, struct record_run *run, struct err *err
     if (record_run_read(run, session->record.run, session->address.text, error) < 0) {
         return -1;
     }
+    name_parts(run, session->config.plan->workload->server);
     if (!wants_observation(session->config.plan->options)) {
         snprintf(run->observation, sizeof run->observation, "%s", own);
     } else if (observing) { /* both ends: what the client says of itself leads */

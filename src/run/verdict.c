@@ -58,10 +58,9 @@ static struct load load_of_observed(const struct record_run *run)
     return load;
 }
 
-static void judge_ends(const struct record_run *run, struct load client, struct load server,
-                       char *text, size_t size)
+/* near: the rate, as a share of what the client's threads reach without any kernel. */
+static void judge_ends(double near, struct load client, struct load server, char *text, size_t size)
 {
-    double near = run->null_ceiling > 0 ? run->values[0].value / run->null_ceiling : 0;
     if (client.busy >= SATURATED && server.known && server.busy >= SATURATED) {
         snprintf(text, size, "both ends: client CPU (at %.0f%%) and server CPU (at %.0f%%)",
                  client.busy * 100, server.busy * 100);
@@ -125,7 +124,8 @@ void fill_verdict(struct conductor *conductor)
         snprintf(text, size, "the rate asked for (client at %.0f%% of its CPU%s)",
                  client.busy * 100, server.known ? "" : "; the server is not observed");
     } else {
-        judge_ends(run, client, server, text, size);
+        double ceiling = run->null_ceiling * (double)conductor->ceiling_cpus;
+        judge_ends(ceiling > 0 ? rate / ceiling : 0, client, server, text, size);
     }
     add_competition(client, text, size);
 }

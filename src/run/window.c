@@ -65,6 +65,7 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
     const struct run_plan *plan = conductor->plan;
     double scale = 1;
     add_whole(conductor->client_whole, client);
+    bank_silence_add(&conductor->silence, &client->bank->silence);
     if (server) {
         add_whole(conductor->server_whole, server);
         if (conductor->server_error.count == 0) {
@@ -292,6 +293,9 @@ static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_n
     }
     watch_part_begins(conductor->watch);
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;
+    if (!*more) {
+        atomic_store(&conductor->shared->client.stage, RUN_AFTER);
+    }
     conductor->window_ends = !*more && drains_at_once(conductor);
     bool last = !*more || watch_plan_of(turns, part + 1) != probe;
     take_part(conductor, probe, last);

@@ -23,6 +23,9 @@
 #define BEHIND_RECORDED 1000000
 /* Arrivals taken before completions get their turn. */
 #define ARRIVALS_IN_A_ROW 256
+/* Of datagrams no more than an engine receives in a row: or the answers to a backlog would find no
+ * room in the socket while it is being worked off. */
+#define DATAGRAM_ARRIVALS_IN_A_ROW 16
 
 /* Its connections start together, once they are told to: else each by itself. */
 static bool starts_with_go(const struct worker_config *config)
@@ -107,10 +110,24 @@ static void cut_flows(struct worker *worker, struct bank *next)
     }
 }
 
+/* The window's ends are where its cuts are. */
+static void follow_stage(struct worker *worker, uint64_t now_ns)
+{
+    struct role_context *context = &worker->context;
+    uint32_t stage = atomic_load_explicit(&worker->config->control->stage, memory_order_relaxed);
+    if (stage >= RUN_WINDOW && context->measured_from_ns == 0) {
+        context->measured_from_ns = now_ns;
+    }
+    if (stage == RUN_AFTER && context->measured_until_ns == 0) {
+        context->measured_until_ns = now_ns;
+    }
+}
+
 static void cut(struct worker *worker, uint64_t now_ns)
 {
     struct worker_slot *slot = worker->config->slot;
     uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_relaxed);
+    follow_stage(worker, now_ns);
     cut_flows(worker, &slot->banks[(done + 1) & 1]);
     account(worker, &slot->banks[done & 1], now_ns);
     use_bank(worker, &slot->banks[(done + 1) & 1], now_ns);
@@ -223,7 +240,9 @@ static struct connection *next_taker(struct worker *worker)
 
 static void take_arrivals(struct worker *worker, uint64_t now_ns)
 {
-    for (int i = 0; i < ARRIVALS_IN_A_ROW && worker->context.quota && !worker->blocked; i++) {
+    bool datagrams = worker->first && worker->first->channel.kind == CHANNEL_DATAGRAM;
+    int most = datagrams ? DATAGRAM_ARRIVALS_IN_A_ROW : ARRIVALS_IN_A_ROW;
+    for (int i = 0; i < most && worker->context.quota && !worker->blocked; i++) {
         uint64_t intended_ns = arrival_peek(&worker->arrival);
         if (intended_ns > now_ns) {
             return;

@@ -14,6 +14,8 @@
 #include "workload/workload.h"
 
 /* What the conductor tells all workers of a process. Lies in shared memory. */
+enum run_stage { RUN_BEFORE, RUN_WINDOW, RUN_AFTER };
+
 enum run_phase {
     RUN_CONNECT, /* open connections, be ready */
     RUN_GO,      /* work, from start_ns on */
@@ -23,6 +25,7 @@ enum run_phase {
 
 struct run_control {
     _Alignas(64) _Atomic uint32_t phase; /* enum run_phase */
+    _Atomic uint32_t stage; /* enum run_stage; of the cuts that are wanted from now on */
     _Atomic uint64_t start_ns;
 };
 

@@ -12,6 +12,8 @@ _Static_assert((UINT64_C(1) << (HISTOGRAM_SUB_BUCKET_BITS + HISTOGRAM_BUCKETS - 
 
 /* Values a percentile's tail must hold before the percentile is worth printing. */
 #define TAIL_LEAST 10.0
+/* The same for the quartiles and what lies between them, which a single value moves less. */
+#define MIDDLE_LEAST 5.0
 
 /* log2 of the width of value's bucket. */
 static unsigned width_bits(uint64_t value)
@@ -151,7 +153,8 @@ bool histogram_percentile(const struct histogram *histogram, double percentile, 
     if (count == 0 || isnan(percentile)) {
         return false;
     }
-    if (percentile < 100 && (double)count * share + rounding < TAIL_LEAST) {
+    double least = share >= 0.25 ? MIDDLE_LEAST : TAIL_LEAST;
+    if (percentile < 100 && (double)count * share + rounding < least) {
         return false;
     }
     *value = value_at(histogram, percentile, count);

@@ -77,8 +77,9 @@ uint64_t histogram_lowest_equivalent(uint64_t value);
 uint64_t histogram_highest_equivalent(uint64_t value);
 
 /* Value at a percentile, 0..100, as HdrHistogram gives it (highest equivalent value, never above
- * the recorded maximum; 0 is the minimum). False where the tail holds fewer than 10 values:
- * n(1-p) < 10 for p > 50, n·p < 10 for p <= 50; percentile 100 is the maximum and needs one value.
+ * the recorded maximum; 0 is the minimum). False where the tail holds fewer than 10 values
+ * (from 25 to 75: 5): n(1-p) < 10 for p > 50, n·p < 10 for p <= 50; percentile 100 is the maximum
+ * and needs one value.
  */
 bool histogram_percentile(const struct histogram *histogram, double percentile, uint64_t *value);
 

@@ -42,6 +42,10 @@ static void add_calls(struct call_table *to, const struct call_table *from)
     for (size_t i = 0; i < CALL_KINDS; i++) {
         to->of[i].calls += from->of[i].calls;
         to->of[i].again += from->of[i].again;
+        if (from->of[i].errors) {
+            bool differ = to->of[i].errors && to->of[i].error != from->of[i].error;
+            to->of[i].error = differ ? CALL_ERRORS_DIFFER : from->of[i].error;
+        }
         to->of[i].errors += from->of[i].errors;
         to->of[i].bytes += from->of[i].bytes;
     }
@@ -61,6 +65,20 @@ void bank_add_errors(struct bank *to, const struct bank *from)
     to->errors_beyond += from->errors_beyond;
 }
 
+void bank_silence_add(struct bank_silence *to, const struct bank_silence *from)
+{
+    to->all_lost += from->all_lost;
+    to->all_answered += from->all_answered;
+    if (from->answered_ns == 0) {
+        to->lost += from->lost;
+        to->refused += from->refused;
+    } else if (from->answered_ns >= to->answered_ns) {
+        to->answered_ns = from->answered_ns;
+        to->lost = from->lost;
+        to->refused = from->refused;
+    }
+}
+
 void bank_add(struct bank *to, const struct bank *from)
 {
     if (to->start_ns == 0 || (from->start_ns && from->start_ns < to->start_ns)) {
@@ -78,6 +96,7 @@ void bank_add(struct bank *to, const struct bank *from)
         to->counters[i] += from->counters[i];
     }
     add_calls(&to->calls, &from->calls);
+    bank_silence_add(&to->silence, &from->silence);
     bank_add_errors(to, from);
     for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
         histogram_add(&to->histograms[i], &from->histograms[i]);

@@ -50,6 +50,13 @@ struct bank_flow {
                                            part; zero where it is no TCP connection */
 };
 
+/* Messages without a connection to say that the other end is gone. */
+struct bank_silence {
+    uint64_t answered_ns;   /* when the latest answer came; 0: none did */
+    uint64_t lost, refused; /* since then: messages lost or not sent; refusals (ECONNREFUSED) */
+    uint64_t all_lost, all_answered;
+};
+
 struct bank {
     uint64_t start_ns, end_ns;
     uint64_t cpu_user_ns, cpu_system_ns; /* of the worker's thread (RUSAGE_THREAD) */
@@ -59,6 +66,7 @@ struct bank {
     struct call_table calls;
     struct bank_error errors[BANK_ERRORS];
     uint64_t errors_beyond; /* that found no row */
+    struct bank_silence silence;
     struct histogram histograms[BANK_HISTOGRAMS];
     uint32_t flow_count; /* flows in use; connections beyond BANK_FLOWS are in the sums only */
     struct bank_flow flows[BANK_FLOWS];
@@ -66,6 +74,9 @@ struct bank {
 
 /* Counts an error. `name` may be NULL where number != 0; it is cut to fit. */
 void bank_error(struct bank *bank, enum bank_phase phase, int number, const char *name);
+
+/* Adds what happened later, or elsewhere at the same time. */
+void bank_silence_add(struct bank_silence *to, const struct bank_silence *from);
 
 /* Adds the errors of `from` to `to`. */
 void bank_add_errors(struct bank *to, const struct bank *from);

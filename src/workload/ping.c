@@ -9,9 +9,6 @@
 #define OWN_HEAD_MOST 8
 /* Of the first byte. Servers that only echo leave it as it is, which clients accept. */
 #define OWN_ANSWER 0x80u
-/* Where --high is not given: at 16,000 messages a second a lost one may be waited for a second
- * while others go on. */
-#define HIGH_AUTO 16384
 
 /* In the order of enum ping_format. */
 static const char *const formats[] = {"own", "sockperf", NULL};
@@ -28,7 +25,9 @@ static const struct opt option_rows[] = {
     OPT_COUNT(struct ping_options, high, .name = "high", .initial = "0", .most = 1 << 22,
               .argument = "N",
               .help = "open loop: most messages from the oldest one in flight on a connection to "
-                      "the newest (0: 16,384, or what the sequence numbers allow)"),
+                      "the newest; one that answers to half as many later ones have overtaken is "
+                      "given up as lost (0: of 16,384; up to 1,048,576 while nothing is overtaken, "
+                      "or what the sequence numbers allow)"),
     OPT_DURATION(struct ping_options, timeout_ns, .name = "timeout", .initial = "1s",
                  .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
                  .help = "datagrams: a message without an answer is lost after this time"),
@@ -184,7 +183,7 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     }
     if (options->high == 0) {
         options->high_is_bound = true;
-        options->high = HIGH_AUTO > options->burst ? HIGH_AUTO : options->burst;
+        options->high = PING_SPAN_MAX;
         options->high = options->high < most ? options->high : most;
     }
     if (options->burst > options->high) {
@@ -201,6 +200,22 @@ static void tune(const void *member, struct net_tuning *tuning, uint8_t *channel
     *channel_options |= options->stamps ? CHANNEL_STAMPS : 0;
 }
 
+/* Refused before anything starts: there would be nothing to split. */
+static int fits(const void *member, const struct engine_ops *client,
+                const struct engine_ops *server, const struct transport_ops *transport,
+                struct err *error)
+{
+    const struct ping_options *options = member;
+    (void)client;
+    (void)server;
+    if (options->stamps && !(transport->caps & TRANSPORT_PORTS)) {
+        err_set(error, ERR_USAGE, "--stamps", "the kernel stamps no messages of %s",
+                transport->scheme);
+        return err_hint(error, "udp: and tcp: have time stamps");
+    }
+    return 0;
+}
+
 static uint64_t operations_per_start(const void *member)
 {
     const struct ping_options *options = member;
@@ -215,8 +230,13 @@ static const struct metric metrics[] = {
     {"messages_sent", "1", "messages sent", "messages sent", METRIC_COUNT, PING_COUNT_SENT, 0,
      false},
     {"messages_lost", "1", "lost",
-     "messages without an answer after --timeout, and those in flight on a connection that failed",
+     "messages sent in the window without an answer after --timeout, those that were overtaken "
+     "(see "
+     "--high) and those in flight on a connection that failed",
      METRIC_COUNT, PING_COUNT_LOST, 0, false},
+    {"messages_unsent", "1", "sends failed",
+     "messages that the kernel did not take: not sent, not lost", METRIC_COUNT_OF,
+     PING_COUNT_UNSENT, PING_COUNT_UNSENT, false},
     {"messages_duplicated", "1", "duplicated", "answers to a message that had been answered before",
      METRIC_COUNT, PING_COUNT_DUPLICATED, 0, false},
     {"messages_out_of_order", "1", "out of order",
@@ -250,6 +270,7 @@ const struct workload workload_ping = {
     .check = check,
     .take_target = take_target,
     .tune = tune,
+    .fits = fits,
     .operations_per_start = operations_per_start,
     .metrics = metrics,
     .metric_count = sizeof metrics / sizeof *metrics,
@@ -258,6 +279,7 @@ const struct workload workload_ping = {
     /* A message that is lost at the end is known to be so after its timeout only. */
     .kept = 1 << PING_COUNT_LOST | 1 << PING_COUNT_DUPLICATED | 1 << PING_COUNT_OUT_OF_ORDER |
             1 << PING_COUNT_LATE | 1 << PING_COUNT_INVALID,
+    .kept_by_issue = 1 << PING_COUNT_LOST,
     .send_lag = PING_SEND_LAG,
     .operation = "ping",
     .server_metrics = ping_server_metrics,

@@ -11,6 +11,11 @@
 #include "workload/workload.h"
 
 #define PING_SIZE_MAX (1 << 20)
+/* Where --high is not given: so many messages may always go out behind the oldest one in flight;
+ * further ones where that was not overtaken, up to PING_SPAN_MAX, which bounds the memory. */
+#define PING_SPAN (1 << 14)
+#define PING_SPAN_MAX (1 << 20)
+
 /* What each answered message took, in the order of the answers, for one connection. */
 struct ping_log {
     struct ping_log_entry {
@@ -34,7 +39,7 @@ struct ping_options {
     uint64_t high;       /* most messages from the oldest one in flight to the newest */
     uint64_t timeout_ns; /* datagrams: when a message counts as lost */
     uint32_t format;     /* enum ping_format */
-    bool high_is_bound;  /* by check: `high` was not asked for, it only bounds what loss may cost */
+    bool high_is_bound;  /* by check: `high` was not asked for, it only bounds memory */
     bool stamps;
     /* No rows; of sockperf's format: */
     uint64_t answer_every; /* only each so many-th message asks for an answer; 0: each one;
@@ -49,6 +54,7 @@ enum ping_counter {
     PING_COUNT_SENT,      /* messages */
     PING_COUNT_BYTES,     /* both ways */
     PING_COUNT_LOST,
+    PING_COUNT_UNSENT,
     PING_COUNT_DUPLICATED,
     PING_COUNT_OUT_OF_ORDER,
     PING_COUNT_LATE,

@@ -5,59 +5,13 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "codec/sockperf.h"
-#include "workload/ping.h"
+#include "workload/ping_flight.h"
 
-#define HEAD_MOST SOCKPERF_HEADER_BYTES
-#define ROOM_LEAST 64
 #define SENDS_IN_A_ROW 64 /* without answers: before the worker looks at others again */
-
-enum message_state {
-    MESSAGE_NONE,    /* or one that asks for no answer */
-    MESSAGE_WAITING, /* for its send or its answer */
-    MESSAGE_ANSWERED,
-    MESSAGE_GIVEN_UP,
-};
-
-struct message {
-    uint64_t intended_ns, sent_ns;
-    uint64_t sent_real_ns; /* of CLOCK_REALTIME; --stamps only */
-    uint64_t state;        /* enum message_state */
-};
-
-struct ping_connection {
-    struct connection base;
-    struct message *ring; /* of `room`: message n at n & mask */
-    uint64_t room, mask;
-    /* Sequence numbers begin with 1. Those up to and including: */
-    uint64_t issued;
-    uint64_t begun; /* their send was submitted */
-    uint64_t highest_answered;
-    uint64_t oldest;         /* the first that is waiting, or not begun; else issued + 1 */
-    uint64_t in_flight;      /* waiting */
-    uint8_t *messages;       /* two of them: an engine may look at one until the next has gone */
-    uint32_t send_offset;    /* of the message under way: bytes taken */
-    bool sending;            /* a send is under way */
-    uint8_t head[HEAD_MOST]; /* stream: of the answer that is coming in */
-    uint64_t answer_bytes;   /* of that answer so far */
-    uint64_t timer_ns;       /* when the timer expires; 0: it is not set */
-    uint32_t row_sends;      /* without answers: since the last turn of others */
-    bool failed;
-};
-
-static const struct ping_options *options_of(const struct role_context *context)
-{
-    return context->options;
-}
 
 static struct ping_connection *ping_of(struct connection *connection)
 {
     return (struct ping_connection *)(void *)connection;
-}
-
-static struct message *message_of(struct ping_connection *ping, uint64_t sequence)
-{
-    return &ping->ring[sequence & ping->mask];
 }
 
 static void *ping_open_worker(const void *options, uint32_t connections, struct err *error)
@@ -74,9 +28,9 @@ static void *ping_open_worker(const void *options, uint32_t connections, struct 
 static int ping_open(struct role_context *context, struct connection *connection)
 {
     struct ping_connection *ping = ping_of(connection);
-    size_t size = options_of(context)->size_bytes;
-    ping->room = ROOM_LEAST;
-    ping->mask = ROOM_LEAST - 1;
+    size_t size = ping_options_of(context)->size_bytes;
+    ping->room = PING_ROOM_LEAST;
+    ping->mask = PING_ROOM_LEAST - 1;
     ping->ring = calloc(ping->room, sizeof *ping->ring);
     ping->messages = malloc(2 * size);
     if (!ping->ring || !ping->messages) {
@@ -99,23 +53,12 @@ static void ping_close(struct role_context *context, struct connection *connecti
     ping->messages = NULL;
 }
 
-/* The ring holds what is in flight and as many messages before it, so that late and repeated
- * answers are known for what they are. */
-static uint64_t room_for(uint64_t span)
-{
-    uint64_t room = ROOM_LEAST;
-    while (room < 2 * span) {
-        room *= 2;
-    }
-    return room;
-}
-
 static size_t ping_connection_memory(const void *options)
 {
     const struct ping_options *ping = options;
     uint64_t span = ping->high_is_bound ? ping->burst : ping->high;
     return sizeof(struct ping_connection) + 2 * ping->size_bytes +
-           room_for(span) * sizeof(struct message);
+           ping_room_for(span) * sizeof(struct message);
 }
 
 static void fail(struct role_context *context, struct ping_connection *ping, enum bank_phase phase,
@@ -125,32 +68,18 @@ static void fail(struct role_context *context, struct ping_connection *ping, enu
         return;
     }
     bank_error(context->bank, phase, number, name);
-    context->bank->counters[PING_COUNT_LOST] += ping->in_flight;
+    ping_give_up_all(context, ping);
     ping->failed = true;
     step_submit(context, &ping->base, OP_CLOSE);
 }
 
-/* Happens only while more messages are in flight than ever before on this connection. */
 static bool make_room(struct role_context *context, struct ping_connection *ping, uint64_t count)
 {
-    uint64_t room = room_for(ping->issued + count + 1 - ping->oldest);
-    if (room <= ping->room) {
-        return true;
-    }
-    struct message *ring = calloc(room, sizeof *ring);
-    if (!ring) {
+    bool made = ping_make_room(ping, count);
+    if (!made) {
         fail(context, ping, PHASE_SEND, ENOMEM, NULL);
-        return false;
     }
-    uint64_t first = ping->issued > ping->room ? ping->issued - ping->room + 1 : 1;
-    for (uint64_t i = first; i <= ping->issued; i++) {
-        ring[i & (room - 1)] = *message_of(ping, i);
-    }
-    free(ping->ring);
-    ping->ring = ring;
-    ping->room = room;
-    ping->mask = room - 1;
-    return true;
+    return made;
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
@@ -160,13 +89,13 @@ static bool make_room(struct role_context *context, struct ping_connection *ping
 static void watch_oldest(struct role_context *context, struct ping_connection *ping,
                          uint64_t now_ns)
 {
-    uint64_t timeout_ns = options_of(context)->timeout_ns;
+    uint64_t timeout_ns = ping_options_of(context)->timeout_ns;
     if (!ping_is_datagram(&ping->base.channel) || ping->in_flight == 0 ||
         (ping->timer_ns && ping->timer_ns > now_ns + timeout_ns / 2) ||
         ping->oldest > ping->begun) {
         return;
     }
-    uint64_t due_ns = message_of(ping, ping->oldest)->sent_ns + timeout_ns;
+    uint64_t due_ns = ping_message_of(ping, ping->oldest)->sent_ns + timeout_ns;
     if (due_ns > ping->timer_ns) {
         ping->timer_ns = due_ns;
         context->out.set_timer = true;
@@ -177,14 +106,14 @@ static void watch_oldest(struct role_context *context, struct ping_connection *p
 static const uint8_t *bytes_of(const struct role_context *context,
                                const struct ping_connection *ping, uint64_t sequence)
 {
-    return ping->messages + (sequence & 1) * options_of(context)->size_bytes;
+    return ping->messages + (sequence & 1) * ping_options_of(context)->size_bytes;
 }
 
 static void submit_rest(struct role_context *context, struct ping_connection *ping)
 {
     struct op *op = step_submit(context, &ping->base, OP_SEND);
     op->data = bytes_of(context, ping, ping->begun) + ping->send_offset;
-    op->length = options_of(context)->size_bytes - ping->send_offset;
+    op->length = ping_options_of(context)->size_bytes - ping->send_offset;
     if (!context->open_loop && ping->begun == ping->issued && ping->in_flight) {
         op->flags = OP_QUIET; /* nothing to do before an answer comes */
     }
@@ -199,14 +128,14 @@ static void send_next(struct role_context *context, struct ping_connection *ping
     ping->begun++;
     ping->sending = true;
     ping->send_offset = 0;
-    struct message *message = message_of(ping, ping->begun);
-    ping_put_head(options_of(context),
-                  ping->messages + (ping->begun & 1) * options_of(context)->size_bytes,
+    struct message *message = ping_message_of(ping, ping->begun);
+    ping_put_head(ping_options_of(context),
+                  ping->messages + (ping->begun & 1) * ping_options_of(context)->size_bytes,
                   ping->begun);
     submit_rest(context, ping);
     message->sent_ns = now_ns;
     watch_oldest(context, ping, now_ns);
-    if (options_of(context)->stamps) {
+    if (ping_options_of(context)->stamps) {
         message->sent_real_ns = clock_real_ns();
     }
 }
@@ -215,8 +144,8 @@ static void issue(struct role_context *context, struct ping_connection *ping, ui
                   uint64_t intended_ns)
 {
     for (uint64_t i = 0; i < count; i++) {
-        bool wants = ping_wants_answer(options_of(context), ++ping->issued);
-        *message_of(ping, ping->issued) = (struct message){
+        bool wants = ping_wants_answer(ping_options_of(context), ++ping->issued);
+        *ping_message_of(ping, ping->issued) = (struct message){
             .intended_ns = intended_ns, .state = wants ? MESSAGE_WAITING : MESSAGE_NONE};
         ping->in_flight += wants;
     }
@@ -226,7 +155,7 @@ static void issue(struct role_context *context, struct ping_connection *ping, ui
 /* How many messages the next start has. */
 static uint64_t burst_now(const struct role_context *context)
 {
-    uint64_t burst = options_of(context)->burst;
+    uint64_t burst = ping_options_of(context)->burst;
     return burst < context->quota ? burst : context->quota;
 }
 
@@ -247,6 +176,7 @@ static void pump(struct role_context *context, struct ping_connection *ping)
 static void arrived(struct role_context *context, struct ping_connection *ping, const struct op *op)
 {
     uint64_t burst = burst_now(context);
+    ping_give_up_overtaken(context, ping, burst);
     if (!make_room(context, ping, burst)) {
         return;
     }
@@ -255,14 +185,6 @@ static void arrived(struct role_context *context, struct ping_connection *ping, 
     histogram_record(&context->bank->histograms[PING_SEND_LAG], lag_ns, burst);
     issue(context, ping, burst, op->now_ns);
     send_next(context, ping, now_ns);
-}
-
-static void advance_oldest(struct ping_connection *ping)
-{
-    while (ping->oldest <= ping->begun &&
-           message_of(ping, ping->oldest)->state != MESSAGE_WAITING) {
-        ping->oldest++;
-    }
 }
 
 /* What follows the last message that was issued, where no answer does. */
@@ -295,22 +217,23 @@ static void sent(struct role_context *context, struct ping_connection *ping, con
             return;
         }
         bank_error(context->bank, PHASE_SEND, number, NULL);
+        ping_not_sent(context, ping, number);
     } else {
         ping->send_offset += (uint32_t)op->result;
         context->bank->counters[PING_COUNT_BYTES] += (uint64_t)op->result;
-        if (ping->send_offset < options_of(context)->size_bytes) {
+        if (ping->send_offset < ping_options_of(context)->size_bytes) {
             submit_rest(context, ping);
             return;
         }
         context->bank->counters[PING_COUNT_SENT]++;
     }
     ping->sending = false;
-    if (options_of(context)->answer_every > 1) {
-        advance_oldest(ping);
+    if (ping_options_of(context)->answer_every > 1) {
+        ping_advance_oldest(ping);
     }
     if (ping->begun < ping->issued) {
         send_next(context, ping, clock_now_ns());
-    } else if (options_of(context)->answer_every > 1) {
+    } else if (ping_options_of(context)->answer_every > 1) {
         go_on(context, ping);
     }
 }
@@ -362,21 +285,24 @@ static const char *answered(struct role_context *context, struct ping_connection
 {
     uint64_t *counters = context->bank->counters;
     uint64_t wire, sequence;
-    const char *wrong = ping_take_head(options_of(context), head, &wire);
+    const char *wrong = ping_take_head(ping_options_of(context), head, &wire);
     if (wrong) {
         return wrong;
     }
-    if (!ping_whole_sequence(options_of(context), wire, ping->begun, &sequence)) {
+    if (!ping_whole_sequence(ping_options_of(context), wire, ping->begun, &sequence)) {
         return "an answer to a message that was never sent";
     }
-    struct message *message = message_of(ping, sequence);
+    struct message *message = ping_message_of(ping, sequence);
     if (sequence + ping->room <= ping->issued || message->state == MESSAGE_ANSWERED) {
         counters[PING_COUNT_DUPLICATED]++;
         return "a second answer to the same message";
     }
-    if (message->state == MESSAGE_NONE) {
+    if (message->state == MESSAGE_NONE || message->state == MESSAGE_UNSENT) {
         return "an answer that was not asked for";
     }
+    context->bank->silence.answered_ns = op->now_ns;
+    context->bank->silence.lost = context->bank->silence.refused = 0;
+    context->bank->silence.all_answered++;
     if (message->state == MESSAGE_GIVEN_UP) {
         counters[PING_COUNT_LATE]++;
         message->state = MESSAGE_ANSWERED;
@@ -392,15 +318,15 @@ static const char *answered(struct role_context *context, struct ping_connection
                      passed(context, message->intended_ns, op->now_ns), 1);
     histogram_record(&context->bank->histograms[PING_SERVICE_TIME],
                      passed(context, message->sent_ns, op->now_ns), 1);
-    if (options_of(context)->stamps) {
+    if (ping_options_of(context)->stamps) {
         split(context, message, sequence == ping->begun, op);
     }
-    if (options_of(context)->log) {
-        note(options_of(context)->log, message->sent_ns, op->now_ns);
+    if (ping_options_of(context)->log) {
+        note(ping_options_of(context)->log, message->sent_ns, op->now_ns);
     }
     message->state = MESSAGE_ANSWERED;
     ping->in_flight--;
-    advance_oldest(ping);
+    ping_advance_oldest(ping);
     return NULL;
 }
 
@@ -408,7 +334,7 @@ static const char *answered(struct role_context *context, struct ping_connection
 static void take_stream(struct role_context *context, struct ping_connection *ping,
                         const struct op *op)
 {
-    const struct ping_options *options = options_of(context);
+    const struct ping_options *options = ping_options_of(context);
     const uint8_t *data = op->data;
     uint64_t left = (uint64_t)op->result;
     uint32_t head_bytes = ping_head_bytes(options);
@@ -451,7 +377,7 @@ static void take_datagram(struct role_context *context, struct ping_connection *
                           const uint8_t *data, uint64_t length, const struct op *op)
 {
     uint64_t duplicated = context->bank->counters[PING_COUNT_DUPLICATED];
-    bool whole = length == options_of(context)->size_bytes;
+    bool whole = length == ping_options_of(context)->size_bytes;
     if ((!whole || answered(context, ping, data, op)) &&
         context->bank->counters[PING_COUNT_DUPLICATED] == duplicated) {
         context->bank->counters[PING_COUNT_INVALID]++;
@@ -482,6 +408,7 @@ static void received(struct role_context *context, struct ping_connection *ping,
     if (op->result < 0) {
         if (datagram) { /* ends nothing: a refusal on the way, mostly */
             bank_error(context->bank, PHASE_RECEIVE, (int)-op->result, NULL);
+            context->bank->silence.refused += op->result == -ECONNREFUSED;
         } else {
             fail(context, ping, PHASE_RECEIVE, (int)-op->result, NULL);
         }
@@ -503,21 +430,8 @@ static void received(struct role_context *context, struct ping_connection *ping,
 /* Gives up the messages that have waited too long. */
 static void expired(struct role_context *context, struct ping_connection *ping, uint64_t now_ns)
 {
-    uint64_t timeout_ns = options_of(context)->timeout_ns;
     ping->timer_ns = 0;
-    for (uint64_t i = ping->oldest; i <= ping->begun; i++) {
-        struct message *message = message_of(ping, i);
-        if (message->state != MESSAGE_WAITING) {
-            continue;
-        }
-        if (message->sent_ns + timeout_ns > now_ns || (i == ping->begun && ping->sending)) {
-            break;
-        }
-        message->state = MESSAGE_GIVEN_UP;
-        ping->in_flight--;
-        context->bank->counters[PING_COUNT_LOST]++;
-    }
-    advance_oldest(ping);
+    ping_give_up_overdue(context, ping, now_ns);
     watch_oldest(context, ping, now_ns);
     pump(context, ping);
 }
@@ -531,7 +445,7 @@ static void ping_step(struct role_context *context, struct connection *connectio
     }
     switch (op->kind) {
     case OP_START:
-        if (options_of(context)->answer_every != PING_ANSWER_NONE) {
+        if (ping_options_of(context)->answer_every != PING_ANSWER_NONE) {
             step_submit(context, connection, OP_RECEIVE);
         }
         pump(context, ping);
@@ -565,8 +479,7 @@ static uint64_t ping_outstanding(const struct connection *connection)
 static bool ping_can_take(const struct role_context *context, const struct connection *connection)
 {
     const struct ping_connection *ping = (const struct ping_connection *)(const void *)connection;
-    return !ping->failed &&
-           ping->issued + burst_now(context) + 1 - ping->oldest <= options_of(context)->high;
+    return !ping->failed && ping_has_room(ping, ping_options_of(context), burst_now(context));
 }
 
 static const struct histogram_metric histograms[] = {

@@ -476,20 +476,20 @@ const struct role ping_server = {
 };
 
 const struct metric ping_server_metrics[PING_SERVER_METRICS] = {
-    {"server_messages", "1", "messages received", "whole messages that the server received",
+    {"server_messages", "1", "server received", "whole messages that the server received",
      METRIC_COUNT, PING_SERVER_RECEIVED, 0, false},
-    {"server_answers", "1", "messages answered", "messages that the server answered in full",
+    {"server_answers", "1", "server answered", "messages that the server answered in full",
      METRIC_COUNT, PING_SERVER_ANSWERED, 0, false},
-    {"server_silent", "1", "no answer wanted", "messages that by their format want no answer",
+    {"server_silent", "1", "server not asked", "messages that by their format want no answer",
      METRIC_COUNT, PING_SERVER_SILENT, 0, false},
-    {"server_dropped", "1", "answers dropped",
+    {"server_dropped", "1", "server dropped",
      "answers to datagrams that the kernel did not take at once", METRIC_COUNT, PING_SERVER_DROPPED,
      0, false},
-    {"server_invalid", "1", "invalid messages", "messages that do not keep to their format",
+    {"server_invalid", "1", "server invalid", "messages that do not keep to their format",
      METRIC_COUNT, PING_SERVER_INVALID, 0, false},
-    {"server_accepted", "1", "connections accepted", "connections that the server accepted",
+    {"server_accepted", "1", "server accepted", "connections that the server accepted",
      METRIC_COUNT, PING_SERVER_ACCEPTED, 0, false},
-    {"server_refused", "1", "connections refused",
+    {"server_refused", "1", "server refused",
      "connections that the server closed at once because it was full", METRIC_COUNT,
      PING_SERVER_REFUSED, 0, false},
 };

@@ -41,19 +41,21 @@ struct step_out {
 
 /* What a role's functions see of their worker. */
 struct role_context {
-    struct bank *bank;      /* where to count now; may change between two steps */
-    const void *options;    /* the workload's options, resolved */
-    void *shared;           /* what `open_worker` returned: shared by the worker's connections */
-    bool open_loop;         /* operations come as OP_ARRIVAL */
-    bool draining;          /* nothing new may be issued */
-    bool foreign_peer;      /* the other end is not sonde's: it speaks nothing of sonde's own */
-    bool greeted;           /* a session's hello has been said on each connection: no other is, and
-                               a server's connections have their numbers from first_number on */
-    bool ends_apart;        /* who is told of the end by other means: a connection is not ended */
-    uint32_t first_number;  /* client, or greeted: of its first connection, among all of the run */
-    bool sends_at_once;     /* the engine honours OP_TRY */
-    uint64_t quota;         /* operations that may still be issued; UINT64_MAX: no end */
-    uint32_t receive_bytes; /* size of lent buffers */
+    struct bank *bank;     /* where to count now; may change between two steps */
+    const void *options;   /* the workload's options, resolved */
+    void *shared;          /* what `open_worker` returned: shared by the worker's connections */
+    bool open_loop;        /* operations come as OP_ARRIVAL */
+    bool draining;         /* nothing new may be issued */
+    bool foreign_peer;     /* the other end is not sonde's: it speaks nothing of sonde's own */
+    bool greeted;          /* a session's hello has been said on each connection: no other is, and
+                              a server's connections have their numbers from first_number on */
+    bool ends_apart;       /* who is told of the end by other means: a connection is not ended */
+    uint32_t first_number; /* client, or greeted: of its first connection, among all of the run */
+    bool sends_at_once;    /* the engine honours OP_TRY */
+    uint64_t measured_from_ns;  /* the window, once it has begun; before: 0 */
+    uint64_t measured_until_ns; /* once it has ended; before: 0 */
+    uint64_t quota;             /* operations that may still be issued; UINT64_MAX: no end */
+    uint32_t receive_bytes;     /* size of lent buffers */
     struct step_out out;
 };
 
@@ -119,12 +121,14 @@ struct workload {
     uint64_t (*operations_per_start)(const void *options);
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */
     size_t metric_count;
-    uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
-    uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
-    uint64_t kept;         /* bit i: counter i also counts what the drain after the window brings */
-    uint32_t send_lag;     /* histogram of how late operations of an open loop were issued */
-    uint32_t needs;        /* WORKLOAD_*; 0: it runs over any transport */
-    const char *operation; /* "call" */
+    uint32_t operations; /* counter of finished operations: the divisor of "per operation" */
+    uint32_t bytes;      /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint64_t kept;       /* bit i: counter i also counts what the drain after the window brings */
+    uint64_t kept_by_issue; /* bit i: counter i counts what was issued in the window, however late
+                               it is known: also in a stretch after it that is not measured */
+    uint32_t send_lag;      /* histogram of how late operations of an open loop were issued */
+    uint32_t needs;         /* WORKLOAD_*; 0: it runs over any transport */
+    const char *operation;  /* "call" */
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;
     const struct role *client, *server;

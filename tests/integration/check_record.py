@@ -112,8 +112,9 @@ def _histogram_problems(where, histogram):
         elif values and values[-1] > high:
             yield f"{where}.percentiles: above the maximum"
     for text, value in histogram["percentiles"].items():
-        tail = histogram["count"] * min(float(text), 100 - float(text)) / 100
-        if value is not None and tail < 10 - 1e-6:
+        share = min(float(text), 100 - float(text))
+        tail = histogram["count"] * share / 100
+        if value is not None and tail < (5 if share >= 25 else 10) - 1e-6:
             yield f"{where}.percentiles.{text}: given although only {tail:.1f} values lie beyond"
     try:
         cookies = _encoded_header(histogram["encoded"])

@@ -186,10 +186,21 @@ class Own(unittest.TestCase):
                 self.assertIn(text, done.stdout)
                 self.assertNotIn("Starting test", done.stdout)
 
+    def test_as_many_as_go(self):
+        """Nothing waits for answers, and nearly all of what was sent was answered or dropped."""
+        with Server(REAL) as server:
+            done = client(OWN, server, "under-load", "-t", "1", "--mps=max", "--reply-every", "1",
+                          "--nonblocked")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        sent, received = map(int, re.search(
+            r"Valid Duration.*SentMessages=(\d+); ReceivedMessages=(\d+)", done.stdout).groups())
+        dropped = int(re.search(r"dropped messages = (\d+)", done.stdout)[1])
+        self.assertGreater(sent, 0)
+        self.assertLess(abs(sent - received - dropped), 2000 + sent / 20)
+
     def test_refused_by_name(self):
         for arguments, name in ((["ping-pong", "-f", "x"], "-f"),
                                 (["ping-pong", "--srv-num", "2"], "--srv-num"),
-                                (["under-load", "--mps", "max"], "under-load --mps max"),
                                 (["server", "--threads-num", "2"], "--threads-num"),
                                 (["playback"], "playback")):
             with self.subTest(arguments=arguments):

@@ -11,8 +11,8 @@ import time
 import unittest
 
 from sonde_program import (PATIENCE_S, Folder, Misbehaving, Serving, answers_too_much, check_one_line,
-                           checked_record, closes_at_once, echoes, engines, metric, never_answers,
-                           read_record, run)
+                           checked_record, closes_at_once, echoes, end, engines, metric,
+                           never_answers, read_record, run, start)
 
 TRANSPORTS = ("tcp:", "udp:", "unix:", "unix-dgram:", "local:", "pipe:")
 DATAGRAMS = ("udp:", "unix-dgram:")
@@ -176,6 +176,36 @@ class Servers(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         one = checked_record(self, done.stdout)["runs"][0]
         self.assertIn("ECONNREFUSED", {error["name"] for error in one["errors"]})
+
+    def test_what_was_lost_was_sent(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            address = "udp://127.0.0.1:%d" % free.getsockname()[1]
+        for arguments in (("--timeout", "10ms"), ("--rate", "20k")):
+            with self.subTest(arguments=arguments):
+                done = run("ping", address, "-d", "300ms", "--json", "-q", *arguments)
+                self.assertEqual(done.returncode, 1)
+                one = checked_record(self, done.stdout)["runs"][0]
+                self.assertLessEqual(metric(one, "messages_lost"), metric(one, "messages_sent"))
+                errors = [error for process in one["processes"]
+                          for call in process["engine_calls"]["syscalls"]
+                          for error in call["errors"]]
+                self.assertIn("ECONNREFUSED", errors)
+                self.assertNotIn("other", errors)
+
+    def test_a_server_of_datagrams_that_ends(self):
+        """Nobody says that it is gone: that no answer came any more fails the run."""
+        for arguments in ((), ("--rate", "2000")):
+            with self.subTest(arguments=arguments), Serving("udp://127.0.0.1:0") as server:
+                client = start("ping", server.address, "-d", "2", "-w", "0", "--timeout", "100ms",
+                               "-i", "200ms", "--json", "-q", *arguments)
+                time.sleep(0.8)
+                server.process.kill()
+                done = end(client, time.monotonic())
+                self.assertIn("nothing was answered after", check_one_line(self, done, 1))
+                one = checked_record(self, done.stdout)["runs"][0]
+                self.assertFalse(one["complete"])
+                self.assertGreater(metric(one, "round_trips"), 0)
 
     def test_wrong_options(self):
         for arguments, word in ((("-m", "1", "--burst", "200"), "--burst"),
@@ -374,13 +404,22 @@ class Stamps(unittest.TestCase):
                     "network, both ways", "sum"):
             self.assertIn(row, done.stdout)
 
+    def test_the_text_with_another_sonde(self):
+        with Serving("sonde://127.0.0.1:0") as server:
+            address = server.address.replace("sonde://", "sonde+udp://")
+            done = run("ping", address, "--stamps", "-n", "500", "-q")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        split = done.stdout[done.stdout.index("by the kernel's time stamps"):]
+        for row in ("wake-up (server)", "application (server)", "network, both ways"):
+            self.assertEqual(done.stdout.count(row), 1, row) # in no table of percentiles
+            self.assertIn(row, split)
+
     def test_where_there_are_none(self):
         for transport in ("unix:", "unix-dgram:", "local:", "pipe:"):
             with self.subTest(transport=transport):
-                record = ping_record(self, transport, "--stamps", "-n", "20")
-                self.assertTrue(any("time stamps" in warning and transport[:-1] in warning
-                                    for warning in record["warnings"]), record["warnings"])
-                self.assertNotIn("network", record["runs"][0]["histograms"])
+                line = check_one_line(self, run("ping", transport, "--stamps", "-n", "20"), 2)
+                self.assertIn("--stamps", line)
+                self.assertIn(transport[:-1], line)
 
     def test_several_in_flight(self):
         """Only of the latest send the kernel's stamp is known."""

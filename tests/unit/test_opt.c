@@ -300,6 +300,27 @@ static void test_wrong_values(void **state)
     REFUSED("--pair", "xyz: not a pair", "accepts X:Y", "--pair", "xyz");
 }
 
+/* An example that the row would refuse helps nobody. */
+static void test_examples_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        struct opt row;
+        const char *accepts;
+    } rows[] = {
+        {{.type = OPT_TYPE_DURATION, .least = 10000000},
+         "a duration such as 5s or 10ms, 10ms or more"},
+        {{.type = OPT_TYPE_DURATION, .least = 100000000, .most = 3600000000000},
+         "a duration such as 5s, 100ms to 1h"},
+        {{.type = OPT_TYPE_DURATION, .most = 1000000000}, "a duration such as 10ms, 0s to 1s"},
+        {{.type = OPT_TYPE_SIZE, .least = 1, .most = 1 << 10}, "a size, 1 to 1k"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[200];
+        assert_string_equal(opt_accepts(&rows[i].row, text, sizeof text), rows[i].accepts);
+    }
+}
+
 static void test_missing_values(void **state)
 {
     (void)state;
@@ -578,6 +599,7 @@ int main(void)
         cmocka_unit_test(test_booleans),
         cmocka_unit_test(test_unknown_options),
         cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_examples_fit),
         cmocka_unit_test(test_missing_values),
         cmocka_unit_test(test_optional_value),
         cmocka_unit_test(test_lists),

@@ -259,64 +259,14 @@ static void errors_of_datagrams(void **state)
     assert_int_equal(pinged(&pinger, PING_COUNT_SENT), 1);
     assert_int_equal(pinger.world.bank->errors[0].count, 1);
     assert_int_equal(pinger.world.bank->errors[1].count, 1);
+    assert_int_equal(pinged(&pinger, PING_COUNT_UNSENT), 1);
     pinger_expire(&pinger, clock_now_ns() + 2 * TIMEOUT_NS);
-    assert_int_equal(pinged(&pinger, PING_COUNT_LOST), 2);
+    assert_int_equal(pinged(&pinger, PING_COUNT_LOST), 1); /* what was not sent is not lost */
+    assert_int_equal(pinger.world.bank->silence.lost, 2);
+    assert_int_equal(pinger.world.bank->silence.refused, 2);
     copy = *world_asked(&pinger.world, OP_SEND);
     world_sent(&pinger.world, &copy, -EMSGSIZE, 0); /* never will go */
     assert_non_null(world_asked(&pinger.world, OP_CLOSE));
-    pinger_close(&pinger);
-}
-
-static void a_schedule(void **state)
-{
-    (void)state;
-    struct pinger pinger;
-    struct ping_options options = ping_options(8);
-    uint8_t messages[128 * 8];
-    uint64_t intended_ns = clock_now_ns() - NS_PER_SECOND;
-    pinger_open(&pinger, options, CHANNEL_DATAGRAM);
-    pinger.world.context.open_loop = true;
-    pinger_event(&pinger, OP_START, clock_now_ns());
-    assert_false(asks_to_send(&pinger));
-    for (size_t i = 0; i < options.high; i++) { /* beyond the ring's first room */
-        assert_true(ping_client.can_take(&pinger.world.context, pinger.world.connection));
-        pinger_event(&pinger, OP_ARRIVAL, intended_ns);
-        pinger_send(&pinger, messages + i * 8);
-    }
-    assert_false(ping_client.can_take(&pinger.world.context, pinger.world.connection));
-    assert_int_equal(world_outstanding(&pinger.world), options.high);
-    assert_int_equal(timed(&pinger, PING_SEND_LAG), options.high);
-    for (size_t i = 0; i < options.high; i++) {
-        pinger_receive(&pinger, messages + i * 8, 8);
-    }
-    assert_int_equal(pinged(&pinger, PING_COUNT_COMPLETED), options.high);
-    assert_int_equal(pinged(&pinger, PING_COUNT_OUT_OF_ORDER), 0);
-    /* From the intended start, which lies a second back; the service began later. */
-    assert_true(pinger.world.bank->histograms[PING_RESPONSE_TIME].minimum >= NS_PER_SECOND);
-    assert_true(pinger.world.bank->histograms[PING_SERVICE_TIME].minimum < NS_PER_SECOND);
-    assert_false(asks_to_send(&pinger));
-    pinger_close(&pinger);
-}
-
-static void messages_wait_for_a_send_under_way(void **state)
-{
-    (void)state;
-    struct pinger pinger;
-    uint8_t message[8];
-    pinger_open(&pinger, ping_options(8), CHANNEL_DATAGRAM);
-    pinger.world.context.open_loop = true;
-    pinger_event(&pinger, OP_START, clock_now_ns());
-    pinger_event(&pinger, OP_ARRIVAL, clock_now_ns());
-    struct op first = *world_asked(&pinger.world, OP_SEND);
-    memcpy(message, first.data, 8);
-    pinger_event(&pinger, OP_ARRIVAL, clock_now_ns());
-    assert_false(asks_to_send(&pinger)); /* one send at a time */
-    assert_memory_equal(first.data, message, 8);
-    pinger_receive(&pinger, message, 8); /* answered before the send says that it is done */
-    assert_int_equal(pinged(&pinger, PING_COUNT_COMPLETED), 1);
-    world_sent(&pinger.world, &first, 8, clock_now_ns());
-    assert_true(asks_to_send(&pinger));
-    assert_memory_equal(first.data, message, 8); /* an engine may still look at it */
     pinger_close(&pinger);
 }
 
@@ -615,8 +565,6 @@ int main(void)
         cmocka_unit_test(datagrams_in_any_order),
         cmocka_unit_test(short_numbers_wrap),
         cmocka_unit_test(errors_of_datagrams),
-        cmocka_unit_test(a_schedule),
-        cmocka_unit_test(messages_wait_for_a_send_under_way),
         cmocka_unit_test(quota_and_drain),
         cmocka_unit_test(the_timer_stays_ahead),
         cmocka_unit_test(the_format_of_sockperf),

@@ -115,7 +115,7 @@ static void fill_first(struct record_run *run)
     run->observing = true;
     snprintf(run->observation, sizeof run->observation, "server (pid 200), alternating");
     snprintf(run->limited_by, sizeof run->limited_by, "client CPU (\"worker 0\", 99 %%)");
-    run->null_ceiling = 8000;
+    run->null_ceiling = 8e6;
 }
 
 static void fill_second(struct record_run *run)
@@ -465,7 +465,9 @@ static void test_text_of_one_run(void **state)
         "probe effect: calls_per_second x0.973 (0.961 .. 0.985, 95 %, 5 blocks)\n",
         "observation: server (pid 200), alternating\n",
         "limited by: client CPU (\"worker 0\", 99 %)\n",
-        "8,000 calls/s of CPU time",
+        /* 4,000 calls took 1.2 ms */
+        "8,000,000 calls/s of CPU time",
+        "reached 41.7 % of that",
         "warning: two cores only\n",
     };
     struct record record;

@@ -32,13 +32,44 @@ void stream_print_rate(const void *member, FILE *out)
     fputs(units_exact_rate(text, (double)bytes * 8), out);
 }
 
+/* What a send offers where the user does not say: of a paced stream no more than 10 ms of its rate,
+ * so that it leaves evenly. */
+static uint64_t default_length(const struct stream_options *options)
+{
+    uint64_t length = STREAM_LENGTH, paced = options->rate_bytes / 100;
+    if (options->datagrams) {
+        return STREAM_DATAGRAM_LENGTH;
+    }
+    if (options->rate_bytes && paced < length) {
+        length = paced ? paced : 1;
+    }
+    return length;
+}
+
+/* A send for which the rate leaves more than a second is no pacing. */
+static int check_pace(const struct stream_options *options, struct err *error)
+{
+    uint64_t bytes = options->length_bytes * (options->datagrams ? options->batch : 1);
+    char text[UNITS_TEXT_MAX];
+    if (options->rate_bytes == 0 || bytes <= options->rate_bytes) {
+        return 0;
+    }
+    err_set(error, ERR_USAGE, "--rate", "one send of %lu bytes takes longer than a second at %s",
+            bytes, units_si(text, (double)options->rate_bytes * 8, "bit/s"));
+    return err_hint(error, "lower --length%s, or raise --rate to %s at least",
+                    options->datagrams && options->batch > 1 ? " or --batch" : "",
+                    units_exact_rate(text, (double)bytes * 8));
+}
+
 static const char *const pacings[] = {"kernel", "timer", NULL};
 static const char *const zerocopies[] = {"none", "msg", "sendfile", NULL};
 
 const struct opt stream_option_rows[STREAM_OPTIONS] = {
     OPT_SIZE(struct stream_options, length_bytes, .name = "length", .letter = 'l', .initial = "0",
              .most = 64 << 20, .argument = "SIZE",
-             .help = "bytes that one send offers, or of a datagram (0: 128k, of a datagram 1,400)"),
+             .help =
+                 "bytes that one send offers (0: 128k, with --rate at most 10 ms of it), or of a "
+                 "datagram, 64 to 65507 (0: 1,400)"),
     OPT_COUNT(struct stream_options, streams, .name = "streams", .letter = 'P', .initial = "1",
               .least = 1, .most = 100000, .argument = "N",
               .help = "streams, a connection each (with --bidir so many in each direction)"),
@@ -56,8 +87,9 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
                        "goes"),
     OPT_CHOICE(struct stream_options, pacing, .name = "pacing", .choices = pacings,
                .initial = "kernel", .argument = "BY",
-               .help = "--rate by the kernel (SO_MAX_PACING_RATE, TCP only) or by sonde's own "
-                       "timers"),
+               .help =
+                   "--rate by the kernel (SO_MAX_PACING_RATE, TCP only; it is given 20 ms of it "
+                   "ahead) or by sonde's own timers alone"),
     OPT_COUNT(struct stream_options, batch, .name = "batch", .initial = "1", .least = 1,
               .most = 1024, .argument = "N", .help = "datagrams: so many with one send"),
     OPT_BOOL(struct stream_options, segments, .name = "gso",
@@ -113,9 +145,7 @@ static int settle(struct stream_options *options, bool datagrams, uint64_t recei
         return -1;
     }
     options->datagrams = datagrams;
-    if (options->length_bytes == 0) {
-        options->length_bytes = datagrams ? STREAM_DATAGRAM_LENGTH : STREAM_LENGTH;
-    }
+    options->length_bytes = options->length_bytes ? options->length_bytes : default_length(options);
     if (!datagrams && (options->batch > 1 || options->segments)) {
         err_set(error, ERR_USAGE, options->segments ? "--gso" : "--batch", "is for datagrams");
         return err_hint(error, "sonde stream udp:");
@@ -125,7 +155,10 @@ static int settle(struct stream_options *options, bool datagrams, uint64_t recei
                 "is for streams: each datagram has bytes of its own");
         return err_hint(error, "leave it out, or take a transport of streams");
     }
-    return datagrams ? settle_datagrams(options, receive_bytes, error) : 0;
+    if (datagrams && settle_datagrams(options, receive_bytes, error) < 0) {
+        return -1;
+    }
+    return check_pace(options, error);
 }
 
 int stream_check(void *options, uint64_t receive_bytes, struct err *error)

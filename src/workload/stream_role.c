@@ -17,6 +17,9 @@
 #define ROW_LOOK 8
 /* A paced sender that was held up makes up for so much and no more. */
 #define CATCH_UP_NS (100 * NS_PER_MS)
+/* Where the kernel paces, so much may be given to it ahead of time. What it holds beyond that would
+ * take its own time to leave at the end, and be in intervals in which it has not left. */
+#define KERNEL_LEAD_NS (20 * NS_PER_MS)
 
 /* What a worker's connections share. */
 struct stream_worker {
@@ -189,23 +192,24 @@ static void stop(struct role_context *context, struct stream_connection *stream)
     }
 }
 
-/* Paced by timers: false where the next block has to wait. */
+/* Paced: false where the next block has to wait. The kernel's pacing spreads what it was given. */
 static bool may_send(struct role_context *context, struct stream_connection *stream)
 {
     const struct stream_options *options = options_of(context);
-    if (options->rate_bytes == 0 || options->pacing != PACING_TIMER) {
+    uint64_t lead_ns = options->pacing == PACING_KERNEL ? KERNEL_LEAD_NS : 0;
+    if (options->rate_bytes == 0) {
         return true;
     }
     uint64_t now_ns = clock_now_ns();
     if (stream->due_ns == 0 || stream->due_ns + CATCH_UP_NS < now_ns) {
         stream->due_ns = now_ns;
     }
-    if (stream->due_ns <= now_ns) {
+    if (stream->due_ns <= now_ns + lead_ns) {
         return true;
     }
     context->bank->counters[STREAM_COUNT_PAUSES]++;
     context->out.set_timer = true;
-    context->out.timer_ns = stream->due_ns;
+    context->out.timer_ns = stream->due_ns - lead_ns;
     return false;
 }
 

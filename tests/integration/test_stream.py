@@ -58,6 +58,8 @@ class BadOptions(unittest.TestCase):
             (["-e", "epoll", "--server-engine", "uring", "-R", "-Z", "sendfile"],
              ["--zerocopy", "uring"]),
             (["udp:", "-l", "10"], ["--length", "10"]),
+            (["udp:", "--rate", "1k"], ["--rate", "1400", "11200", "--length"]),
+            (["-l", "128k", "--rate", "1M"], ["--rate", "131072", "--length"]),
             (["udp:", "-l", "65508"], ["--length", "65508"]),
             (["udp:", "--gso", "--batch", "64"], ["--gso", "--batch"]),
         ):
@@ -455,6 +457,23 @@ class Datagrams(unittest.TestCase):
         one = stream_run(self, "udp:", "-n", "20m", "--window", "4096")
         self.assertGreater(metric(one, "lost_datagrams"), 0)
         self.assertLessEqual(metric(one, "lost_datagrams"), metric(one, "receive_buffer_drops"))
+
+
+class Pace(unittest.TestCase):
+    """A paced stream ends when it is to, however slow: the kernel is not stuffed with what it may
+    not send yet."""
+
+    def test_slow(self):
+        for rate, bytes_per_second in (("1k", 125), ("500k", 62500), ("10M", 1250000)):
+            for way in ([], ["-R"]):
+                with self.subTest(rate=rate, way=way):
+                    one = stream_run(self, "--rate", rate, *way, *SHORT)
+                    sent = metric(one, "server_sent_bytes" if way else "sent_bytes")
+                    self.assertGreater(sent, 0)
+                    # 20 ms ahead, 100 ms caught up, 10 ms of a send
+                    window = one["wall_ns"] / 1e9
+                    self.assertLess(sent, bytes_per_second * (window + 0.14) + 10)
+                    self.assertEqual(metric(one, "bytes_lost"), 0)
 
 
 class Verify(unittest.TestCase):

@@ -152,7 +152,7 @@ static void print_intervals(struct text *text, const struct record_run *run)
     if (run->interval_count < 2 || run->value_count == 0) {
         return;
     }
-    const struct metric *metric = run->values[0].metric;
+    const struct metric *metric = run->values[0].metric, *named = metric;
     double *rates = calloc(run->interval_count, sizeof *rates);
     size_t count = 0;
     if (!rates) {
@@ -165,13 +165,14 @@ static void print_intervals(struct text *text, const struct record_run *run)
             const struct record_value *value = &interval->values[k];
             if (figures_shown(value) && strcmp(value->metric->key, metric->key) == 0) {
                 rates[count++] = value->value;
+                named = value->metric; /* may count something else than the whole */
             }
         }
     }
     if (count) {
         double typical_ns = (double)(run->intervals[1].start_ns - run->intervals[0].start_ns);
         fputc('\n', text->out);
-        print_rates(text, metric, rates, count, typical_ns);
+        print_rates(text, named, rates, count, typical_ns);
     }
     free(rates);
 }

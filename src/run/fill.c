@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "run/arrived.h"
 #include "run/conductor.h"
 #include "run/fill.h"
 #include "run/session.h"
@@ -87,6 +88,13 @@ static struct record_value *set_value(struct record_run *run, const struct metri
         row->value = value;
     }
     return row;
+}
+
+/* The headline is called what it is. */
+static void name_headline(const struct conductor *conductor, struct record_run *run)
+{
+    run->values[0].metric =
+        arrived_metric(conductor, run->values[0].metric, arrived_basis(conductor));
 }
 
 static int fill_metrics(struct record_run *run, const struct metric *metrics, size_t count,
@@ -286,8 +294,10 @@ static int fill_intervals(struct conductor *conductor)
         interval->duration_ns = point->duration_ns;
         for (size_t j = 0; j < workload->metric_count; j++) {
             const struct metric *metric = &workload->metrics[j];
+            const struct metric *named =
+                arrived_metric(conductor, metric, arrived_basis_of_intervals(conductor));
             struct record_value *row =
-                metric->per_interval ? record_interval_add_value(interval, metric) : NULL;
+                metric->per_interval ? record_interval_add_value(interval, named) : NULL;
             if (row) {
                 row->available =
                     metric_compute(metric, point->counters, point->duration_ns, &row->value);
@@ -558,6 +568,8 @@ int fill_run(struct conductor *conductor, struct err *error)
             (uint64_t)((double)operations * scale + 0.5);
     }
     fill_leave_out(run, workload, conductor->plan->workload_options);
+    name_headline(conductor, run);
+    arrived_warn(conductor);
     fill_zerocopy(conductor);
     if (flows_fill(conductor) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");

@@ -36,7 +36,7 @@ int64_t flows_lost(const struct conductor *conductor);
 int flows_fill(struct conductor *conductor);
 
 /* What a connection's rows hold besides the workload's own, for TCP. */
-enum { FLOW_TCP_METRICS = 8, BULK_METRICS = 4 };
+enum { FLOW_TCP_METRICS = 9, BULK_METRICS = 4 };
 extern const struct metric flow_tcp_metrics[FLOW_TCP_METRICS];
 /* What a run of a bulk workload has besides. */
 extern const struct metric bulk_metrics[BULK_METRICS];

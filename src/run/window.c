@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "run/arrived.h"
 #include "run/conductor.h"
 #include "run/peer.h"
 
@@ -63,6 +64,7 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
 {
     const struct run_plan *plan = conductor->plan;
     double scale = 1;
+    arrived_take(conductor, client);
     add_whole(conductor->client_whole, client);
     if (server) {
         add_whole(conductor->server_whole, server);

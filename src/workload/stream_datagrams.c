@@ -57,10 +57,8 @@
 
 static const struct metric metrics[] = {
     {"bytes_per_second", "bytes/s", "throughput",
-     "payload received at the receiving ends, per second; where these are not sonde's, payload "
-     "that "
-     "the kernel took from the sender",
-     METRIC_PER_SECOND, STREAM_COUNT_DELIVERED, 0, true},
+     "payload received at the receiving ends, per second", METRIC_PER_SECOND,
+     STREAM_COUNT_DELIVERED, 0, true},
     {"bits_per_second", "bit/s", "bit rate", "the same in bits", METRIC_PER_SECOND,
      STREAM_COUNT_DELIVERED_BITS, 0, true},
     {"sent_bytes", "bytes", "client sent", "payload that the client sent", METRIC_COUNT,
@@ -143,6 +141,7 @@ const struct workload workload_stream_datagrams = {
     .asked = stream_asked,
     .sent_bytes = STREAM_COUNT_SENT_BYTES,
     .received_bytes = STREAM_COUNT_RECEIVED_BYTES,
+    .arrived_bytes = STREAM_COUNT_ARRIVED_BYTES,
     .flow = "stream",
     .flow_metrics = flow_metrics,
     .flow_metric_count = sizeof flow_metrics / sizeof *flow_metrics,

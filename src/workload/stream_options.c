@@ -183,7 +183,7 @@ void stream_join(const void *options, uint64_t *client, const uint64_t *server, 
         uint64_t scaled = received < 1e18 ? (uint64_t)(received + 0.5) : (uint64_t)1e18;
         delivered += scale == 1 ? server[STREAM_COUNT_RECEIVED_BYTES] : scaled;
     } else {
-        delivered += client[STREAM_COUNT_SENT_BYTES];
+        delivered += client[STREAM_COUNT_ARRIVED_BYTES];
     }
     client[STREAM_COUNT_DELIVERED] = delivered;
     client[STREAM_COUNT_DELIVERED_BITS] = 8 * delivered;

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import tempfile
 import time
 import unittest
@@ -457,6 +458,58 @@ class Datagrams(unittest.TestCase):
         one = stream_run(self, "udp:", "-n", "20m", "--window", "4096")
         self.assertGreater(metric(one, "lost_datagrams"), 0)
         self.assertLessEqual(metric(one, "lost_datagrams"), metric(one, "receive_buffer_drops"))
+
+
+class Foreign(unittest.TestCase):
+    """A server that is not sonde's says nothing: what counts is what its kernel acknowledged, and
+    where there is no TCP it is said that nobody counted."""
+
+    def test_what_was_not_taken_does_not_count(self):
+        """It stops reading until the window is over: what lies in the client's buffer has not
+        arrived."""
+        def late(server, client):
+            hear(server, client)
+            time.sleep(1)
+            while hear(server, client):
+                pass
+        with Misbehaving(late) as server:
+            one = stream_run(self, server.address, "--window", "256k", "-d", "200ms", "-w", "0s")
+        window_s = one["window_ns"] / 1e9
+        arrived = metric(one, "bytes_per_second") * window_s
+        self.assertGreater(arrived, 0)
+        self.assertLess(arrived, metric(one, "sent_bytes") - 65536)
+        acknowledged = one["flows"][0]["metrics"]["acknowledged_bytes_per_second"]["value"]
+        self.assertAlmostEqual(acknowledged * window_s, arrived, delta=2)
+
+    def test_numbers_of_bytes(self):
+        def reads(server, client):
+            while hear(server, client):
+                pass
+        with Misbehaving(reads) as server:
+            one = stream_run(self, server.address, "-n", "1000003", "-P", "2")
+        self.assertAlmostEqual(metric(one, "bytes_per_second") * one["window_ns"] / 1e9, 1000003,
+                               delta=1)
+
+    def test_it_is_said(self):
+        def text(server, *arguments):
+            done = run("stream", server, *SHORT, *arguments)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return " ".join(done.stdout.split())
+        def reads(server, client):
+            while hear(server, client):
+                pass
+        with Misbehaving(reads) as server:
+            printed = text(server.address)
+            self.assertIn("(throughput, acknowledged by the other end's TCP)", printed)
+            self.assertNotIn("nobody", printed)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            printed = text("udp://127.0.0.1:%d" % deaf.getsockname()[1], "--rate", "10M")
+            self.assertIn("(sent: nobody counted what arrived)", printed)
+            self.assertIn("warning: threads: nobody says what arrived", printed)
+        printed = text("tcp:")
+        self.assertIn("(throughput)", printed)
+        self.assertNotIn("nobody", printed)
 
 
 class Pace(unittest.TestCase):

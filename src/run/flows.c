@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "run/conductor.h"
+#include "workload/stream.h"
 
 /* About 8 MiB: 4 streams, both ends, for half an hour of seconds. */
 #define KEPT_MOST ((size_t)16384)
@@ -44,8 +45,8 @@ enum {
 
 const struct metric bulk_metrics[BULK_METRICS] = {
     {"bytes_lost", "bytes", "bytes lost",
-     "payload that one end sent and the other did not receive, from the first to the last byte of "
-     "the run",
+     "payload that one end sent and the other did not receive: of streams and of a counted run from "
+     "the first to the last byte, else of the datagrams that are lost in the window",
      METRIC_VALUE, 0, 0, false},
     {"cpu_ns_per_gib", "ns", "CPU/GiB", "CPU time of both ends for each GiB that was delivered",
      METRIC_VALUE, 0, 0, false},
@@ -97,6 +98,24 @@ int64_t flows_lost(const struct conductor *conductor)
     }
     return (int64_t)(client[workload->sent_bytes] + server[workload->sent_bytes] -
                      client[workload->received_bytes] - server[workload->received_bytes]);
+}
+
+/* What fill says of it: of datagrams in the window, like the figures beside it. */
+static int64_t lost_in_window(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    if (!plan->workload->lossy || plan->options->count) {
+        return flows_lost(conductor);
+    }
+    const struct stream_options *stream = plan->workload_options;
+    const uint64_t *ends[FLOW_ENDS] = {conductor->client.plain.bank->counters,
+                                       conductor->server.plain.bank->counters};
+    int64_t lost = 0;
+    for (int i = 0; i < FLOW_ENDS; i++) {
+        uint64_t expected = ends[i][STREAM_COUNT_EXPECTED], arrived = ends[i][STREAM_COUNT_ARRIVED];
+        lost += expected > arrived ? (int64_t)(expected - arrived) : 0; /* as METRIC_MISSING */
+    }
+    return lost * (int64_t)stream->length_bytes;
 }
 
 /* ---- rows ---- */
@@ -354,7 +373,7 @@ static int fill_bulk(struct conductor *conductor)
     double server = own ? cpu_per_gib(&conductor->server.plain, rate) : NAN;
     const char *foreign = own ? NULL : "the server is not sonde's";
     const char *open = drained ? foreign : "not every stream came to its end";
-    if (set_value(run, &bulk_metrics[BULK_LOST], (double)flows_lost(conductor), open) < 0 ||
+    if (set_value(run, &bulk_metrics[BULK_LOST], (double)lost_in_window(conductor), open) < 0 ||
         set_value(run, &bulk_metrics[BULK_CPU], client + server, foreign) < 0 ||
         set_value(run, &bulk_metrics[BULK_CLIENT_CPU], client, NULL) < 0 ||
         set_value(run, &bulk_metrics[BULK_SERVER_CPU], server, foreign) < 0) {

@@ -444,6 +444,12 @@ class Datagrams(unittest.TestCase):
                 self.assertGreater(metric(one, "server_datagrams_per_send"), 1)
                 self.assertTrue(all(interval["flows"] for interval in one["intervals"]))
 
+    def test_lost_in_the_window(self):
+        """Not what the warm-up lost: every figure is of the same time."""
+        for window in ([], ["--window", "8k"]):
+            one = stream_run(self, "udp:", "-d", "200ms", "-w", "400ms", "-l", "1000", *window)
+            self.assertEqual(metric(one, "bytes_lost"), 1000 * metric(one, "lost_datagrams"))
+
     def test_segments(self):
         one = stream_run(self, "udp:", "--gso", "--batch", "16", "-n", "1000001", "--verify",
                          "--rate", "400M")

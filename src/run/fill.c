@@ -436,6 +436,11 @@ static void describe_tcp(const struct conductor *conductor, FILE *out)
 static uint64_t window_wall_ns(const struct conductor *conductor)
 {
     const struct bank *bank = conductor->client.plain.bank;
+    if (conductor->plan->options->count && conductor->client.plain.window_ns &&
+        conductor->client.seen.window_ns == 0) {
+        /* Until all had ended; that it was seen a little later is no part of it. */
+        return conductor->client.plain.window_ns;
+    }
     uint64_t start_ns = conductor->window_start_ns, end_ns = conductor->window_end_ns;
     if (bank->start_ns && bank->start_ns < start_ns) {
         start_ns = bank->start_ns;

@@ -45,7 +45,8 @@ enum {
 
 const struct metric bulk_metrics[BULK_METRICS] = {
     {"bytes_lost", "bytes", "bytes lost",
-     "payload that one end sent and the other did not receive: of streams and of a counted run from "
+     "payload that one end sent and the other did not receive: of streams and of a counted run "
+     "from "
      "the first to the last byte, else of the datagrams that are lost in the window",
      METRIC_VALUE, 0, 0, false},
     {"cpu_ns_per_gib", "ns", "CPU/GiB", "CPU time of both ends for each GiB that was delivered",
@@ -267,6 +268,13 @@ static uint64_t sum_kept(const struct interval_flows *kept, enum flow_end end, u
     return window_ns;
 }
 
+/* The time that an end's rows cover. The server of a counted run is cut some time after everything
+ * has ended: what it moved, it moved in the client's window. */
+static uint64_t rows_ns(const struct conductor *conductor, uint64_t client_ns, uint64_t server_ns)
+{
+    return conductor->plan->options->count && client_ns ? client_ns : server_ns;
+}
+
 static pid_t server_pid(const struct conductor *conductor)
 {
     return conductor->own_server ? conductor->server_pid : conductor->peer_pid;
@@ -281,6 +289,7 @@ static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
         index + 1 < run->interval_count ? run->intervals[index + 1].start_ns : UINT64_MAX;
     struct writer writer = {.workload = conductor->plan->workload, .to = &interval->flows};
     uint32_t count = conductor->interval.flow_count;
+    uint64_t client_ns = 0;
     for (int end = 0; end < FLOW_ENDS; end++) {
         for (uint32_t i = 0; i < count; i++) {
             flows[i] = (struct tally_flow){0};
@@ -289,6 +298,11 @@ static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
         writer.pid = end == FLOW_CLIENT ? getpid() : server_pid(conductor);
         writer.window_ns = sum_kept(&conductor->interval_flows, (enum flow_end)end,
                                     interval->start_ns, end_ns, flows);
+        if (end == FLOW_CLIENT) {
+            client_ns = writer.window_ns;
+        } else {
+            writer.window_ns = rows_ns(conductor, client_ns, writer.window_ns);
+        }
         if (add_rows(&writer, flows, count, tcp) < 0) {
             return -1;
         }
@@ -309,7 +323,7 @@ static int fill_rows(struct conductor *conductor)
     int result = add_rows(&writer, client->flows, client->flow_count, tcp);
     writer.role = "server";
     writer.pid = server_pid(conductor);
-    writer.window_ns = server->window_ns;
+    writer.window_ns = rows_ns(conductor, client->window_ns, server->window_ns);
     result = result == 0 && server_counted(conductor)
                  ? add_rows(&writer, server->flows, server->flow_count, tcp)
                  : result;

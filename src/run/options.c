@@ -22,7 +22,7 @@ const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
     OPT_COUNT(RUN, connections, .name = "connections", .letter = 'c', .initial = "1", .least = 1,
               .most = 1000000, .argument = "N", .help = "connections in all"),
     OPT_COUNT(RUN, count, .name = "count", .letter = 'n', .initial = "0", .argument = "N",
-              .help = "stop after so many operations instead (0: by --duration)"),
+              .help = "stop after so many operations instead, without --warmup (0: by --duration)"),
     OPT_RATE(RUN, rate, .name = "rate", .letter = 'r', .initial = "0", .most = 1000000000,
              .argument = "RATE",
              .help = "open loop: start so many operations a second, whatever the answers do "

@@ -77,9 +77,12 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
              .help = "the server sends and the client receives"),
     OPT_BOOL(struct stream_options, bidir, .name = "bidir",
              .help = "both directions at once, each stream in one"),
-    OPT_SIZE(struct stream_options, total_bytes, .name = "bytes", .letter = 'n', .initial = "0",
-             .argument = "SIZE",
-             .help = "move so many in all, over all streams (0: by --duration)"),
+    OPT_SIZE(
+        struct stream_options, total_bytes, .name = "bytes", .letter = 'n', .initial = "0",
+        .argument = "SIZE",
+        .help =
+            "move so many in all, over all streams, from the beginning: without --warmup (0: by "
+            "--duration)"),
     OPT_CUSTOM(struct stream_options, rate_bytes, uint64_t, .name = "rate", .letter = 'b',
                .initial = "0", .argument = "RATE", .parse = stream_parse_rate,
                .print = stream_print_rate,

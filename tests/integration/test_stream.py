@@ -112,6 +112,19 @@ class Accounts(unittest.TestCase):
                                          total)
                         self.assertEqual(metric(one, "bytes_lost"), 0)
 
+    def test_rows_of_a_counted_run_are_of_its_window(self):
+        """The server is cut some time after the end: its rows are not of that time."""
+        for more in ([], ["-R"], ["udp:", "--rate", "1G"]):
+            with self.subTest(more=more):
+                one = stream_run(self, "-n", "3m", *more)
+                self.assertEqual(one["wall_ns"], one["window_ns"])
+                for row in one["flows"]:
+                    for way in ("sent", "received"):
+                        if way + "_bytes" in row["metrics"]:
+                            moved = row["metrics"][way + "_bytes"]["value"]
+                            rate = row["metrics"][way + "_bytes_per_second"]["value"]
+                            self.assertAlmostEqual(moved, rate * one["window_ns"] / 1e9, delta=2)
+
     def test_null_engine_has_no_other_end(self):
         one = stream_run(self, "-e", "null", *SHORT)
         self.assertGreater(metric(one, "sent_bytes"), 0)

@@ -32,11 +32,11 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
     {"kernel_calls_per_second", "1/s", "kernel calls/s",
      "system calls of the observed processes, per second of the observed parts", METRIC_VALUE, 0, 0,
      true},
-    {"tcp_retransmits", "1", "TCP retransmits",
+    {"tcp_retransmits", "1", "host's TCP retransmits",
      "segments that this host (network namespace) sent again during the window, over all "
      "connections",
      METRIC_VALUE, 0, 0, false},
-    {"listen_overflows", "1", "listen overflows",
+    {"listen_overflows", "1", "host's listen overflows",
      "connections that this host dropped during the window because a backlog was full",
      METRIC_VALUE, 0, 0, false},
     {"steal_share", "1", "stolen CPU time",
@@ -143,7 +143,7 @@ static void fill_host(struct conductor *conductor)
         return;
     }
     machine_noise(&before, &after, &noise);
-    if (!(conductor->address.transport->caps & TRANSPORT_DATAGRAMS)) { /* it has neither */
+    if (flows_are_tcp(conductor)) { /* nothing else has either */
         set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
                   (double)(after.system.retransmits - before.system.retransmits));
         set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "run/conductor.h"
+#include "run/session.h"
 #include "workload/stream.h"
 
 /* About 8 MiB: 4 streams, both ends, for half an hour of seconds. */
@@ -55,8 +56,21 @@ const struct metric bulk_metrics[BULK_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"server_cpu_ns_per_gib", "ns", "server CPU/GiB", "CPU time of sonde's own server for each GiB",
      METRIC_VALUE, 0, 0, false},
+    {"stream_retransmits", "1", "TCP retransmits",
+     "segments that the measured ends sent again on their streams (TCP_INFO)", METRIC_VALUE, 0, 0,
+     false},
 };
-enum { BULK_LOST, BULK_CPU, BULK_CLIENT_CPU, BULK_SERVER_CPU };
+enum { BULK_LOST, BULK_CPU, BULK_CLIENT_CPU, BULK_SERVER_CPU, BULK_RETRANSMITS };
+
+bool flows_are_tcp(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    if (plan->engine->flags & ENGINE_NO_KERNEL) {
+        return false;
+    }
+    return plan->session ? !plan->session->datagrams
+                         : conductor->address.transport == &transport_tcp;
+}
 
 void flows_keep(struct interval_flows *kept, uint64_t start_ns, enum flow_end end,
                 const struct tally *interval)
@@ -376,6 +390,29 @@ static double cpu_per_gib(const struct tally *tally, double bytes_per_second)
     return bytes > 0 ? cpu_ns * (1 << 30) / bytes : NAN;
 }
 
+/* What TCP says of the run's own connections, at all ends that count. */
+static int fill_retransmits(struct conductor *conductor)
+{
+    const struct tally *ends[FLOW_ENDS] = {&conductor->client.plain, &conductor->server.plain};
+    uint64_t retransmits = 0, senders = 0;
+    const char *reason = NULL;
+    for (int end = 0; end < FLOW_ENDS; end++) {
+        for (uint32_t i = 0; i < ends[end]->flow_count; i++) {
+            const struct tally_flow *flow = &ends[end]->flows[i];
+            bool sender = flow->counters[conductor->plan->workload->flow_metrics[0].numerator];
+            retransmits += sender ? flow->tcp.retransmits : 0;
+            senders += sender;
+            reason = sender && flow->tcp.at_ns == 0 ? "the kernel did not say" : reason;
+        }
+    }
+    if (conductor->plan->options->connections > ends[FLOW_CLIENT]->flow_count) {
+        reason = "not all streams are told apart";
+    } else if (senders == 0) {
+        reason = "the measured end sends nothing";
+    }
+    return set_value(conductor->run, &bulk_metrics[BULK_RETRANSMITS], (double)retransmits, reason);
+}
+
 static int fill_bulk(struct conductor *conductor)
 {
     struct record_run *run = conductor->run;
@@ -385,7 +422,10 @@ static int fill_bulk(struct conductor *conductor)
     double rate = plain->window_ns ? delivered * 1e9 / (double)plain->window_ns : 0;
     double client = cpu_per_gib(plain, rate);
     double server = own ? cpu_per_gib(&conductor->server.plain, rate) : NAN;
-    const char *foreign = own ? NULL : "the server is not sonde's";
+    const struct session_ops *session = conductor->plan->session;
+    const char *foreign = own                          ? NULL
+                          : session && session->totals ? "the server did not say what it counted"
+                                                       : "the server is not sonde's";
     const char *open = drained ? foreign : "not every stream came to its end";
     if (set_value(run, &bulk_metrics[BULK_LOST], (double)lost_in_window(conductor), open) < 0 ||
         set_value(run, &bulk_metrics[BULK_CPU], client + server, foreign) < 0 ||
@@ -393,7 +433,7 @@ static int fill_bulk(struct conductor *conductor)
         set_value(run, &bulk_metrics[BULK_SERVER_CPU], server, foreign) < 0) {
         return -1;
     }
-    return 0;
+    return flows_are_tcp(conductor) ? fill_retransmits(conductor) : 0;
 }
 
 int flows_fill(struct conductor *conductor)

@@ -125,6 +125,20 @@ class Accounts(unittest.TestCase):
                             rate = row["metrics"][way + "_bytes_per_second"]["value"]
                             self.assertAlmostEqual(moved, rate * one["window_ns"] / 1e9, delta=2)
 
+    def test_retransmits_are_the_streams_own(self):
+        """And the host's are called that; who has no TCP has none of them."""
+        for transport in ("tcp:", "unix:", "pipe:", "local:", "udp:"):
+            with self.subTest(transport=transport):
+                one = stream_run(self, transport, *SHORT)
+                tcp = transport == "tcp:"
+                for key in ("stream_retransmits", "tcp_retransmits", "listen_overflows"):
+                    self.assertEqual(key in one["metrics"], tcp)
+                if tcp:
+                    self.assertEqual(metric(one, "stream_retransmits"),
+                                     flow_sum(one, "client", "retransmits"))
+        done = run("stream", *SHORT)
+        self.assertIn("host's TCP retransmits", done.stdout)
+
     def test_null_engine_has_no_other_end(self):
         one = stream_run(self, "-e", "null", *SHORT)
         self.assertGreater(metric(one, "sent_bytes"), 0)

@@ -16,6 +16,7 @@ static const struct {
     size_t offset;
 } figures[] = {
     {"at_ns", offsetof(struct tcp_figures, at_ns)},
+    {"covered_ns", offsetof(struct tcp_figures, covered_ns)},
     {"retransmits", offsetof(struct tcp_figures, retransmits)},
     {"bytes_acked", offsetof(struct tcp_figures, bytes_acked)},
     {"busy_ns", offsetof(struct tcp_figures, busy_ns)},

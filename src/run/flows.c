@@ -25,8 +25,11 @@ const struct metric flow_tcp_metrics[FLOW_TCP_METRICS] = {
      "the kernel's most recent measurement of the rate of delivery", METRIC_VALUE, 0, 0, false},
     {"acknowledged_bytes_per_second", "bytes/s", "acknowledged",
      "payload that the other end's TCP acknowledged, per second", METRIC_VALUE, 0, 0, false},
-    {"busy_share", "1", "busy", "share of the time in which it had something to send", METRIC_VALUE,
-     0, 0, false},
+    {"busy_share", "1", "busy",
+     "share of the time in which it had something to send (the kernel counts in ticks of 1 to 10 "
+     "ms: "
+     "of a short time it may be more than all)",
+     METRIC_VALUE, 0, 0, false},
     {"receive_window_share", "1", "rwnd-limited",
      "share of the time in which the peer's receive window held it up", METRIC_VALUE, 0, 0, false},
     {"send_buffer_share", "1", "sndbuf-limited",
@@ -169,7 +172,9 @@ static int add_tcp(struct record_probe_row *row, const struct writer *writer,
                    const struct tally_flow *flow, uint32_t senders, const char *reason)
 {
     const struct tcp_figures *tcp = &flow->tcp;
-    double time_ns = (double)writer->window_ns * senders;
+    /* The time between the readings; of a connection that was read once, the window. */
+    double time_ns =
+        tcp->covered_ns ? (double)tcp->covered_ns : (double)writer->window_ns * senders;
     double values[FLOW_TCP_METRICS] = {
         [TCP_RETRANSMITS] = (double)tcp->retransmits,
         [TCP_RTT] = (double)tcp->rtt_ns,
@@ -183,7 +188,10 @@ static int add_tcp(struct record_probe_row *row, const struct writer *writer,
     };
     int result = 0;
     for (size_t i = 0; i < FLOW_TCP_METRICS && result == 0; i++) {
-        result = add_value(row, &flow_tcp_metrics[i], values[i], reason);
+        /* Windows and most recent measurements of several connections are of different moments. */
+        bool single = i == TCP_CONGESTION_WINDOW || i == TCP_DELIVERY;
+        const char *why = !reason && single && senders > 1 ? "each stream has its own" : reason;
+        result = add_value(row, &flow_tcp_metrics[i], values[i], why);
     }
     return result;
 }
@@ -219,7 +227,7 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
                     bool tcp)
 {
     struct tally_flow sum = {0};
-    uint64_t rtt_ns = 0, window = 0, delivery = 0;
+    uint64_t rtt_ns = 0;
     uint32_t seen = 0, senders = 0;
     char what[48];
     for (uint32_t i = 0; i < count; i++) {
@@ -236,8 +244,6 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
         if (sender) {
             senders++;
             rtt_ns += flow->tcp.rtt_ns;
-            window += flow->tcp.congestion_window_bytes;
-            delivery += flow->tcp.delivery_bytes_per_second;
         }
         struct tally_flow share = *flow;
         share.tcp = sender ? share.tcp : (struct tcp_figures){0};
@@ -247,8 +253,6 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
         return 0;
     }
     sum.tcp.rtt_ns = senders ? rtt_ns / senders : 0;
-    sum.tcp.congestion_window_bytes = window;
-    sum.tcp.delivery_bytes_per_second = delivery;
     snprintf(what, sizeof what, "all %u", seen);
     return add_row(writer, what, &sum, tcp, senders);
 }
@@ -370,6 +374,21 @@ static void warn(struct conductor *conductor)
 
 /* ---- bulk ---- */
 
+/* Drops are counted in what the kernel queues, which is no datagram where it joins them. */
+static void warn_of_joined(struct conductor *conductor)
+{
+    const struct workload *workload = conductor->plan->workload;
+    const struct stream_options *stream = conductor->plan->workload_options;
+    uint64_t drops = conductor->client.plain.bank->counters[STREAM_COUNT_DROPS] +
+                     conductor->server.plain.bank->counters[STREAM_COUNT_DROPS];
+    if (workload->lossy && stream->segments && drops) {
+        record_add_warning(conductor->record,
+                           "%s: --gso: a packet that the receive buffer dropped may have been up "
+                           "to %lu datagrams that the kernel had joined",
+                           conductor->plan->label, stream->batch);
+    }
+}
+
 static int set_value(struct record_run *run, const struct metric *metric, double value,
                      const char *reason)
 {
@@ -417,6 +436,7 @@ static int fill_bulk(struct conductor *conductor)
 {
     struct record_run *run = conductor->run;
     const struct tally *plain = &conductor->client.plain;
+    warn_of_joined(conductor);
     bool own = server_counted(conductor), drained = !conductor->unfinished && !conductor->lost;
     double delivered = (double)plain->bank->counters[conductor->plan->workload->bytes];
     double rate = plain->window_ns ? delivered * 1e9 / (double)plain->window_ns : 0;

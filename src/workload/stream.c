@@ -23,7 +23,9 @@ static const struct metric metrics[] = {
 static const struct metric server_metrics[] = {
     {"server_sent_bytes", "bytes", "server sent", "payload that the server sent", METRIC_COUNT,
      STREAM_COUNT_SENT_BYTES, 0, false},
-    {"server_received_bytes", "bytes", "server received", "payload that the server received",
+    {"server_received_bytes", "bytes", "server received",
+     "payload that the server received (between its own cuts, which lie a little apart from the "
+     "client's; the throughput is scaled by the times)",
      METRIC_COUNT, STREAM_COUNT_RECEIVED_BYTES, 0, false},
     {"server_bytes_per_send", "bytes", "server bytes/send",
      "bytes that one send of the server's took, mean", METRIC_RATIO, STREAM_COUNT_SENT_BYTES,

@@ -49,7 +49,7 @@
          STREAM_COUNT_ARRIVED,                                                                     \
          false},                                                                                   \
     {                                                                                              \
-        prefix "receive_buffer_drops", "1", title "dropped by the receive buffer",                 \
+        prefix "receive_buffer_drops", "1", title "receive-buffer drops (packets)",                \
             "packets that the " who "'s socket had no room for (one that the kernel has joined "   \
             "counts once)",                                                                        \
             METRIC_COUNT, STREAM_COUNT_DROPS, 0, false                                             \
@@ -80,7 +80,9 @@ static const struct metric metrics[] = {
 static const struct metric server_metrics[] = {
     {"server_sent_bytes", "bytes", "server sent", "payload that the server sent", METRIC_COUNT,
      STREAM_COUNT_SENT_BYTES, 0, false},
-    {"server_received_bytes", "bytes", "server received", "payload that the server received",
+    {"server_received_bytes", "bytes", "server received",
+     "payload that the server received (between its own cuts, which lie a little apart from the "
+     "client's; the throughput is scaled by the times)",
      METRIC_COUNT, STREAM_COUNT_RECEIVED_BYTES, 0, false},
     {"server_sent_datagrams", "1", "server datagrams sent", "datagrams that the server sent",
      METRIC_COUNT, STREAM_COUNT_SENT, 0, false},

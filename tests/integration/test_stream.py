@@ -562,6 +562,23 @@ class Pace(unittest.TestCase):
                     self.assertEqual(metric(one, "bytes_lost"), 0)
 
 
+class Sums(unittest.TestCase):
+    def test_what_is_of_a_moment_is_not_summed(self):
+        one = stream_run(self, "-P", "3", *SHORT)
+        for row in one["flows"]:
+            if row["role"] == "client":
+                of_all = row["what"].startswith("all")
+                for key in ("congestion_window_bytes", "delivery_bytes_per_second"):
+                    self.assertEqual(row["metrics"][key]["value"] is None, of_all)
+                self.assertIsNotNone(row["metrics"]["retransmits"]["value"])
+
+    def test_drops_are_packets(self):
+        done = run("stream", "udp:", "--gso", "--batch", "16", "--window", "4096", *SHORT)
+        printed = " ".join(done.stdout.split())
+        self.assertIn("receive-buffer drops (packets)", printed)
+        self.assertIn("may have been up to 16 datagrams", printed)
+
+
 class Verify(unittest.TestCase):
     """A wrong byte is found where it is looked for."""
 

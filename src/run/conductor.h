@@ -112,7 +112,7 @@ bool window_finished(const struct conductor *conductor);
 
 /* fill.c: everything measured into conductor->run. */
 int fill_run(struct conductor *conductor, struct err *error);
-/* verdict.c: run->limited_by with its evidence. */
+/* verdict.c and verdict_stream.c: run->limited_by with its evidence. */
 void fill_verdict(struct conductor *conductor);
 
 #endif

@@ -562,6 +562,24 @@ class Pace(unittest.TestCase):
                     self.assertEqual(metric(one, "bytes_lost"), 0)
 
 
+class Limits(unittest.TestCase):
+    """What limits is never a lack of calls, and a rate that was not reached is said."""
+
+    def text(self, *arguments):
+        done = run("stream", *SHORT, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        printed = " ".join(done.stdout.split())
+        self.assertNotIn("calls in flight", printed)
+        return printed[printed.index("limited by:"):]
+
+    def test_each(self):
+        self.assertIn("was not reached", self.text("--rate", "900G"))
+        self.assertNotIn("was not reached", self.text())
+        self.assertIn("the receive buffer of the server", self.text("udp:", "--window", "4096"))
+        self.text("pipe:")
+        self.text("--bidir", "-P", "4")
+
+
 class Sums(unittest.TestCase):
     def test_what_is_of_a_moment_is_not_summed(self):
         one = stream_run(self, "-P", "3", *SHORT)

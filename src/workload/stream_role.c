@@ -176,6 +176,13 @@ static void say_hello(struct role_context *context, struct stream_connection *st
     stream->in_flight = true;
 }
 
+/* A client that sends to somebody who is not sonde's listens from the beginning: what comes back is
+ * no stream's, and an echo that nobody reads ends with both sides waiting for ever. */
+static bool listens(const struct role_context *context, const struct stream_connection *stream)
+{
+    return stream->client && stream->sends && context->foreign_peer && !context->ends_apart;
+}
+
 /* Nothing more is sent. A client then waits until the server has read it all and says so. */
 static void stop(struct role_context *context, struct stream_connection *stream)
 {
@@ -186,7 +193,9 @@ static void stop(struct role_context *context, struct stream_connection *stream)
     }
     step_submit(context, &stream->base, OP_SHUTDOWN);
     if (stream->client && stream->sends) {
-        step_submit(context, &stream->base, OP_RECEIVE);
+        if (!listens(context, stream)) {
+            step_submit(context, &stream->base, OP_RECEIVE);
+        }
     } else if (!stream->client && stream->peer_done) {
         close_stream(context, stream);
     }
@@ -262,7 +271,8 @@ static void send_more(struct role_context *context, struct stream_connection *st
 static void begin(struct role_context *context, struct stream_connection *stream)
 {
     if (stream->sends) {
-        if (!stream->client) { /* its receive goes on, for the client to ask for the end */
+        /* A server's receive goes on, for the client to ask for the end. */
+        if (!stream->client || listens(context, stream)) {
             step_submit(context, &stream->base, OP_RECEIVE)->flags = OP_END_ONLY;
         }
         send_more(context, stream);
@@ -324,7 +334,9 @@ static void take_payload(struct role_context *context, struct stream_connection 
                          const uint8_t *data, size_t length)
 {
     if (stream->sends) {
-        fail(context, stream, PHASE_PROTOCOL, 0, "the receiving end sent data");
+        bool echo = stream->client && is_right(context->shared, stream, data, length);
+        fail(context, stream, PHASE_PROTOCOL, 0,
+             echo ? "the server sends back what it gets (an echo)" : "the receiving end sent data");
         return;
     }
     if (options_of(context)->verify && !is_right(context->shared, stream, data, length)) {

@@ -523,6 +523,25 @@ class Foreign(unittest.TestCase):
         self.assertAlmostEqual(metric(one, "bytes_per_second") * one["window_ns"] / 1e9, 1000003,
                                delta=1)
 
+    def test_an_echo_is_none(self):
+        """Which would wait for ever for somebody to read what it sends."""
+        def echoes(server, client):
+            while data := hear(server, client):
+                client.sendall(data)
+        def greets(server, client):
+            client.sendall(b"220 ready\r\n")
+            while hear(server, client):
+                pass
+        for engine in engines():
+            for arguments in (["-d", "60s"], ["-n", "100m"], ["-n", "1000", "-P", "2"]):
+                for handle, words in ((echoes, "(an echo)"), (greets, "sent data")):
+                    with self.subTest(engine=engine, arguments=arguments, words=words), \
+                            Misbehaving(handle) as server:
+                        done = run("stream", server.address, "-e", engine, *arguments)
+                        line = check_one_line(self, done, 1)
+                        self.assertIn(words, line)
+                        self.assertIn("sonde serve sonde://", line)
+
     def test_it_is_said(self):
         def text(server, *arguments):
             done = run("stream", server, *SHORT, *arguments)

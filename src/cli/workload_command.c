@@ -170,6 +170,26 @@ static const char *server_engine_name(const struct run_options *options,
     return client->flags & ENGINE_NO_KERNEL ? "epoll" : client->name;
 }
 
+/* Settings of sockets, where the ends are a pair of files that nobody connects. */
+static int check_pair(const struct wire_options *wire, const struct transport_ops *transport,
+                      struct err *error)
+{
+    const struct {
+        bool given;
+        const char *option;
+    } settings[] = {{wire->window_bytes, "--window"},
+                    {wire->mss, "--mss"},
+                    {wire->dscp_plus_1, "--dscp"},
+                    {wire->congestion, "--congestion"}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        if (settings[i].given && transport->caps & TRANSPORT_PAIRS) {
+            return err_set(error, ERR_USAGE, settings[i].option,
+                           "has no effect with %s: leave it out", transport->scheme);
+        }
+    }
+    return 0;
+}
+
 /* Before the first one runs. Unknown engines are refused where they are used. */
 static int check_fit(const struct measurement *measurement, struct err *error)
 {
@@ -182,6 +202,9 @@ static int check_fit(const struct measurement *measurement, struct err *error)
     if (session) {
         transport = session->datagrams ? &transport_udp : &transport_tcp;
         own_server = session->own_server;
+    }
+    if (check_pair(&options->wire, transport, error) < 0) {
+        return -1;
     }
     for (size_t i = 0; workload->fits && i < options->engines.count; i++) {
         const struct engine_ops *client = engine_find(options->engines.items[i]);
@@ -240,6 +263,22 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
                : run_execute(&plan, turn->record, error);
 }
 
+/* Of streams: users of iperf3 mean the time by -t. */
+static void warn_of_threads(const struct run_options *run, struct record *record)
+{
+    bool one_each = false;
+    for (size_t i = 0; i < run->engines.count; i++) {
+        const struct engine_ops *engine = engine_find(run->engines.items[i]);
+        one_each = one_each || (engine && engine->flags & ENGINE_ONE_CHANNEL);
+    }
+    if (one_each || run->threads > run->connections) {
+        record_add_warning(record, "--threads %lu has no effect%s: %s (the time is --duration, -d)",
+                           run->threads, run->engines.count > 1 ? " everywhere" : "",
+                           one_each ? "the threads engine has one for each stream"
+                                    : "there are no more threads than streams");
+    }
+}
+
 /* Options that this run has no use for: said, since nobody types them for nothing. */
 static void add_idle_options(void *owner, struct record *record)
 {
@@ -272,7 +311,10 @@ static void add_idle_options(void *owner, struct record *record)
     if (measurement->session_note[0]) {
         record_add_warning(record, "%s", measurement->session_note);
     }
-    if (run->threads > run->connections && !measurement->form->workload->bulk) {
+    if (measurement->form->workload->bulk &&
+        opt_given(&sets[SET_COURSE], offsetof(struct run_options, threads))) {
+        warn_of_threads(run, record);
+    } else if (run->threads > run->connections && !measurement->form->workload->bulk) {
         record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
                            run->connections, run->connections);
     }

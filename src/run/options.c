@@ -13,6 +13,8 @@
  */
 #define BUSY_POLL_US 50
 
+enum { MSS_LEAST = 88 }; /* TCP_MIN_MSS, as the kernel checks TCP_MAXSEG */
+
 static const char *const uring_receive_names[] = {"auto", "multishot", "single", NULL};
 static const char *const arrivals[] = {"fixed", "poisson", NULL};
 
@@ -183,8 +185,8 @@ const struct opt bulk_wire_rows[BULK_OPTIONS] = {
     OPT_SIZE(WIRE, window_bytes, .name = "window", .initial = "0", .most = 1 << 30,
              .argument = "SIZE",
              .help = "SO_SNDBUF and SO_RCVBUF of both ends (0: the kernel's own sizing)"),
-    OPT_COUNT(WIRE, mss, .name = "mss", .letter = 'M', .initial = "0", .most = 65535,
-              .argument = "BYTES", .help = "TCP_MAXSEG of both ends (0: the path's)"),
+    OPT_COUNT(WIRE, mss, .name = "mss", .letter = 'M', .initial = "0", .most = 32767,
+              .argument = "BYTES", .help = "TCP_MAXSEG of both ends, 88 to 32767 (0: the path's)"),
     OPT_CUSTOM(WIRE, dscp_plus_1, uint32_t, .name = "dscp", .initial = "", .argument = "NAME",
                .parse = parse_dscp, .print = print_dscp,
                .help = "mark packets: 0 to 63, ef, le, cs0 to cs7, af11 to af43"),
@@ -240,6 +242,10 @@ int run_options_check(struct run_options *options, bool given_warmup, const char
             return err_hint(error, "a counted run measures from its beginning");
         }
         options->warmup_ns = 0;
+    }
+    if (options->wire.mss && options->wire.mss < MSS_LEAST) {
+        err_set(error, ERR_USAGE, "--mss", "%lu bytes are no segment", options->wire.mss);
+        return err_hint(error, "the kernel takes %d to 32767, 0: the path's", MSS_LEAST);
     }
     if (options->interval_ns > options->duration_ns && options->count == 0) {
         options->interval_ns = options->duration_ns;

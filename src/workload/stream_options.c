@@ -1,9 +1,31 @@
 /* Options of `sonde stream`, and what both of its workloads make of both ends. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/units.h"
 #include "workload/stream.h"
+
+/* "10Mbit", "10mbps": what the user may have meant. False where it is nothing of that kind. */
+static bool guess_rate(const char *text, char *guess, size_t size)
+{
+    static const char *const units[] = {"bit/s", "bits/s", "bits", "bit", "bps", "b/s"};
+    size_t length = strlen(text);
+    double value;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        size_t unit = strlen(units[i]);
+        if (length <= unit || length - unit >= size ||
+            strcasecmp(text + length - unit, units[i]) != 0) {
+            continue;
+        }
+        memcpy(guess, text, length - unit);
+        guess[length - unit] = '\0';
+        char *last = &guess[length - unit - 1];
+        *last = *last == 'm' || *last == 'g' ? (char)(*last - 'a' + 'A') : *last;
+        return units_parse_rate(guess, &value) == 0;
+    }
+    return false;
+}
 
 int stream_parse_rate(const char *text, void *member, struct err *error)
 {
@@ -22,6 +44,9 @@ int stream_parse_rate(const char *text, void *member, struct err *error)
         }
     }
     err_set(error, ERR_USAGE, text, "is no rate");
+    if (guess_rate(text, number, sizeof number)) {
+        return err_hint(error, "did you mean %s? bits per second need no unit", number);
+    }
     return err_hint(error, "accepts bits per second (100M, 2.5G) or bytes (125MB), 0: no limit");
 }
 

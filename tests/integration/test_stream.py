@@ -59,6 +59,16 @@ class BadOptions(unittest.TestCase):
             (["-e", "epoll", "--server-engine", "uring", "-R", "-Z", "sendfile"],
              ["--zerocopy", "uring"]),
             (["udp:", "-l", "10"], ["--length", "10"]),
+            (["--mss", "87"], ["--mss", "88", "32767"]),
+            (["--mss", "32768"], ["--mss", "32767"]),
+            (["--rate", "10Mbit"], ["--rate", "did you mean 10M?"]),
+            (["--rate", "10mbps"], ["--rate", "did you mean 10M?"]),
+            (["--rate", "bit"], ["--rate", "100M"]),
+            (["-u"], ["-u", "sonde stream udp:", "sonde as iperf3"]),
+            (["-c", "127.0.0.1"], ["-c", "iperf3://HOST", "sonde as iperf3"]),
+            (["pipe:", "--window", "64k"], ["--window", "pipe"]),
+            (["pipe:", "--dscp", "ef"], ["--dscp", "pipe"]),
+            (["local:", "--congestion", "reno"], ["--congestion", "local"]),
             (["udp:", "--rate", "1k"], ["--rate", "1400", "11200", "--length"]),
             (["-l", "128k", "--rate", "1M"], ["--rate", "131072", "--length"]),
             (["udp:", "-l", "65508"], ["--length", "65508"]),
@@ -70,6 +80,17 @@ class BadOptions(unittest.TestCase):
                 for word in words:
                     self.assertIn(word, line)
                 self.assertEqual(done.stdout, "")
+
+
+class IdleOptions(unittest.TestCase):
+    def test_threads(self):
+        """iperf3's -t is the time."""
+        for arguments, said in ((["-t", "10"], True), (["-t", "3", "-e", "epoll"], True),
+                                (["-t", "2", "-P", "2", "-e", "epoll"], False), ([], False)):
+            with self.subTest(arguments=arguments):
+                done = run("stream", *SHORT, *arguments)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual("--duration, -d" in " ".join(done.stdout.split()), said)
 
 
 class Accounts(unittest.TestCase):

@@ -620,6 +620,20 @@ class Limits(unittest.TestCase):
         self.text("--bidir", "-P", "4")
 
 
+class Tables(unittest.TestCase):
+    def test_no_columns_without_values(self):
+        """Streams have no latencies."""
+        for arguments in (["-e", "threads,epoll"], ["--repeat", "2"],
+                          ["-e", "threads,epoll", "--repeat", "2"]):
+            with self.subTest(arguments=arguments):
+                done = run("stream", *SHORT, *arguments)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("throughput", done.stdout)
+                self.assertNotIn("p50", done.stdout)
+                self.assertNotIn("latency", done.stdout)
+        self.assertIn("p50", run("call", "-e", "threads,epoll", "-d", "100ms", "-w", "0s").stdout)
+
+
 class Sums(unittest.TestCase):
     def test_what_is_of_a_moment_is_not_summed(self):
         one = stream_run(self, "-P", "3", *SHORT)

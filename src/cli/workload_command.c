@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "run/run.h"
 #include "run/session.h"
+#include "workload/stream.h"
 
 /* Places of the sets that are looked at again. */
 enum { SET_WORKLOAD, SET_COURSE, SET_RUN, SET_LOAD };
@@ -100,22 +101,52 @@ static void print_progress(void *owner, const struct run_progress *progress)
     fflush(out);
 }
 
-/* The workload's own settings that were given, for the headline: "write each, high 1". */
-static void make_note(const struct opt_set *set, char *note, size_t size)
+/* A setting as a reader takes it in: "rate 1.00 Gbit/s", "window 64k", "bidir". */
+static void note_row(const struct opt *row, const void *target, FILE *out)
+{
+    const char *member = (const char *)target + row->offset;
+    char text[UNITS_TEXT_MAX];
+    fputs(row->name, out);
+    if (row->print == stream_print_rate) {
+        fprintf(out, " %s",
+                units_si(text, (double)*(const uint64_t *)(const void *)member * 8, "bit/s"));
+    } else if (row->type != OPT_TYPE_BOOL || !*(const bool *)member) {
+        fputc(' ', out);
+        opt_print_value(row, target, out);
+    }
+}
+
+/* Rows that the headline has in words of its own, and those of the run that it has not. */
+static bool is_noted(const struct opt_set *set, size_t row, bool whole)
+{
+    const char *name = set->rows[row].name;
+    if (strcmp(name, "nodelay") == 0 || strcmp(name, "congestion") == 0) {
+        return false;
+    }
+    return whole || strcmp(name, "server-engine") == 0 || strcmp(name, "server-threads") == 0;
+}
+
+/* Settings of the workload, its sockets and its server that were given, for the headline: "write
+ * each, high 1". */
+static void make_note(const struct opt_set *sets, size_t count, const struct workload_form *form,
+                      char *note, size_t size)
 {
     FILE *out = fmemopen(note, size, "w");
     if (!out) {
         return;
     }
     bool first = true;
-    for (size_t i = 0; i < set->count; i++) {
-        bool headline = strcmp(set->rows[i].name, "write") == 0;
-        if (!(set->given >> i & 1) && !headline) {
-            continue;
+    for (size_t s = 0; s < count; s++) {
+        const struct opt_set *set = &sets[s];
+        bool whole = s == SET_WORKLOAD || set->rows == form->sockets.rows;
+        for (size_t i = 0; i < set->count && (whole || s == SET_RUN); i++) {
+            bool headline = s == SET_WORKLOAD && strcmp(set->rows[i].name, "write") == 0;
+            if (is_noted(set, i, whole) && (set->given >> i & 1 || headline)) {
+                fputs(first ? "" : ", ", out);
+                note_row(&set->rows[i], set->target, out);
+                first = false;
+            }
         }
-        fprintf(out, "%s%s ", first ? "" : ", ", set->rows[i].name);
-        opt_print_value(&set->rows[i], set->target, out);
-        first = false;
     }
     fclose(out);
 }
@@ -156,7 +187,7 @@ struct measurement {
     const struct session_ops *session; /* of the target; NULL: none */
     const char *session_target;
     char session_note[SESSION_NOTE];
-    char note[128];
+    char note[256];
     struct during *during; /* NULL: no load beside it */
 };
 
@@ -365,7 +396,8 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
     const struct opt_set *sets = measurement->sets;
     struct workload_command *command = measurement->command;
     size_t engine_count = command->run.engines.count;
-    make_note(&sets[SET_WORKLOAD], measurement->note, sizeof measurement->note);
+    make_note(sets, measurement->set_count, measurement->form, measurement->note,
+              sizeof measurement->note);
     if (command->during.what != DURING_NOTHING &&
         during_open(&measurement->during, &command->during, &command->run,
                     measurement->given_target ? &measurement->address : NULL, engine_count,

@@ -460,6 +460,17 @@ static void describe_placement(const struct placement *placement, FILE *out)
     }
 }
 
+/* There is no loop of streams. */
+static const char *mode_of(const struct run_plan *plan)
+{
+    const struct workload *workload = plan->workload;
+    if (workload->bulk) {
+        bool paced = workload->asked && workload->asked(plan->workload_options) > 0;
+        return paced ? "paced" : "unpaced";
+    }
+    return plan->options->rate > 0 ? "open loop" : "closed loop";
+}
+
 static void describe(struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
@@ -479,7 +490,7 @@ static void describe(struct conductor *conductor)
         fprintf(out, "%s%s", note ? ", " : "", note ? plan->note : "");
         fclose(out);
     }
-    snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
+    snprintf(run->mode, sizeof run->mode, "%s", mode_of(plan));
     run->window_ns = conductor->client.plain.window_ns;
     run->wall_ns = window_wall_ns(conductor);
     run->window_start_ns = conductor->window_start_ns;

@@ -145,6 +145,7 @@ struct writer {
     const char *role;
     pid_t pid;
     uint64_t window_ns;
+    bool both_ways; /* streams take turns with their direction */
 };
 
 static bool sends(const struct writer *writer, const struct tally_flow *flow)
@@ -236,7 +237,10 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
         if (!flow->seen) {
             continue;
         }
-        snprintf(what, sizeof what, "%s %u", writer->workload->flow, i + 1);
+        snprintf(what, sizeof what, "%s %u%s", writer->workload->flow, i + 1,
+                 !writer->both_ways ? ""
+                 : i % 2            ? " to the client"
+                                    : " to the server");
         if (add_row(writer, what, flow, tcp, sender) < 0) {
             return -1;
         }
@@ -298,6 +302,12 @@ static pid_t server_pid(const struct conductor *conductor)
     return conductor->own_server ? conductor->server_pid : conductor->peer_pid;
 }
 
+static bool both_ways(const struct conductor *conductor)
+{
+    const struct stream_options *stream = conductor->plan->workload_options;
+    return conductor->plan->workload->bulk && stream->bidir;
+}
+
 static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
                          struct tally_flow *flows)
 {
@@ -305,7 +315,9 @@ static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
     struct record_interval *interval = &run->intervals[index];
     uint64_t end_ns =
         index + 1 < run->interval_count ? run->intervals[index + 1].start_ns : UINT64_MAX;
-    struct writer writer = {.workload = conductor->plan->workload, .to = &interval->flows};
+    struct writer writer = {.workload = conductor->plan->workload,
+                            .to = &interval->flows,
+                            .both_ways = both_ways(conductor)};
     uint32_t count = conductor->interval.flow_count;
     uint64_t client_ns = 0;
     for (int end = 0; end < FLOW_ENDS; end++) {
@@ -334,6 +346,7 @@ static int fill_rows(struct conductor *conductor)
     const struct tally *client = &conductor->client.plain, *server = &conductor->server.plain;
     struct writer writer = {.workload = conductor->plan->workload,
                             .to = &run->flows,
+                            .both_ways = both_ways(conductor),
                             .role = "client",
                             .pid = getpid(),
                             .window_ns = client->window_ns};

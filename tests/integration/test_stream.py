@@ -634,6 +634,21 @@ class Tables(unittest.TestCase):
         self.assertIn("p50", run("call", "-e", "threads,epoll", "-d", "100ms", "-w", "0s").stdout)
 
 
+class Banner(unittest.TestCase):
+    def test_what_was_asked_for_is_said(self):
+        done = run("stream", *SHORT, "--bidir", "-P", "2", "--rate", "1G", "--window", "256k",
+                   "--dscp", "ef", "--busy-poll", "--server-engine", "epoll")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        printed = " ".join(done.stdout.split())
+        self.assertIn("streams 2, bidir, rate 1.00 Gbit/s, server-engine epoll, window 256k, "
+                      "dscp 46, busy-poll", printed)
+        self.assertIn(", paced", printed)
+        self.assertIn("stream 1 to the server", printed)
+        self.assertIn("stream 2 to the client", printed)
+        self.assertNotIn("loop", printed)
+        self.assertIn("unpaced", run("stream", *SHORT).stdout)
+
+
 class Sums(unittest.TestCase):
     def test_what_is_of_a_moment_is_not_summed(self):
         one = stream_run(self, "-P", "3", *SHORT)

@@ -1,4 +1,6 @@
 /* sonde stream */
+#include <string.h>
+
 #include "cli/commands.h"
 #include "cli/workload_command.h"
 #include "workload/stream.h"
@@ -27,9 +29,32 @@ static size_t sets(struct opt_set *to)
     return workload_command_sets(&stream_form, NULL, to);
 }
 
+/* Options that users of iperf3 have in their fingers. */
+static void hint_iperf3(struct err *error)
+{
+    static const struct {
+        const char *option, *hint;
+    } known[] = {
+        {"-u", "datagrams go to a target: sonde stream udp:"},
+        {"-c", "the target needs no option: sonde stream iperf3://HOST, or tcp://HOST:PORT"},
+        {"-p", "the port is part of the target: iperf3://HOST:PORT"},
+        {"-s", "sonde serve iperf3://"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(error->subject, known[i].option) == 0 &&
+            strcmp(error->what, "unknown option") == 0) {
+            err_hint(error, "%s; with the options of iperf3: sonde as iperf3", known[i].hint);
+        }
+    }
+}
+
 static int run(int argc, char **argv, struct err *error)
 {
-    return workload_command_run(&stream_form, argc, argv, error);
+    int result = workload_command_run(&stream_form, argc, argv, error);
+    if (result < 0 && error->code == ERR_USAGE) {
+        hint_iperf3(error);
+    }
+    return result;
 }
 
 const struct command command_stream = {

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "run/run.h"
 #include "run/session.h"
+#include "workload/stream.h"
 
 /* Places of the sets that are looked at again. */
 enum { SET_WORKLOAD, SET_COURSE, SET_RUN, SET_LOAD };
@@ -103,22 +104,52 @@ static void print_progress(void *owner, const struct run_progress *progress)
     fflush(out);
 }
 
-/* The workload's own settings that were given, for the headline: "write each, high 1". */
-static void make_note(const struct opt_set *set, char *note, size_t size)
+/* A setting as a reader takes it in: "rate 1.00 Gbit/s", "window 64k", "bidir". */
+static void note_row(const struct opt *row, const void *target, FILE *out)
+{
+    const char *member = (const char *)target + row->offset;
+    char text[UNITS_TEXT_MAX];
+    fputs(row->name, out);
+    if (row->print == stream_print_rate) {
+        fprintf(out, " %s",
+                units_si(text, (double)*(const uint64_t *)(const void *)member * 8, "bit/s"));
+    } else if (row->type != OPT_TYPE_BOOL || !*(const bool *)member) {
+        fputc(' ', out);
+        opt_print_value(row, target, out);
+    }
+}
+
+/* Rows that the headline has in words of its own, and those of the run that it has not. */
+static bool is_noted(const struct opt_set *set, size_t row, bool whole)
+{
+    const char *name = set->rows[row].name;
+    if (strcmp(name, "nodelay") == 0 || strcmp(name, "congestion") == 0) {
+        return false;
+    }
+    return whole || strcmp(name, "server-engine") == 0 || strcmp(name, "server-threads") == 0;
+}
+
+/* Settings of the workload, its sockets and its server that were given, for the headline: "write
+ * each, high 1". */
+static void make_note(const struct opt_set *sets, size_t count, const struct workload_form *form,
+                      char *note, size_t size)
 {
     FILE *out = fmemopen(note, size, "w");
     if (!out) {
         return;
     }
     bool first = true;
-    for (size_t i = 0; i < set->count; i++) {
-        bool headline = strcmp(set->rows[i].name, "write") == 0;
-        if (!(set->given >> i & 1) && !headline) {
-            continue;
+    for (size_t s = 0; s < count; s++) {
+        const struct opt_set *set = &sets[s];
+        bool whole = s == SET_WORKLOAD || set->rows == form->sockets.rows;
+        for (size_t i = 0; i < set->count && (whole || s == SET_RUN); i++) {
+            bool headline = s == SET_WORKLOAD && strcmp(set->rows[i].name, "write") == 0;
+            if (is_noted(set, i, whole) && (set->given >> i & 1 || headline)) {
+                fputs(first ? "" : ", ", out);
+                note_row(&set->rows[i], set->target, out);
+                first = false;
+            }
         }
-        fprintf(out, "%s%s ", first ? "" : ", ", set->rows[i].name);
-        opt_print_value(&set->rows[i], set->target, out);
-        first = false;
     }
     fclose(out);
 }
@@ -159,7 +190,7 @@ struct measurement {
     const struct session_ops *session; /* of the target; NULL: none */
     const char *session_target;
     char session_note[SESSION_NOTE];
-    char note[128];
+    char note[256];
     struct during *during; /* NULL: no load beside it */
 };
 
@@ -171,6 +202,26 @@ static const char *server_engine_name(const struct run_options *options,
         return options->server_engine;
     }
     return client->flags & ENGINE_NO_KERNEL ? "epoll" : client->name;
+}
+
+/* Settings of sockets, where the ends are a pair of files that nobody connects. */
+static int check_pair(const struct wire_options *wire, const struct transport_ops *transport,
+                      struct err *error)
+{
+    const struct {
+        bool given;
+        const char *option;
+    } settings[] = {{wire->window_bytes, "--window"},
+                    {wire->mss, "--mss"},
+                    {wire->dscp_plus_1, "--dscp"},
+                    {wire->congestion, "--congestion"}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        if (settings[i].given && transport->caps & TRANSPORT_PAIRS) {
+            return err_set(error, ERR_USAGE, settings[i].option,
+                           "has no effect with %s: leave it out", transport->scheme);
+        }
+    }
+    return 0;
 }
 
 /* Before the first one runs. Unknown engines are refused where they are used. */
@@ -185,6 +236,9 @@ static int check_fit(const struct measurement *measurement, struct err *error)
     if (session) {
         transport = session->datagrams ? &transport_udp : &transport_tcp;
         own_server = session->own_server;
+    }
+    if (check_pair(&options->wire, transport, error) < 0) {
+        return -1;
     }
     for (size_t i = 0; workload->fits && i < options->engines.count; i++) {
         const struct engine_ops *client = engine_find(options->engines.items[i]);
@@ -243,6 +297,22 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
                : run_execute(&plan, turn->record, error);
 }
 
+/* Of streams: users of iperf3 mean the time by -t. */
+static void warn_of_threads(const struct run_options *run, struct record *record)
+{
+    bool one_each = false;
+    for (size_t i = 0; i < run->engines.count; i++) {
+        const struct engine_ops *engine = engine_find(run->engines.items[i]);
+        one_each = one_each || (engine && engine->flags & ENGINE_ONE_CHANNEL);
+    }
+    if (one_each || run->threads > run->connections) {
+        record_add_warning(record, "--threads %lu has no effect%s: %s (the time is --duration, -d)",
+                           run->threads, run->engines.count > 1 ? " everywhere" : "",
+                           one_each ? "the threads engine has one for each stream"
+                                    : "there are no more threads than streams");
+    }
+}
+
 /* Refuses options that this run has no use for: nobody types them for nothing. */
 static int check_given(const struct measurement *measurement, struct err *error)
 {
@@ -287,7 +357,10 @@ static void add_idle_options(void *owner, struct record *record)
     if (measurement->session_note[0]) {
         record_add_warning(record, "%s", measurement->session_note);
     }
-    if (run->threads > run->connections && !measurement->form->workload->bulk) {
+    if (measurement->form->workload->bulk &&
+        opt_given(&sets[SET_COURSE], offsetof(struct run_options, threads))) {
+        warn_of_threads(run, record);
+    } else if (run->threads > run->connections && !measurement->form->workload->bulk) {
         record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
                            run->connections, run->connections);
     }
@@ -355,7 +428,8 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
     const struct opt_set *sets = measurement->sets;
     struct workload_command *command = measurement->command;
     size_t engine_count = command->run.engines.count;
-    make_note(&sets[SET_WORKLOAD], measurement->note, sizeof measurement->note);
+    make_note(sets, measurement->set_count, measurement->form, measurement->note,
+              sizeof measurement->note);
     if (output_check_folded(&command->output, &command->run.watch.probes, error) < 0) {
         return -1;
     }

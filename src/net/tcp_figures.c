@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -46,6 +47,7 @@ int tcp_figures_read(int fd, struct tcp_figures *figures)
 
 /* Members that are totals, as offsets. */
 static const size_t totals[] = {
+    offsetof(struct tcp_figures, covered_ns),
     offsetof(struct tcp_figures, retransmits),
     offsetof(struct tcp_figures, bytes_sent),
     offsetof(struct tcp_figures, bytes_acked),
@@ -71,11 +73,14 @@ static uint64_t total_of(const struct tcp_figures *figures, size_t i)
 
 void tcp_figures_since(struct tcp_figures *figures, const struct tcp_figures *before)
 {
+    bool both = before->at_ns && figures->at_ns > before->at_ns;
+    uint64_t covered_ns = both ? figures->at_ns - before->at_ns : 0;
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
         uint64_t earlier = total_of(before, i);
         uint64_t *member = total(figures, i);
         *member = *member > earlier ? *member - earlier : 0;
     }
+    figures->covered_ns = covered_ns;
 }
 
 void tcp_figures_add(struct tcp_figures *to, const struct tcp_figures *from)

@@ -7,6 +7,7 @@
 /* Totals since the connection began, but for those that say "now". */
 struct tcp_figures {
     uint64_t at_ns;       /* CLOCK_MONOTONIC of the reading; 0: never read */
+    uint64_t covered_ns;  /* of a difference: between its readings; 0: there was no earlier one */
     uint64_t retransmits; /* segments sent again (tcpi_total_retrans) */
     uint64_t bytes_sent, bytes_acked, bytes_received, bytes_retransmitted;
     uint64_t segments_sent, segments_received;

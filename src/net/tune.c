@@ -13,6 +13,8 @@
 
 enum { DSCP_MOST = 63, DSCP_SHIFT = 2 /* above the two bits of ECN */ };
 
+enum { UNSENT_LEAST = 4096 }; /* of a paced connection; the kernel adds a packet to that */
+
 /* Software stamps of both directions. OPT_TSONLY: a sent packet's stamp comes back without its
  * data, so that waiting stamps hardly fill the receive buffer. */
 enum {
@@ -148,14 +150,22 @@ static int set_dscp(int fd, int dscp, const char *subject, struct err *error)
     return set_number(fd, IPPROTO_IP, IP_TOS, value, subject, "IP_TOS", error);
 }
 
-static int set_pacing(int fd, uint64_t bytes_per_second, const char *subject, struct err *error)
+/* What TCP takes and cannot send yet at that pace is bounded by a fiftieth of a second of it: a
+ * whole send buffer would be sent long after it was counted. */
+static int set_pacing(int fd, bool tcp, uint64_t bytes_per_second, const char *subject,
+                      struct err *error)
 {
+    uint64_t unsent = bytes_per_second / 50;
+    unsent = unsent < UNSENT_LEAST ? UNSENT_LEAST : unsent;
     if (setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &bytes_per_second,
                    sizeof bytes_per_second)) {
         return err_system(error, errno, subject, "cannot pace at %" PRIu64 " bytes/s",
                           bytes_per_second);
     }
-    return 0;
+    return tcp ? set_number(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
+                            unsent > INT_MAX ? INT_MAX : (int)unsent, subject, "TCP_NOTSENT_LOWAT",
+                            error)
+               : 0;
 }
 
 static int set_busy_poll(int fd, uint32_t wait_us, const char *subject, struct err *error)
@@ -195,7 +205,8 @@ int net_tune(int fd, const struct transport_ops *transport, const struct net_tun
         (tuning->mss && set_mss(fd, tuning->mss, subject, error)) ||
         (tuning->dscp_plus_1 && set_dscp(fd, tuning->dscp_plus_1 - 1, subject, error)) ||
         (tuning->pacing_bytes_per_second &&
-         set_pacing(fd, tuning->pacing_bytes_per_second, subject, error)) ||
+         set_pacing(fd, transport == &transport_tcp, tuning->pacing_bytes_per_second, subject,
+                    error)) ||
         (tuning->busy_poll_us && set_busy_poll(fd, tuning->busy_poll_us, subject, error)) ||
         tune_messages(fd, tuning, subject, error)) {
         return -1;

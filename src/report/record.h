@@ -175,7 +175,7 @@ struct record_run {
     uint64_t wall_ns;         /* from the start of the window to its end */
     uint64_t window_start_ns; /* CLOCK_MONOTONIC: to join runs of one moment; not printed */
     char mode[32];            /* "closed loop", "open loop" */
-    char detail[256];         /* one line for people: target, engine, connections … */
+    char detail[512];         /* one line for people: target, engine, connections … */
     struct record_value *values;
     size_t value_count;
     struct record_histogram *histograms;

@@ -160,7 +160,7 @@ static const struct disturbance {
     {"other_cpu_share", 0.05, false, true, "", "%s of CPU time was used by others"},
     {"cpu_frequency", 0.03, true, false, "Hz", "the CPU ran at %s"},
     {"load_1m", 1, false, false, "1", "the load was %s"},
-    {"tcp_retransmits", 10, false, false, "1", "%s TCP segments were sent again"},
+    {"tcp_retransmits", 10, false, false, "1", "%s TCP segments were sent again on this host"},
 };
 enum { DISTURBANCES = sizeof disturbances / sizeof *disturbances };
 

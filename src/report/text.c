@@ -152,7 +152,7 @@ static void print_intervals(struct text *text, const struct record_run *run)
     if (run->interval_count < 2 || run->value_count == 0) {
         return;
     }
-    const struct metric *metric = run->values[0].metric;
+    const struct metric *metric = run->values[0].metric, *named = metric;
     double *rates = calloc(run->interval_count, sizeof *rates);
     size_t count = 0;
     if (!rates) {
@@ -165,13 +165,14 @@ static void print_intervals(struct text *text, const struct record_run *run)
             const struct record_value *value = &interval->values[k];
             if (figures_shown(value) && strcmp(value->metric->key, metric->key) == 0) {
                 rates[count++] = value->value;
+                named = value->metric; /* may count something else than the whole */
             }
         }
     }
     if (count) {
         double typical_ns = (double)(run->intervals[1].start_ns - run->intervals[0].start_ns);
         fputc('\n', text->out);
-        print_rates(text, metric, rates, count, typical_ns);
+        print_rates(text, named, rates, count, typical_ns);
     }
     free(rates);
 }
@@ -325,6 +326,16 @@ static const char *latency_title(const struct record *record)
     return title ? title : "latency";
 }
 
+static bool any_latency(const struct record *record)
+{
+    for (size_t i = 0; i < record->run_count; i++) {
+        if (main_latency(&record->runs[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void latency_cell(struct table *table, const struct record_run *run, double percentile)
 {
     const struct record_histogram *entry = main_latency(run);
@@ -335,7 +346,7 @@ static void latency_cell(struct table *table, const struct record_run *run, doub
 }
 
 static void comparison_row(struct table *table, const struct record_run *run,
-                           const struct figures_ends *ends, int limit_width)
+                           const struct figures_ends *ends, bool latencies, int limit_width)
 {
     struct figures_cost first = figures_cost(run, ends->roles[0]);
     struct figures_cost second = figures_cost(run, ends->roles[1]);
@@ -357,8 +368,10 @@ static void comparison_row(struct table *table, const struct record_run *run,
     table_cell(table, "%s",
                text_value(number, sizeof number, rate,
                           run->value_count ? run->values[0].metric->unit : "1/s"));
-    latency_cell(table, run, 50);
-    latency_cell(table, run, 99);
+    if (latencies) {
+        latency_cell(table, run, 50);
+        latency_cell(table, run, 99);
+    }
     table_cell(table, "%s", text_value(number, sizeof number, first.engine_calls, "1"));
     table_cell(table, "%s",
                text_value(number, sizeof number, first.cpu_user_ns + first.cpu_system_ns, "ns"));
@@ -372,28 +385,34 @@ static void fill_comparison(struct table *table, const struct text *text,
 {
     char title[64];
     const char *rate = "rate";
+    bool latencies = any_latency(record); /* of streams there are none */
+    size_t costs = latencies ? 4 : 2;
     struct figures_ends ends = figures_ends(record);
     for (size_t i = 0; i < record->run_count; i++) {
         if (record->runs[i].value_count) {
             rate = text_title(record->runs[i].values[0].metric);
         }
     }
-    table_init(table, "lrrrrrrl");
-    table_span(table, 2, 2, latency_title(record));
+    table_init(table, latencies ? "lrrrrrrl" : "lrrrrl");
+    if (latencies) {
+        table_span(table, 2, 2, latency_title(record));
+    }
     snprintf(title, sizeof title, "%s / %s", ends.roles[0], text->operation);
-    table_span(table, 4, 2, title);
+    table_span(table, costs, 2, title);
     snprintf(title, sizeof title, "%s / %s", ends.roles[1], text->operation);
-    table_span(table, 6, 1, title);
+    table_span(table, costs + 2, 1, title);
     table_cell(table, "run");
-    table_cell(table, "%s", rate);
-    table_cell(table, "p50");
-    table_cell(table, "p99");
+    table_cell(table, "%.*s", (int)strcspn(rate, ",:"), rate); /* how it was counted: below */
+    if (latencies) {
+        table_cell(table, "p50");
+        table_cell(table, "p99");
+    }
     table_cell(table, "syscalls");
     table_cell(table, "CPU");
     table_cell(table, "CPU");
     table_cell(table, "limited by");
     for (size_t i = 0; i < record->run_count; i++) {
-        comparison_row(table, &record->runs[i], &ends, limit_width);
+        comparison_row(table, &record->runs[i], &ends, latencies, limit_width);
     }
 }
 

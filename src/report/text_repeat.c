@@ -82,7 +82,7 @@ static void median_cell(struct table *table, const struct record_summary_value *
 }
 
 static void summary_row(struct table *table, const struct record_summary *summary,
-                        const struct ends *ends)
+                        const struct ends *ends, bool latencies)
 {
     const struct record_summary_value *headline = &summary->values[0];
     const char *unit = headline->metric->unit;
@@ -95,8 +95,10 @@ static void summary_row(struct table *table, const struct record_summary *summar
     table_cell(table, "%s",
                text_share(share, sizeof share,
                           figures_ratio(headline->deviation, fabs(headline->median.value))));
-    median_cell(table, find_ending(summary, ".p50"));
-    median_cell(table, find_ending(summary, ".p99"));
+    if (latencies) {
+        median_cell(table, find_ending(summary, ".p50"));
+        median_cell(table, find_ending(summary, ".p99"));
+    }
     for (size_t i = 0; i < ends->count; i++) {
         median_cell(table, find_ending(summary, ends->keys[i]));
     }
@@ -104,14 +106,18 @@ static void summary_row(struct table *table, const struct record_summary *summar
 
 static void print_summaries(struct text *text, const struct record *record)
 {
-    static const char *const alignments[] = {"lrrrrrr", "lrrrrrrr", "lrrrrrrrr"};
+    static const char *const alignments[] = {"lrrrr", "lrrrrr", "lrrrrrr", "lrrrrrrr", "lrrrrrrrr"};
     const struct record_summary *first = &record->summaries[0];
-    const struct record_summary_value *latency = find_ending(first, ".p50");
+    const struct record_summary_value *latency = NULL; /* of streams there is none */
+    for (size_t i = 0; i < record->summary_count && !latency; i++) {
+        latency = find_ending(&record->summaries[i], ".p50");
+    }
     struct table table;
     struct ends ends;
     bool few = false;
     find_ends(&ends, record);
-    table_init(&table, alignments[ends.count]);
+    size_t costs = latency ? 7 : 5;
+    table_init(&table, alignments[ends.count + (latency ? 2 : 0)]);
     table_span(&table, 2, 3, first->values[0].metric->title);
     if (latency) {
         const char *title = latency->metric->title;
@@ -122,7 +128,7 @@ static void print_summaries(struct text *text, const struct record *record)
     if (ends.count) {
         char title[64];
         snprintf(title, sizeof title, "CPU / %s", text->operation);
-        table_span(&table, 7, ends.count, title);
+        table_span(&table, costs, ends.count, title);
     }
     for (size_t i = 0; i < record->summary_count; i++) {
         few = few || record->summaries[i].runs < REPEAT_INTERVAL_LEAST;
@@ -132,14 +138,16 @@ static void print_summaries(struct text *text, const struct record *record)
     table_cell(&table, "median");
     table_cell(&table, few ? "interval *" : "95 %% interval");
     table_cell(&table, "spread");
-    table_cell(&table, "p50");
-    table_cell(&table, "p99");
+    if (latency) {
+        table_cell(&table, "p50");
+        table_cell(&table, "p99");
+    }
     for (size_t i = 0; i < ends.count; i++) {
         table_cell(&table, "%.*s", (int)(strstr(ends.keys[i], COST_KEY) - ends.keys[i]),
                    ends.keys[i]);
     }
     for (size_t i = 0; i < record->summary_count; i++) {
-        summary_row(&table, &record->summaries[i], &ends);
+        summary_row(&table, &record->summaries[i], &ends, latency);
     }
     table_print(&table, text);
     if (few) {

@@ -54,7 +54,11 @@ struct conductor {
     struct tally block_plain, block_seen;
     struct tally server_interval;
     uint64_t client_whole[BANK_COUNTERS], server_whole[BANK_COUNTERS]; /* since the beginning */
-    struct bank_error server_error;                                    /* its first, if any */
+    struct {
+        uint64_t sent, bytes;       /* by the client, and of that arrived, since the beginning */
+        bool unknown, by_peer;      /* what arrived is not known; the peer has said it */
+    } arrived;                      /* run/arrived.h */
+    struct bank_error server_error; /* its first, if any */
     struct interval_flows interval_flows;
     struct series series;
     struct session *session;          /* NULL: none, or not open */
@@ -112,7 +116,7 @@ bool window_finished(const struct conductor *conductor);
 
 /* fill.c: everything measured into conductor->run. */
 int fill_run(struct conductor *conductor, struct err *error);
-/* verdict.c: run->limited_by with its evidence. */
+/* verdict.c and verdict_stream.c: run->limited_by with its evidence. */
 void fill_verdict(struct conductor *conductor);
 
 #endif

@@ -16,7 +16,9 @@ static const struct {
     size_t offset;
 } figures[] = {
     {"at_ns", offsetof(struct tcp_figures, at_ns)},
+    {"covered_ns", offsetof(struct tcp_figures, covered_ns)},
     {"retransmits", offsetof(struct tcp_figures, retransmits)},
+    {"bytes_acked", offsetof(struct tcp_figures, bytes_acked)},
     {"busy_ns", offsetof(struct tcp_figures, busy_ns)},
     {"receive_window_ns", offsetof(struct tcp_figures, receive_window_ns)},
     {"send_buffer_ns", offsetof(struct tcp_figures, send_buffer_ns)},

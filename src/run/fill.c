@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "run/arrived.h"
 #include "run/conductor.h"
 #include "run/fill.h"
 #include "run/session.h"
@@ -36,11 +37,11 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
     {"kernel_calls_per_second", "1/s", "kernel calls/s",
      "system calls of the observed processes, per second of the observed parts", METRIC_VALUE, 0, 0,
      true},
-    {"tcp_retransmits", "1", "TCP retransmits",
+    {"tcp_retransmits", "1", "host's TCP retransmits",
      "segments that this host (network namespace) sent again during the window, over all "
      "connections",
      METRIC_VALUE, 0, 0, false},
-    {"listen_overflows", "1", "listen overflows",
+    {"listen_overflows", "1", "host's listen overflows",
      "connections that this host dropped during the window because a backlog was full",
      METRIC_VALUE, 0, 0, false},
     {"steal_share", "1", "stolen CPU time",
@@ -95,6 +96,13 @@ static struct record_value *set_value(struct record_run *run, const struct metri
     return row;
 }
 
+/* The headline is called what it is. */
+static void name_headline(const struct conductor *conductor, struct record_run *run)
+{
+    run->values[0].metric =
+        arrived_metric(conductor, run->values[0].metric, arrived_basis(conductor));
+}
+
 static int fill_metrics(struct record_run *run, const struct metric *metrics, size_t count,
                         const struct tally *tally)
 {
@@ -141,7 +149,7 @@ static void fill_host(struct conductor *conductor)
         return;
     }
     machine_noise(&before, &after, &noise);
-    if (!(conductor->address.transport->caps & TRANSPORT_DATAGRAMS)) { /* it has neither */
+    if (flows_are_tcp(conductor)) { /* nothing else has either */
         set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
                   (double)(after.system.retransmits - before.system.retransmits));
         set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],
@@ -295,8 +303,10 @@ static int fill_intervals(struct conductor *conductor)
         interval->duration_ns = point->duration_ns;
         for (size_t j = 0; j < workload->metric_count; j++) {
             const struct metric *metric = &workload->metrics[j];
+            const struct metric *named =
+                arrived_metric(conductor, metric, arrived_basis_of_intervals(conductor));
             struct record_value *row =
-                metric->per_interval ? record_interval_add_value(interval, metric) : NULL;
+                metric->per_interval ? record_interval_add_value(interval, named) : NULL;
             if (row) {
                 row->available =
                     metric_compute(metric, point->counters, point->duration_ns, &row->value);
@@ -437,6 +447,11 @@ static void describe_tcp(const struct conductor *conductor, FILE *out)
 static uint64_t window_wall_ns(const struct conductor *conductor)
 {
     const struct bank *bank = conductor->client.plain.bank;
+    if (conductor->plan->options->count && conductor->client.plain.window_ns &&
+        conductor->client.seen.window_ns == 0) {
+        /* Until all had ended; that it was seen a little later is no part of it. */
+        return conductor->client.plain.window_ns;
+    }
     uint64_t start_ns = conductor->window_start_ns, end_ns = conductor->window_end_ns;
     if (bank->start_ns && bank->start_ns < start_ns) {
         start_ns = bank->start_ns;
@@ -454,6 +469,17 @@ static void describe_placement(const struct placement *placement, FILE *out)
             fprintf(out, ", %s on %s", i ? "client" : "server", text);
         }
     }
+}
+
+/* There is no loop of streams. */
+static const char *mode_of(const struct run_plan *plan)
+{
+    const struct workload *workload = plan->workload;
+    if (workload->bulk) {
+        bool paced = workload->asked && workload->asked(plan->workload_options) > 0;
+        return paced ? "paced" : "unpaced";
+    }
+    return plan->options->rate > 0 ? "open loop" : "closed loop";
 }
 
 static void describe(struct conductor *conductor)
@@ -475,7 +501,7 @@ static void describe(struct conductor *conductor)
         fprintf(out, "%s%s", note ? ", " : "", note ? plan->note : "");
         fclose(out);
     }
-    snprintf(run->mode, sizeof run->mode, options->rate > 0 ? "open loop" : "closed loop");
+    snprintf(run->mode, sizeof run->mode, "%s", mode_of(plan));
     run->window_ns = conductor->client.plain.window_ns;
     run->wall_ns = window_wall_ns(conductor);
     run->window_start_ns = conductor->window_start_ns;
@@ -569,6 +595,8 @@ int fill_run(struct conductor *conductor, struct err *error)
             (uint64_t)((double)operations * scale + 0.5);
     }
     fill_leave_out(run, workload, conductor->plan->workload_options);
+    name_headline(conductor, run);
+    arrived_warn(conductor);
     fill_zerocopy(conductor);
     if (flows_fill(conductor) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");

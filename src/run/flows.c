@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "run/conductor.h"
+#include "run/session.h"
+#include "workload/stream.h"
 
 /* About 8 MiB: 4 streams, both ends, for half an hour of seconds. */
 #define KEPT_MOST ((size_t)16384)
@@ -21,8 +23,13 @@ const struct metric flow_tcp_metrics[FLOW_TCP_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"delivery_bytes_per_second", "bytes/s", "delivery",
      "the kernel's most recent measurement of the rate of delivery", METRIC_VALUE, 0, 0, false},
-    {"busy_share", "1", "busy", "share of the time in which it had something to send", METRIC_VALUE,
-     0, 0, false},
+    {"acknowledged_bytes_per_second", "bytes/s", "acknowledged",
+     "payload that the other end's TCP acknowledged, per second", METRIC_VALUE, 0, 0, false},
+    {"busy_share", "1", "busy",
+     "share of the time in which it had something to send (the kernel counts in ticks of 1 to 10 "
+     "ms: "
+     "of a short time it may be more than all)",
+     METRIC_VALUE, 0, 0, false},
     {"receive_window_share", "1", "rwnd-limited",
      "share of the time in which the peer's receive window held it up", METRIC_VALUE, 0, 0, false},
     {"send_buffer_share", "1", "sndbuf-limited",
@@ -34,6 +41,7 @@ enum {
     TCP_CONGESTION_WINDOW,
     TCP_RTT_LEAST,
     TCP_DELIVERY,
+    TCP_ACKNOWLEDGED,
     TCP_BUSY,
     TCP_RECEIVE_WINDOW,
     TCP_SEND_BUFFER
@@ -41,8 +49,9 @@ enum {
 
 const struct metric bulk_metrics[BULK_METRICS] = {
     {"bytes_lost", "bytes", "bytes lost",
-     "payload that one end sent and the other did not receive, from the first to the last byte of "
-     "the run",
+     "payload that one end sent and the other did not receive: of streams and of a counted run "
+     "from "
+     "the first to the last byte, else of the datagrams that are lost in the window",
      METRIC_VALUE, 0, 0, false},
     {"cpu_ns_per_gib", "ns", "CPU/GiB", "CPU time of both ends for each GiB that was delivered",
      METRIC_VALUE, 0, 0, false},
@@ -50,8 +59,21 @@ const struct metric bulk_metrics[BULK_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"server_cpu_ns_per_gib", "ns", "server CPU/GiB", "CPU time of sonde's own server for each GiB",
      METRIC_VALUE, 0, 0, false},
+    {"stream_retransmits", "1", "TCP retransmits",
+     "segments that the measured ends sent again on their streams (TCP_INFO)", METRIC_VALUE, 0, 0,
+     false},
 };
-enum { BULK_LOST, BULK_CPU, BULK_CLIENT_CPU, BULK_SERVER_CPU };
+enum { BULK_LOST, BULK_CPU, BULK_CLIENT_CPU, BULK_SERVER_CPU, BULK_RETRANSMITS };
+
+bool flows_are_tcp(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    if (plan->engine->flags & ENGINE_NO_KERNEL) {
+        return false;
+    }
+    return plan->session ? !plan->session->datagrams
+                         : conductor->address.transport == &transport_tcp;
+}
 
 void flows_keep(struct interval_flows *kept, uint64_t start_ns, enum flow_end end,
                 const struct tally *interval)
@@ -96,6 +118,24 @@ int64_t flows_lost(const struct conductor *conductor)
                      client[workload->received_bytes] - server[workload->received_bytes]);
 }
 
+/* What fill says of it: of datagrams in the window, like the figures beside it. */
+static int64_t lost_in_window(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    if (!plan->workload->lossy || plan->options->count) {
+        return flows_lost(conductor);
+    }
+    const struct stream_options *stream = plan->workload_options;
+    const uint64_t *ends[FLOW_ENDS] = {conductor->client.plain.bank->counters,
+                                       conductor->server.plain.bank->counters};
+    int64_t lost = 0;
+    for (int i = 0; i < FLOW_ENDS; i++) {
+        uint64_t expected = ends[i][STREAM_COUNT_EXPECTED], arrived = ends[i][STREAM_COUNT_ARRIVED];
+        lost += expected > arrived ? (int64_t)(expected - arrived) : 0; /* as METRIC_MISSING */
+    }
+    return lost * (int64_t)stream->length_bytes;
+}
+
 /* ---- rows ---- */
 
 /* Whose rows are written where. */
@@ -105,6 +145,7 @@ struct writer {
     const char *role;
     pid_t pid;
     uint64_t window_ns;
+    bool both_ways; /* streams take turns with their direction */
 };
 
 static bool sends(const struct writer *writer, const struct tally_flow *flow)
@@ -132,20 +173,26 @@ static int add_tcp(struct record_probe_row *row, const struct writer *writer,
                    const struct tally_flow *flow, uint32_t senders, const char *reason)
 {
     const struct tcp_figures *tcp = &flow->tcp;
-    double time_ns = (double)writer->window_ns * senders;
+    /* The time between the readings; of a connection that was read once, the window. */
+    double time_ns =
+        tcp->covered_ns ? (double)tcp->covered_ns : (double)writer->window_ns * senders;
     double values[FLOW_TCP_METRICS] = {
         [TCP_RETRANSMITS] = (double)tcp->retransmits,
         [TCP_RTT] = (double)tcp->rtt_ns,
         [TCP_RTT_LEAST] = tcp->rtt_least_ns ? (double)tcp->rtt_least_ns : NAN,
         [TCP_CONGESTION_WINDOW] = (double)tcp->congestion_window_bytes,
         [TCP_DELIVERY] = (double)tcp->delivery_bytes_per_second,
+        [TCP_ACKNOWLEDGED] = (double)tcp->bytes_acked * 1e9 / (double)writer->window_ns,
         [TCP_BUSY] = (double)tcp->busy_ns / time_ns,
         [TCP_RECEIVE_WINDOW] = (double)tcp->receive_window_ns / time_ns,
         [TCP_SEND_BUFFER] = (double)tcp->send_buffer_ns / time_ns,
     };
     int result = 0;
     for (size_t i = 0; i < FLOW_TCP_METRICS && result == 0; i++) {
-        result = add_value(row, &flow_tcp_metrics[i], values[i], reason);
+        /* Windows and most recent measurements of several connections are of different moments. */
+        bool single = i == TCP_CONGESTION_WINDOW || i == TCP_DELIVERY;
+        const char *why = !reason && single && senders > 1 ? "each stream has its own" : reason;
+        result = add_value(row, &flow_tcp_metrics[i], values[i], why);
     }
     return result;
 }
@@ -181,7 +228,7 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
                     bool tcp)
 {
     struct tally_flow sum = {0};
-    uint64_t rtt_ns = 0, window = 0, delivery = 0;
+    uint64_t rtt_ns = 0;
     uint32_t seen = 0, senders = 0;
     char what[48];
     for (uint32_t i = 0; i < count; i++) {
@@ -190,7 +237,10 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
         if (!flow->seen) {
             continue;
         }
-        snprintf(what, sizeof what, "%s %u", writer->workload->flow, i + 1);
+        snprintf(what, sizeof what, "%s %u%s", writer->workload->flow, i + 1,
+                 !writer->both_ways ? ""
+                 : i % 2            ? " to the client"
+                                    : " to the server");
         if (add_row(writer, what, flow, tcp, sender) < 0) {
             return -1;
         }
@@ -198,8 +248,6 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
         if (sender) {
             senders++;
             rtt_ns += flow->tcp.rtt_ns;
-            window += flow->tcp.congestion_window_bytes;
-            delivery += flow->tcp.delivery_bytes_per_second;
         }
         struct tally_flow share = *flow;
         share.tcp = sender ? share.tcp : (struct tcp_figures){0};
@@ -209,8 +257,6 @@ static int add_rows(const struct writer *writer, const struct tally_flow *flows,
         return 0;
     }
     sum.tcp.rtt_ns = senders ? rtt_ns / senders : 0;
-    sum.tcp.congestion_window_bytes = window;
-    sum.tcp.delivery_bytes_per_second = delivery;
     snprintf(what, sizeof what, "all %u", seen);
     return add_row(writer, what, &sum, tcp, senders);
 }
@@ -244,9 +290,22 @@ static uint64_t sum_kept(const struct interval_flows *kept, enum flow_end end, u
     return window_ns;
 }
 
+/* The time that an end's rows cover. The server of a counted run is cut some time after everything
+ * has ended: what it moved, it moved in the client's window. */
+static uint64_t rows_ns(const struct conductor *conductor, uint64_t client_ns, uint64_t server_ns)
+{
+    return conductor->plan->options->count && client_ns ? client_ns : server_ns;
+}
+
 static pid_t server_pid(const struct conductor *conductor)
 {
     return conductor->own_server ? conductor->server_pid : conductor->peer_pid;
+}
+
+static bool both_ways(const struct conductor *conductor)
+{
+    const struct stream_options *stream = conductor->plan->workload_options;
+    return conductor->plan->workload->bulk && stream->bidir;
 }
 
 static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
@@ -256,8 +315,11 @@ static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
     struct record_interval *interval = &run->intervals[index];
     uint64_t end_ns =
         index + 1 < run->interval_count ? run->intervals[index + 1].start_ns : UINT64_MAX;
-    struct writer writer = {.workload = conductor->plan->workload, .to = &interval->flows};
+    struct writer writer = {.workload = conductor->plan->workload,
+                            .to = &interval->flows,
+                            .both_ways = both_ways(conductor)};
     uint32_t count = conductor->interval.flow_count;
+    uint64_t client_ns = 0;
     for (int end = 0; end < FLOW_ENDS; end++) {
         for (uint32_t i = 0; i < count; i++) {
             flows[i] = (struct tally_flow){0};
@@ -266,6 +328,11 @@ static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
         writer.pid = end == FLOW_CLIENT ? getpid() : server_pid(conductor);
         writer.window_ns = sum_kept(&conductor->interval_flows, (enum flow_end)end,
                                     interval->start_ns, end_ns, flows);
+        if (end == FLOW_CLIENT) {
+            client_ns = writer.window_ns;
+        } else {
+            writer.window_ns = rows_ns(conductor, client_ns, writer.window_ns);
+        }
         if (add_rows(&writer, flows, count, tcp) < 0) {
             return -1;
         }
@@ -279,6 +346,7 @@ static int fill_rows(struct conductor *conductor)
     const struct tally *client = &conductor->client.plain, *server = &conductor->server.plain;
     struct writer writer = {.workload = conductor->plan->workload,
                             .to = &run->flows,
+                            .both_ways = both_ways(conductor),
                             .role = "client",
                             .pid = getpid(),
                             .window_ns = client->window_ns};
@@ -286,7 +354,7 @@ static int fill_rows(struct conductor *conductor)
     int result = add_rows(&writer, client->flows, client->flow_count, tcp);
     writer.role = "server";
     writer.pid = server_pid(conductor);
-    writer.window_ns = server->window_ns;
+    writer.window_ns = rows_ns(conductor, client->window_ns, server->window_ns);
     result = result == 0 && server_counted(conductor)
                  ? add_rows(&writer, server->flows, server->flow_count, tcp)
                  : result;
@@ -319,6 +387,21 @@ static void warn(struct conductor *conductor)
 
 /* ---- bulk ---- */
 
+/* Drops are counted in what the kernel queues, which is no datagram where it joins them. */
+static void warn_of_joined(struct conductor *conductor)
+{
+    const struct workload *workload = conductor->plan->workload;
+    const struct stream_options *stream = conductor->plan->workload_options;
+    uint64_t drops = conductor->client.plain.bank->counters[STREAM_COUNT_DROPS] +
+                     conductor->server.plain.bank->counters[STREAM_COUNT_DROPS];
+    if (workload->lossy && stream->segments && drops) {
+        record_add_warning(conductor->record,
+                           "%s: --gso: a packet that the receive buffer dropped may have been up "
+                           "to %lu datagrams that the kernel had joined",
+                           conductor->plan->label, stream->batch);
+    }
+}
+
 static int set_value(struct record_run *run, const struct metric *metric, double value,
                      const char *reason)
 {
@@ -339,24 +422,51 @@ static double cpu_per_gib(const struct tally *tally, double bytes_per_second)
     return bytes > 0 ? cpu_ns * (1 << 30) / bytes : NAN;
 }
 
+/* What TCP says of the run's own connections, at all ends that count. */
+static int fill_retransmits(struct conductor *conductor)
+{
+    const struct tally *ends[FLOW_ENDS] = {&conductor->client.plain, &conductor->server.plain};
+    uint64_t retransmits = 0, senders = 0;
+    const char *reason = NULL;
+    for (int end = 0; end < FLOW_ENDS; end++) {
+        for (uint32_t i = 0; i < ends[end]->flow_count; i++) {
+            const struct tally_flow *flow = &ends[end]->flows[i];
+            bool sender = flow->counters[conductor->plan->workload->flow_metrics[0].numerator];
+            retransmits += sender ? flow->tcp.retransmits : 0;
+            senders += sender;
+            reason = sender && flow->tcp.at_ns == 0 ? "the kernel did not say" : reason;
+        }
+    }
+    if (conductor->plan->options->connections > ends[FLOW_CLIENT]->flow_count) {
+        reason = "not all streams are told apart";
+    } else if (senders == 0) {
+        reason = "the measured end sends nothing";
+    }
+    return set_value(conductor->run, &bulk_metrics[BULK_RETRANSMITS], (double)retransmits, reason);
+}
+
 static int fill_bulk(struct conductor *conductor)
 {
     struct record_run *run = conductor->run;
     const struct tally *plain = &conductor->client.plain;
+    warn_of_joined(conductor);
     bool own = server_counted(conductor), drained = !conductor->unfinished && !conductor->lost;
     double delivered = (double)plain->bank->counters[conductor->plan->workload->bytes];
     double rate = plain->window_ns ? delivered * 1e9 / (double)plain->window_ns : 0;
     double client = cpu_per_gib(plain, rate);
     double server = own ? cpu_per_gib(&conductor->server.plain, rate) : NAN;
-    const char *foreign = own ? NULL : "the server is not sonde's";
+    const struct session_ops *session = conductor->plan->session;
+    const char *foreign = own                          ? NULL
+                          : session && session->totals ? "the server did not say what it counted"
+                                                       : "the server is not sonde's";
     const char *open = drained ? foreign : "not every stream came to its end";
-    if (set_value(run, &bulk_metrics[BULK_LOST], (double)flows_lost(conductor), open) < 0 ||
+    if (set_value(run, &bulk_metrics[BULK_LOST], (double)lost_in_window(conductor), open) < 0 ||
         set_value(run, &bulk_metrics[BULK_CPU], client + server, foreign) < 0 ||
         set_value(run, &bulk_metrics[BULK_CLIENT_CPU], client, NULL) < 0 ||
         set_value(run, &bulk_metrics[BULK_SERVER_CPU], server, foreign) < 0) {
         return -1;
     }
-    return 0;
+    return flows_are_tcp(conductor) ? fill_retransmits(conductor) : 0;
 }
 
 int flows_fill(struct conductor *conductor)

@@ -31,12 +31,15 @@ struct conductor;
  * said: it is not known what the server counted, or the workload counts no such thing. */
 int64_t flows_lost(const struct conductor *conductor);
 
+/* Whether the measured connections are TCP's. */
+bool flows_are_tcp(const struct conductor *conductor);
+
 /* Fills the rows of the whole window and of the intervals, and what bulk workloads have besides.
  * 0 or -1 without memory. */
 int flows_fill(struct conductor *conductor);
 
 /* What a connection's rows hold besides the workload's own, for TCP. */
-enum { FLOW_TCP_METRICS = 8, BULK_METRICS = 4 };
+enum { FLOW_TCP_METRICS = 9, BULK_METRICS = 5 };
 extern const struct metric flow_tcp_metrics[FLOW_TCP_METRICS];
 /* What a run of a bulk workload has besides. */
 extern const struct metric bulk_metrics[BULK_METRICS];

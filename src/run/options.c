@@ -13,6 +13,8 @@
  */
 #define BUSY_POLL_US 50
 
+enum { MSS_LEAST = 88 }; /* TCP_MIN_MSS, as the kernel checks TCP_MAXSEG */
+
 static const char *const uring_receive_names[] = {"auto", "multishot", "single", NULL};
 static const char *const arrivals[] = {"fixed", "poisson", NULL};
 
@@ -22,7 +24,7 @@ const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
     OPT_COUNT(RUN, connections, .name = "connections", .letter = 'c', .initial = "1", .least = 1,
               .most = 1000000, .argument = "N", .help = "connections in all"),
     OPT_COUNT(RUN, count, .name = "count", .letter = 'n', .initial = "0", .argument = "N",
-              .help = "stop after so many operations instead (0: by --duration)"),
+              .help = "stop after so many operations instead, without --warmup (0: by --duration)"),
     OPT_RATE(RUN, rate, .name = "rate", .letter = 'r', .initial = "0", .most = 1000000000,
              .argument = "RATE",
              .help = "open loop: start so many operations a second, whatever the answers do "
@@ -183,8 +185,8 @@ const struct opt bulk_wire_rows[BULK_OPTIONS] = {
     OPT_SIZE(WIRE, window_bytes, .name = "window", .initial = "0", .most = 1 << 30,
              .argument = "SIZE",
              .help = "SO_SNDBUF and SO_RCVBUF of both ends (0: the kernel's own sizing)"),
-    OPT_COUNT(WIRE, mss, .name = "mss", .letter = 'M', .initial = "0", .most = 65535,
-              .argument = "BYTES", .help = "TCP_MAXSEG of both ends (0: the path's)"),
+    OPT_COUNT(WIRE, mss, .name = "mss", .letter = 'M', .initial = "0", .most = 32767,
+              .argument = "BYTES", .help = "TCP_MAXSEG of both ends, 88 to 32767 (0: the path's)"),
     OPT_CUSTOM(WIRE, dscp_plus_1, uint32_t, .name = "dscp", .initial = "", .argument = "NAME",
                .parse = parse_dscp, .print = print_dscp,
                .help = "mark packets: 0 to 63, ef, le, cs0 to cs7, af11 to af43"),
@@ -240,6 +242,10 @@ int run_options_check(struct run_options *options, bool given_warmup, const char
             return err_hint(error, "a counted run measures from its beginning");
         }
         options->warmup_ns = 0;
+    }
+    if (options->wire.mss && options->wire.mss < MSS_LEAST) {
+        err_set(error, ERR_USAGE, "--mss", "%lu bytes are no segment", options->wire.mss);
+        return err_hint(error, "the kernel takes %d to 32767, 0: the path's", MSS_LEAST);
     }
     if (options->interval_ns > options->duration_ns && options->count == 0) {
         options->interval_ns = options->duration_ns;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "run/arrived.h"
 #include "workload/stream.h"
 
 int peer_open(struct conductor *conductor, struct err *error)
@@ -215,6 +216,7 @@ int peer_finish(struct conductor *conductor, struct err *error)
         return -1;
     }
     conductor->peer_finished = true;
+    arrived_finish(conductor);
     return plan->session->totals ? take_totals(conductor, error) : 0;
 }
 

@@ -166,6 +166,11 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
         char what[96];
         snprintf(what, sizeof what, "%lu of %lu connections were lost", lost, options->connections);
         first_error(conductor, error, what);
+        if (conductor->plan->workload->bulk && conductor->plan->target && !conductor->own_server &&
+            error->code == ERR_PROTOCOL) {
+            err_hint(error, "stream needs a server that reads everything and sends nothing, such "
+                            "as sonde serve sonde://HOST:PORT");
+        }
     } else if (conductor->interrupted) {
         err_set(error, ERR_INTERRUPTED, "run", "interrupted: the window ended early");
     } else if (conductor->late) {

@@ -106,6 +106,10 @@ struct session_ops {
     /* The drain is over: ends the test and exchanges results, before anything else is done: a peer
      * may count its time until then. */
     int (*finish)(struct session *session, const struct session_own *own, struct err *error);
+    /* After a finish that went well: payload that the peer received and over what time, and what
+     * this end sent of it; false where it does not say. For peers without totals. May be NULL. */
+    bool (*arrived)(const struct session *session, uint64_t *bytes, uint64_t *sent,
+                    uint64_t *duration_ns);
     /* What the peer's server counted, after a finish that went well and before the run's own side
      * is filled, into empty tallies. NULL: the peer does not say. */
     int (*totals)(struct session *session, struct session_totals *totals, struct err *error);

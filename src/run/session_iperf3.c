@@ -370,21 +370,31 @@ static int add(struct record_run *run, int which, double value, const char *reas
     return 0;
 }
 
-/* The headline is what left this end; where much of it did not arrive, that has to be said. */
-static int warn_of_loss(const struct session *session, struct err *error)
+static bool session_arrived(const struct session *session, uint64_t *arrived, uint64_t *sent,
+                            uint64_t *duration_ns)
 {
     const struct iperf3_side *peer = iperf3_client_peer(session->client);
-    uint64_t sent = 0, arrived = 0;
+    *arrived = *sent = *duration_ns = 0;
     for (uint32_t i = 0; i < peer->flow_count; i++) {
+        const struct iperf3_flow *flow = &peer->flows[i];
         if (iperf3_flow_sends(&session->test, i, false)) {
-            sent += session->own.flows[i].window.bytes;
-            arrived += peer->flows[i].window.bytes;
+            *sent += session->own.flows[i].window.bytes;
+            *arrived += flow->window.bytes;
+            *duration_ns = flow->duration_ns > *duration_ns ? flow->duration_ns : *duration_ns;
         }
     }
+    return *duration_ns > 0;
+}
+
+/* Where much of what left this end did not arrive, that has to be said. */
+static int warn_of_loss(const struct session *session, struct err *error)
+{
+    uint64_t sent, arrived, duration_ns;
+    session_arrived(session, &arrived, &sent, &duration_ns);
     if (session->test.udp && (double)arrived < 0.99 * (double)sent &&
         record_add_warning(session->record,
-                           "the peer received %.3g%% of what was sent: the throughput above counts "
-                           "what left this end, the peer's bytes/s what arrived",
+                           "the peer received %.3g%% of what was sent: \"client sent\" counts "
+                           "what left this end, the headline what arrived",
                            100 * (double)arrived / (double)sent) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
@@ -436,7 +446,8 @@ static int session_fill(struct session *session, struct record_run *run, struct 
 #define IPERF3_SESSION                                                                             \
     .foreign = true, .settle = session_settle, .open = session_open, .connect = session_connect,   \
     .start = session_start, .peer_ended = session_peer_ended, .stop = session_stop,                \
-    .finish = session_finish, .fill = session_fill, .close = session_close
+    .finish = session_finish, .arrived = session_arrived, .fill = session_fill,                    \
+    .close = session_close
 
 const struct session_ops session_iperf3 = {
     IPERF3_SESSION,

@@ -22,6 +22,9 @@
 #define ANSWER_NS (15 * NS_PER_SECOND)
 #define PREPARE_NS (60 * NS_PER_SECOND)
 #define RECORD_NS (20 * NS_PER_SECOND)
+/* The end of the window: all that the server has to do is to cut its workers, which it waits 2 s
+ * for. A path that broke in the window is noticed here, and the user sees nothing meanwhile. */
+#define SYNC_NS (5 * NS_PER_SECOND)
 /* Data connections that are being established at the same time: less than its backlog. */
 #define CONNECTING_MOST 128u
 
@@ -441,7 +444,11 @@ static int sync_session(struct session *session, struct err *error)
     const struct control_message sync = {.kind = CONTROL_SYNC};
     struct control_message answer;
     if (tell_or_fail(session, &sync, error) < 0 ||
-        expect(session, CONTROL_SYNCED, &answer, ANSWER_NS, error) < 0) {
+        expect(session, CONTROL_SYNCED, &answer, SYNC_NS, error) < 0) {
+        /* Who does not say so little has no record either: it is not waited for. */
+        if (session->failure.code == ERR_NONE && error->code != ERR_INTERRUPTED) {
+            session->failure = *error;
+        }
         return -1;
     }
     control_release(&answer);

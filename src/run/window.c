@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "run/arrived.h"
 #include "run/conductor.h"
 #include "run/peer.h"
 
@@ -64,6 +65,7 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
 {
     const struct run_plan *plan = conductor->plan;
     double scale = 1;
+    arrived_take(conductor, client);
     add_whole(conductor->client_whole, client);
     bank_silence_add(&conductor->silence, &client->bank->silence);
     if (server) {

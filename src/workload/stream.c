@@ -3,10 +3,8 @@
 
 static const struct metric metrics[] = {
     {"bytes_per_second", "bytes/s", "throughput",
-     "payload received at the receiving ends, per second; where these are not sonde's, payload "
-     "that "
-     "the kernel took from the sender",
-     METRIC_PER_SECOND, STREAM_COUNT_DELIVERED, 0, true},
+     "payload received at the receiving ends, per second", METRIC_PER_SECOND,
+     STREAM_COUNT_DELIVERED, 0, true},
     {"bits_per_second", "bit/s", "bit rate", "the same in bits", METRIC_PER_SECOND,
      STREAM_COUNT_DELIVERED_BITS, 0, true},
     {"sent_bytes", "bytes", "client sent", "payload that the client sent", METRIC_COUNT,
@@ -25,7 +23,9 @@ static const struct metric metrics[] = {
 static const struct metric server_metrics[] = {
     {"server_sent_bytes", "bytes", "server sent", "payload that the server sent", METRIC_COUNT,
      STREAM_COUNT_SENT_BYTES, 0, false},
-    {"server_received_bytes", "bytes", "server received", "payload that the server received",
+    {"server_received_bytes", "bytes", "server received",
+     "payload that the server received (between its own cuts, which lie a little apart from the "
+     "client's; the throughput is scaled by the times)",
      METRIC_COUNT, STREAM_COUNT_RECEIVED_BYTES, 0, false},
     {"server_bytes_per_send", "bytes", "server bytes/send",
      "bytes that one send of the server's took, mean", METRIC_RATIO, STREAM_COUNT_SENT_BYTES,
@@ -72,6 +72,7 @@ const struct workload workload_stream = {
     .asked = stream_asked,
     .sent_bytes = STREAM_COUNT_SENT_BYTES,
     .received_bytes = STREAM_COUNT_RECEIVED_BYTES,
+    .arrived_bytes = STREAM_COUNT_ARRIVED_BYTES,
     .flow = "stream",
     .flow_metrics = flow_metrics,
     .flow_metric_count = sizeof flow_metrics / sizeof *flow_metrics,

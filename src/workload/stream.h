@@ -70,7 +70,8 @@ enum stream_counter {
     STREAM_COUNT_SENDS,
     STREAM_COUNT_RECEIVED_BYTES,
     STREAM_COUNT_RECEIVES,
-    STREAM_COUNT_PAUSES, /* paced: waits for the next block's time */
+    STREAM_COUNT_PAUSES,        /* paced: waits for the next block's time */
+    STREAM_COUNT_ARRIVED_BYTES, /* the client's only, see workload->arrived_bytes */
     STREAM_COUNT_ACCEPTED,
     STREAM_COUNT_REFUSED,
     /* Datagrams: */

@@ -49,7 +49,7 @@
          STREAM_COUNT_ARRIVED,                                                                     \
          false},                                                                                   \
     {                                                                                              \
-        prefix "receive_buffer_drops", "1", title "dropped by the receive buffer",                 \
+        prefix "receive_buffer_drops", "1", title "receive-buffer drops (packets)",                \
             "packets that the " who "'s socket had no room for (one that the kernel has joined "   \
             "counts once)",                                                                        \
             METRIC_COUNT, STREAM_COUNT_DROPS, 0, false                                             \
@@ -57,10 +57,8 @@
 
 static const struct metric metrics[] = {
     {"bytes_per_second", "bytes/s", "throughput",
-     "payload received at the receiving ends, per second; where these are not sonde's, payload "
-     "that "
-     "the kernel took from the sender",
-     METRIC_PER_SECOND, STREAM_COUNT_DELIVERED, 0, true},
+     "payload received at the receiving ends, per second", METRIC_PER_SECOND,
+     STREAM_COUNT_DELIVERED, 0, true},
     {"bits_per_second", "bit/s", "bit rate", "the same in bits", METRIC_PER_SECOND,
      STREAM_COUNT_DELIVERED_BITS, 0, true},
     {"sent_bytes", "bytes", "client sent", "payload that the client sent", METRIC_COUNT,
@@ -82,7 +80,9 @@ static const struct metric metrics[] = {
 static const struct metric server_metrics[] = {
     {"server_sent_bytes", "bytes", "server sent", "payload that the server sent", METRIC_COUNT,
      STREAM_COUNT_SENT_BYTES, 0, false},
-    {"server_received_bytes", "bytes", "server received", "payload that the server received",
+    {"server_received_bytes", "bytes", "server received",
+     "payload that the server received (between its own cuts, which lie a little apart from the "
+     "client's; the throughput is scaled by the times)",
      METRIC_COUNT, STREAM_COUNT_RECEIVED_BYTES, 0, false},
     {"server_sent_datagrams", "1", "server datagrams sent", "datagrams that the server sent",
      METRIC_COUNT, STREAM_COUNT_SENT, 0, false},
@@ -143,6 +143,7 @@ const struct workload workload_stream_datagrams = {
     .asked = stream_asked,
     .sent_bytes = STREAM_COUNT_SENT_BYTES,
     .received_bytes = STREAM_COUNT_RECEIVED_BYTES,
+    .arrived_bytes = STREAM_COUNT_ARRIVED_BYTES,
     .flow = "stream",
     .flow_metrics = flow_metrics,
     .flow_metric_count = sizeof flow_metrics / sizeof *flow_metrics,

@@ -1,9 +1,31 @@
 /* Options of `sonde stream`, and what both of its workloads make of both ends. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/units.h"
 #include "workload/stream.h"
+
+/* "10Mbit", "10mbps": what the user may have meant. False where it is nothing of that kind. */
+static bool guess_rate(const char *text, char *guess, size_t size)
+{
+    static const char *const units[] = {"bit/s", "bits/s", "bits", "bit", "bps", "b/s"};
+    size_t length = strlen(text);
+    double value;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        size_t unit = strlen(units[i]);
+        if (length <= unit || length - unit >= size ||
+            strcasecmp(text + length - unit, units[i]) != 0) {
+            continue;
+        }
+        memcpy(guess, text, length - unit);
+        guess[length - unit] = '\0';
+        char *last = &guess[length - unit - 1];
+        *last = *last == 'm' || *last == 'g' ? (char)(*last - 'a' + 'A') : *last;
+        return units_parse_rate(guess, &value) == 0;
+    }
+    return false;
+}
 
 int stream_parse_rate(const char *text, void *member, struct err *error)
 {
@@ -22,6 +44,9 @@ int stream_parse_rate(const char *text, void *member, struct err *error)
         }
     }
     err_set(error, ERR_USAGE, text, "is no rate");
+    if (guess_rate(text, number, sizeof number)) {
+        return err_hint(error, "did you mean %s? bits per second need no unit", number);
+    }
     return err_hint(error, "accepts bits per second (100M, 2.5G) or bytes (125MB), 0: no limit");
 }
 
@@ -32,13 +57,44 @@ void stream_print_rate(const void *member, FILE *out)
     fputs(units_exact_rate(text, (double)bytes * 8), out);
 }
 
+/* What a send offers where the user does not say: of a paced stream no more than 10 ms of its rate,
+ * so that it leaves evenly. */
+static uint64_t default_length(const struct stream_options *options)
+{
+    uint64_t length = STREAM_LENGTH, paced = options->rate_bytes / 100;
+    if (options->datagrams) {
+        return STREAM_DATAGRAM_LENGTH;
+    }
+    if (options->rate_bytes && paced < length) {
+        length = paced ? paced : 1;
+    }
+    return length;
+}
+
+/* A send for which the rate leaves more than a second is no pacing. */
+static int check_pace(const struct stream_options *options, struct err *error)
+{
+    uint64_t bytes = options->length_bytes * (options->datagrams ? options->batch : 1);
+    char text[UNITS_TEXT_MAX];
+    if (options->rate_bytes == 0 || bytes <= options->rate_bytes) {
+        return 0;
+    }
+    err_set(error, ERR_USAGE, "--rate", "one send of %lu bytes takes longer than a second at %s",
+            bytes, units_si(text, (double)options->rate_bytes * 8, "bit/s"));
+    return err_hint(error, "lower --length%s, or raise --rate to %s at least",
+                    options->datagrams && options->batch > 1 ? " or --batch" : "",
+                    units_exact_rate(text, (double)bytes * 8));
+}
+
 static const char *const pacings[] = {"kernel", "timer", NULL};
 static const char *const zerocopies[] = {"none", "msg", "sendfile", NULL};
 
 const struct opt stream_option_rows[STREAM_OPTIONS] = {
     OPT_SIZE(struct stream_options, length_bytes, .name = "length", .letter = 'l', .initial = "0",
              .most = 64 << 20, .argument = "SIZE",
-             .help = "bytes that one send offers, or of a datagram (0: 128k, of a datagram 1,400)"),
+             .help =
+                 "bytes that one send offers (0: 128k, with --rate at most 10 ms of it), or of a "
+                 "datagram, 64 to 65507 (0: 1,400)"),
     OPT_COUNT(struct stream_options, streams, .name = "streams", .letter = 'P', .initial = "1",
               .least = 1, .most = 100000, .argument = "N",
               .help = "streams, a connection each (with --bidir so many in each direction)"),
@@ -46,9 +102,12 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
              .help = "the server sends and the client receives"),
     OPT_BOOL(struct stream_options, bidir, .name = "bidir",
              .help = "both directions at once, each stream in one"),
-    OPT_SIZE(struct stream_options, total_bytes, .name = "bytes", .letter = 'n', .initial = "0",
-             .argument = "SIZE",
-             .help = "move so many in all, over all streams (0: by --duration)"),
+    OPT_SIZE(
+        struct stream_options, total_bytes, .name = "bytes", .letter = 'n', .initial = "0",
+        .argument = "SIZE",
+        .help =
+            "move so many in all, over all streams, from the beginning: without --warmup (0: by "
+            "--duration)"),
     OPT_CUSTOM(struct stream_options, rate_bytes, uint64_t, .name = "rate", .letter = 'b',
                .initial = "0", .argument = "RATE", .parse = stream_parse_rate,
                .print = stream_print_rate,
@@ -56,8 +115,9 @@ const struct opt stream_option_rows[STREAM_OPTIONS] = {
                        "goes"),
     OPT_CHOICE(struct stream_options, pacing, .name = "pacing", .choices = pacings,
                .initial = "kernel", .argument = "BY",
-               .help = "--rate by the kernel (SO_MAX_PACING_RATE, TCP only) or by sonde's own "
-                       "timers"),
+               .help =
+                   "--rate by the kernel (SO_MAX_PACING_RATE, TCP only; it is given 20 ms of it "
+                   "ahead) or by sonde's own timers alone"),
     OPT_COUNT(struct stream_options, batch, .name = "batch", .initial = "1", .least = 1,
               .most = 1024, .argument = "N", .help = "datagrams: so many with one send"),
     OPT_BOOL(struct stream_options, segments, .name = "gso",
@@ -113,9 +173,7 @@ static int settle(struct stream_options *options, bool datagrams, uint64_t recei
         return -1;
     }
     options->datagrams = datagrams;
-    if (options->length_bytes == 0) {
-        options->length_bytes = datagrams ? STREAM_DATAGRAM_LENGTH : STREAM_LENGTH;
-    }
+    options->length_bytes = options->length_bytes ? options->length_bytes : default_length(options);
     if (!datagrams && (options->batch > 1 || options->segments)) {
         err_set(error, ERR_USAGE, options->segments ? "--gso" : "--batch", "is for datagrams");
         return err_hint(error, "sonde stream udp:");
@@ -125,7 +183,10 @@ static int settle(struct stream_options *options, bool datagrams, uint64_t recei
                 "is for streams: each datagram has bytes of its own");
         return err_hint(error, "leave it out, or take a transport of streams");
     }
-    return datagrams ? settle_datagrams(options, receive_bytes, error) : 0;
+    if (datagrams && settle_datagrams(options, receive_bytes, error) < 0) {
+        return -1;
+    }
+    return check_pace(options, error);
 }
 
 int stream_check(void *options, uint64_t receive_bytes, struct err *error)
@@ -150,7 +211,7 @@ void stream_join(const void *options, uint64_t *client, const uint64_t *server, 
         uint64_t scaled = received < 1e18 ? (uint64_t)(received + 0.5) : (uint64_t)1e18;
         delivered += scale == 1 ? server[STREAM_COUNT_RECEIVED_BYTES] : scaled;
     } else {
-        delivered += client[STREAM_COUNT_SENT_BYTES];
+        delivered += client[STREAM_COUNT_ARRIVED_BYTES];
     }
     client[STREAM_COUNT_DELIVERED] = delivered;
     client[STREAM_COUNT_DELIVERED_BITS] = 8 * delivered;

@@ -17,6 +17,9 @@
 #define ROW_LOOK 8
 /* A paced sender that was held up makes up for so much and no more. */
 #define CATCH_UP_NS (100 * NS_PER_MS)
+/* Where the kernel paces, so much may be given to it ahead of time. What it holds beyond that would
+ * take its own time to leave at the end, and be in intervals in which it has not left. */
+#define KERNEL_LEAD_NS (20 * NS_PER_MS)
 
 /* What a worker's connections share. */
 struct stream_worker {
@@ -173,6 +176,13 @@ static void say_hello(struct role_context *context, struct stream_connection *st
     stream->in_flight = true;
 }
 
+/* A client that sends to somebody who is not sonde's listens from the beginning: what comes back is
+ * no stream's, and an echo that nobody reads ends with both sides waiting for ever. */
+static bool listens(const struct role_context *context, const struct stream_connection *stream)
+{
+    return stream->client && stream->sends && context->foreign_peer && !context->ends_apart;
+}
+
 /* Nothing more is sent. A client then waits until the server has read it all and says so. */
 static void stop(struct role_context *context, struct stream_connection *stream)
 {
@@ -183,29 +193,32 @@ static void stop(struct role_context *context, struct stream_connection *stream)
     }
     step_submit(context, &stream->base, OP_SHUTDOWN);
     if (stream->client && stream->sends) {
-        step_submit(context, &stream->base, OP_RECEIVE);
+        if (!listens(context, stream)) {
+            step_submit(context, &stream->base, OP_RECEIVE);
+        }
     } else if (!stream->client && stream->peer_done) {
         close_stream(context, stream);
     }
 }
 
-/* Paced by timers: false where the next block has to wait. */
+/* Paced: false where the next block has to wait. The kernel's pacing spreads what it was given. */
 static bool may_send(struct role_context *context, struct stream_connection *stream)
 {
     const struct stream_options *options = options_of(context);
-    if (options->rate_bytes == 0 || options->pacing != PACING_TIMER) {
+    uint64_t lead_ns = options->pacing == PACING_KERNEL ? KERNEL_LEAD_NS : 0;
+    if (options->rate_bytes == 0) {
         return true;
     }
     uint64_t now_ns = clock_now_ns();
     if (stream->due_ns == 0 || stream->due_ns + CATCH_UP_NS < now_ns) {
         stream->due_ns = now_ns;
     }
-    if (stream->due_ns <= now_ns) {
+    if (stream->due_ns <= now_ns + lead_ns) {
         return true;
     }
     context->bank->counters[STREAM_COUNT_PAUSES]++;
     context->out.set_timer = true;
-    context->out.timer_ns = stream->due_ns;
+    context->out.timer_ns = stream->due_ns - lead_ns;
     return false;
 }
 
@@ -258,7 +271,8 @@ static void send_more(struct role_context *context, struct stream_connection *st
 static void begin(struct role_context *context, struct stream_connection *stream)
 {
     if (stream->sends) {
-        if (!stream->client) { /* its receive goes on, for the client to ask for the end */
+        /* A server's receive goes on, for the client to ask for the end. */
+        if (!stream->client || listens(context, stream)) {
             step_submit(context, &stream->base, OP_RECEIVE)->flags = OP_END_ONLY;
         }
         send_more(context, stream);
@@ -320,7 +334,9 @@ static void take_payload(struct role_context *context, struct stream_connection 
                          const uint8_t *data, size_t length)
 {
     if (stream->sends) {
-        fail(context, stream, PHASE_PROTOCOL, 0, "the receiving end sent data");
+        bool echo = stream->client && is_right(context->shared, stream, data, length);
+        fail(context, stream, PHASE_PROTOCOL, 0,
+             echo ? "the server sends back what it gets (an echo)" : "the receiving end sent data");
         return;
     }
     if (options_of(context)->verify && !is_right(context->shared, stream, data, length)) {

@@ -143,9 +143,11 @@ struct workload {
     double (*asked)(
         const void *options);            /* bulk: bytes per second asked for; NULL or 0: no limit */
     uint32_t sent_bytes, received_bytes; /* bulk: counters of both roles */
-    const char *flow;                    /* what a connection is called in tables: "stream" */
-    const struct metric *flow_metrics;   /* over a connection's own counters (flow_counters); the
-                                            first is of what this end sent */
+    uint32_t arrived_bytes; /* bulk: client's counter of what arrived of sent_bytes, as far as this
+                               end can tell; set by the run before `join` without a server */
+    const char *flow;       /* what a connection is called in tables: "stream" */
+    const struct metric *flow_metrics; /* over a connection's own counters (flow_counters); the
+                                          first is of what this end sent */
     size_t flow_metric_count;
 };
 

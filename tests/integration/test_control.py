@@ -345,8 +345,9 @@ class Streams(unittest.TestCase):
         pids = {row["role"]: row["pid"] for row in one["flows"]}
         self.assertEqual(pids["server"], process(one, "server")["pid"])
         for number in (1, 2, 3, 4):
-            client = rows["client", "stream %d" % number]
-            server = rows["server", "stream %d" % number]
+            what = "stream %d to the %s" % (number, "server" if number % 2 else "client")
+            client = rows["client", what]
+            server = rows["server", what]
             for key, other in (("sent_bytes", "received_bytes"), ("received_bytes", "sent_bytes")):
                 self.assertEqual(client[key]["value"], server[other]["value"], (number, key))
             sender = client if number % 2 else server

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import tempfile
 import time
 import unittest
@@ -58,6 +59,18 @@ class BadOptions(unittest.TestCase):
             (["-e", "epoll", "--server-engine", "uring", "-R", "-Z", "sendfile"],
              ["--zerocopy", "uring"]),
             (["udp:", "-l", "10"], ["--length", "10"]),
+            (["--mss", "87"], ["--mss", "88", "32767"]),
+            (["--mss", "32768"], ["--mss", "32767"]),
+            (["--rate", "10Mbit"], ["--rate", "did you mean 10M?"]),
+            (["--rate", "10mbps"], ["--rate", "did you mean 10M?"]),
+            (["--rate", "bit"], ["--rate", "100M"]),
+            (["-u"], ["-u", "sonde stream udp:", "sonde as iperf3"]),
+            (["-c", "127.0.0.1"], ["-c", "iperf3://HOST", "sonde as iperf3"]),
+            (["pipe:", "--window", "64k"], ["--window", "pipe"]),
+            (["pipe:", "--dscp", "ef"], ["--dscp", "pipe"]),
+            (["local:", "--congestion", "reno"], ["--congestion", "local"]),
+            (["udp:", "--rate", "1k"], ["--rate", "1400", "11200", "--length"]),
+            (["-l", "128k", "--rate", "1M"], ["--rate", "131072", "--length"]),
             (["udp:", "-l", "65508"], ["--length", "65508"]),
             (["udp:", "--gso", "--batch", "64"], ["--gso", "--batch"]),
         ):
@@ -67,6 +80,17 @@ class BadOptions(unittest.TestCase):
                 for word in words:
                     self.assertIn(word, line)
                 self.assertEqual(done.stdout, "")
+
+
+class IdleOptions(unittest.TestCase):
+    def test_threads(self):
+        """iperf3's -t is the time."""
+        for arguments, said in ((["-t", "10"], True), (["-t", "3", "-e", "epoll"], True),
+                                (["-t", "2", "-P", "2", "-e", "epoll"], False), ([], False)):
+            with self.subTest(arguments=arguments):
+                done = run("stream", *SHORT, *arguments)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual("--duration, -d" in " ".join(done.stdout.split()), said)
 
 
 class Accounts(unittest.TestCase):
@@ -109,6 +133,33 @@ class Accounts(unittest.TestCase):
                                          total)
                         self.assertEqual(metric(one, "bytes_lost"), 0)
 
+    def test_rows_of_a_counted_run_are_of_its_window(self):
+        """The server is cut some time after the end: its rows are not of that time."""
+        for more in ([], ["-R"], ["udp:", "--rate", "1G"]):
+            with self.subTest(more=more):
+                one = stream_run(self, "-n", "3m", *more)
+                self.assertEqual(one["wall_ns"], one["window_ns"])
+                for row in one["flows"]:
+                    for way in ("sent", "received"):
+                        if way + "_bytes" in row["metrics"]:
+                            moved = row["metrics"][way + "_bytes"]["value"]
+                            rate = row["metrics"][way + "_bytes_per_second"]["value"]
+                            self.assertAlmostEqual(moved, rate * one["window_ns"] / 1e9, delta=2)
+
+    def test_retransmits_are_the_streams_own(self):
+        """And the host's are called that; who has no TCP has none of them."""
+        for transport in ("tcp:", "unix:", "pipe:", "local:", "udp:"):
+            with self.subTest(transport=transport):
+                one = stream_run(self, transport, *SHORT)
+                tcp = transport == "tcp:"
+                for key in ("stream_retransmits", "tcp_retransmits", "listen_overflows"):
+                    self.assertEqual(key in one["metrics"], tcp)
+                if tcp:
+                    self.assertEqual(metric(one, "stream_retransmits"),
+                                     flow_sum(one, "client", "retransmits"))
+        done = run("stream", *SHORT)
+        self.assertIn("host's TCP retransmits", done.stdout)
+
     def test_null_engine_has_no_other_end(self):
         one = stream_run(self, "-e", "null", *SHORT)
         self.assertGreater(metric(one, "sent_bytes"), 0)
@@ -120,7 +171,7 @@ class Accounts(unittest.TestCase):
             sends = row["role"] == "client"
             self.assertEqual(row["metrics"]["retransmits"]["value"] is not None, sends)
             self.assertEqual(row["metrics"]["rtt_ns"]["value"] is not None, sends)
-            if sends:
+            if sends and not row["what"].startswith("all"):
                 self.assertGreater(row["metrics"]["congestion_window_bytes"]["value"], 0)
         self.assertGreater(metric(one, "cpu_ns_per_gib"), 0)
         self.assertAlmostEqual(
@@ -441,6 +492,12 @@ class Datagrams(unittest.TestCase):
                 self.assertGreater(metric(one, "server_datagrams_per_send"), 1)
                 self.assertTrue(all(interval["flows"] for interval in one["intervals"]))
 
+    def test_lost_in_the_window(self):
+        """Not what the warm-up lost: every figure is of the same time."""
+        for window in ([], ["--window", "8k"]):
+            one = stream_run(self, "udp:", "-d", "200ms", "-w", "400ms", "-l", "1000", *window)
+            self.assertEqual(metric(one, "bytes_lost"), 1000 * metric(one, "lost_datagrams"))
+
     def test_segments(self):
         one = stream_run(self, "udp:", "--gso", "--batch", "16", "-n", "1000001", "--verify",
                          "--rate", "400M")
@@ -455,6 +512,158 @@ class Datagrams(unittest.TestCase):
         one = stream_run(self, "udp:", "-n", "20m", "--window", "4096")
         self.assertGreater(metric(one, "lost_datagrams"), 0)
         self.assertLessEqual(metric(one, "lost_datagrams"), metric(one, "receive_buffer_drops"))
+
+
+class Foreign(unittest.TestCase):
+    """A server that is not sonde's says nothing: what counts is what its kernel acknowledged, and
+    where there is no TCP it is said that nobody counted."""
+
+    def test_what_was_not_taken_does_not_count(self):
+        """It stops reading until the window is over: what lies in the client's buffer has not
+        arrived."""
+        def late(server, client):
+            hear(server, client)
+            time.sleep(1)
+            while hear(server, client):
+                pass
+        with Misbehaving(late) as server:
+            one = stream_run(self, server.address, "--window", "256k", "-d", "200ms", "-w", "0s")
+        window_s = one["window_ns"] / 1e9
+        arrived = metric(one, "bytes_per_second") * window_s
+        self.assertGreater(arrived, 0)
+        self.assertLess(arrived, metric(one, "sent_bytes") - 65536)
+        acknowledged = one["flows"][0]["metrics"]["acknowledged_bytes_per_second"]["value"]
+        self.assertAlmostEqual(acknowledged * window_s, arrived, delta=2)
+
+    def test_numbers_of_bytes(self):
+        def reads(server, client):
+            while hear(server, client):
+                pass
+        with Misbehaving(reads) as server:
+            one = stream_run(self, server.address, "-n", "1000003", "-P", "2")
+        self.assertAlmostEqual(metric(one, "bytes_per_second") * one["window_ns"] / 1e9, 1000003,
+                               delta=1)
+
+    def test_an_echo_is_none(self):
+        """Which would wait for ever for somebody to read what it sends."""
+        def echoes(server, client):
+            while data := hear(server, client):
+                client.sendall(data)
+        def greets(server, client):
+            client.sendall(b"220 ready\r\n")
+            while hear(server, client):
+                pass
+        for engine in engines():
+            for arguments in (["-d", "60s"], ["-n", "100m"], ["-n", "1000", "-P", "2"]):
+                for handle, words in ((echoes, "(an echo)"), (greets, "sent data")):
+                    with self.subTest(engine=engine, arguments=arguments, words=words), \
+                            Misbehaving(handle) as server:
+                        done = run("stream", server.address, "-e", engine, *arguments)
+                        line = check_one_line(self, done, 1)
+                        self.assertIn(words, line)
+                        self.assertIn("sonde serve sonde://", line)
+
+    def test_it_is_said(self):
+        def text(server, *arguments):
+            done = run("stream", server, *SHORT, *arguments)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return " ".join(done.stdout.split())
+        def reads(server, client):
+            while hear(server, client):
+                pass
+        with Misbehaving(reads) as server:
+            printed = text(server.address)
+            self.assertIn("(throughput, acknowledged by the other end's TCP)", printed)
+            self.assertNotIn("nobody", printed)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            printed = text("udp://127.0.0.1:%d" % deaf.getsockname()[1], "--rate", "10M")
+            self.assertIn("(sent: nobody counted what arrived)", printed)
+            self.assertIn("warning: threads: nobody says what arrived", printed)
+        printed = text("tcp:")
+        self.assertIn("(throughput)", printed)
+        self.assertNotIn("nobody", printed)
+
+
+class Pace(unittest.TestCase):
+    """A paced stream ends when it is to, however slow: the kernel is not stuffed with what it may
+    not send yet."""
+
+    def test_slow(self):
+        for rate, bytes_per_second in (("1k", 125), ("500k", 62500), ("10M", 1250000)):
+            for way in ([], ["-R"]):
+                with self.subTest(rate=rate, way=way):
+                    one = stream_run(self, "--rate", rate, *way, *SHORT)
+                    sent = metric(one, "server_sent_bytes" if way else "sent_bytes")
+                    self.assertGreater(sent, 0)
+                    # 20 ms ahead, 100 ms caught up, 10 ms of a send
+                    window = one["wall_ns"] / 1e9
+                    self.assertLess(sent, bytes_per_second * (window + 0.14) + 10)
+                    self.assertEqual(metric(one, "bytes_lost"), 0)
+
+
+class Limits(unittest.TestCase):
+    """What limits is never a lack of calls, and a rate that was not reached is said."""
+
+    def text(self, *arguments):
+        done = run("stream", *SHORT, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        printed = " ".join(done.stdout.split())
+        self.assertNotIn("calls in flight", printed)
+        return printed[printed.index("limited by:"):]
+
+    def test_each(self):
+        self.assertIn("was not reached", self.text("--rate", "900G"))
+        self.assertNotIn("was not reached", self.text())
+        self.assertIn("the receive buffer of the server", self.text("udp:", "--window", "4096"))
+        self.text("pipe:")
+        self.text("--bidir", "-P", "4")
+
+
+class Tables(unittest.TestCase):
+    def test_no_columns_without_values(self):
+        """Streams have no latencies."""
+        for arguments in (["-e", "threads,epoll"], ["--repeat", "2"],
+                          ["-e", "threads,epoll", "--repeat", "2"]):
+            with self.subTest(arguments=arguments):
+                done = run("stream", *SHORT, *arguments)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("throughput", done.stdout)
+                self.assertNotIn("p50", done.stdout)
+                self.assertNotIn("latency", done.stdout)
+        self.assertIn("p50", run("call", "-e", "threads,epoll", "-d", "100ms", "-w", "0s").stdout)
+
+
+class Banner(unittest.TestCase):
+    def test_what_was_asked_for_is_said(self):
+        done = run("stream", *SHORT, "--bidir", "-P", "2", "--rate", "1G", "--window", "256k",
+                   "--dscp", "ef", "--busy-poll", "--server-engine", "epoll")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        printed = " ".join(done.stdout.split())
+        self.assertIn("streams 2, bidir, rate 1.00 Gbit/s, server-engine epoll, window 256k, "
+                      "dscp 46, busy-poll", printed)
+        self.assertIn(", paced", printed)
+        self.assertIn("stream 1 to the server", printed)
+        self.assertIn("stream 2 to the client", printed)
+        self.assertNotIn("loop", printed)
+        self.assertIn("unpaced", run("stream", *SHORT).stdout)
+
+
+class Sums(unittest.TestCase):
+    def test_what_is_of_a_moment_is_not_summed(self):
+        one = stream_run(self, "-P", "3", *SHORT)
+        for row in one["flows"]:
+            if row["role"] == "client":
+                of_all = row["what"].startswith("all")
+                for key in ("congestion_window_bytes", "delivery_bytes_per_second"):
+                    self.assertEqual(row["metrics"][key]["value"] is None, of_all)
+                self.assertIsNotNone(row["metrics"]["retransmits"]["value"])
+
+    def test_drops_are_packets(self):
+        done = run("stream", "udp:", "--gso", "--batch", "16", "--window", "4096", *SHORT)
+        printed = " ".join(done.stdout.split())
+        self.assertIn("receive-buffer drops (packets)", printed)
+        self.assertIn("may have been up to 16 datagrams", printed)
 
 
 class Verify(unittest.TestCase):

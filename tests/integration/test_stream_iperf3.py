@@ -141,6 +141,22 @@ class StreamToRealServer(unittest.TestCase):
                     self.assertLess(metric(one, "bytes_per_second"), 10e6)
                     self.assertLess(metric(one, "peer_bytes_per_second"), 10e6)
 
+    def test_the_headline_is_what_arrived(self):
+        """Not what this end's kernel took, which at a low rate was many times that."""
+        with RealServer() as server:
+            for url, arguments in ((None, ["--rate", "1M"]), (None, ["-n", "20m"]),
+                                   (None, ["-P", "2"]), (server.datagrams, ["--rate", "1M"])):
+                with self.subTest(url=url, arguments=arguments):
+                    time = [] if "-n" in arguments else ["-d", "500ms"]
+                    one = server.record(self, *time, *arguments, url=url)["runs"][0]
+                    arrived = metric(one, "peer_bytes_per_second")
+                    self.assertAlmostEqual(metric(one, "bytes_per_second"), arrived,
+                                           delta=arrived / 50)
+                    self.assertAlmostEqual(metric(one, "bits_per_second"), arrived * 8,
+                                           delta=arrived * 8 / 50)
+                    if "--rate" in arguments:
+                        self.assertLess(metric(one, "bytes_per_second"), 250000)
+
     def test_warm_up_is_omitted(self):
         with RealServer() as server:
             record = server.record(self, "-d", "1s", "-w", "500ms", "--rate", "40M")

@@ -50,6 +50,8 @@ static json_t *example(void)
     sums.plain.flows[2].counters[FLOW_COUNTERS - 1] = 11;
     sums.plain.flows[2].tcp.at_ns = 1;
     sums.plain.flows[2].tcp.retransmits = 12;
+    sums.plain.flows[2].tcp.covered_ns = 14;
+    sums.plain.flows[2].tcp.bytes_acked = 15;
     sums.plain.flows[2].tcp.delivery_bytes_per_second = 13;
     json_t *json = control_totals_json(&sums.totals, &error);
     forget(&sums);
@@ -78,6 +80,8 @@ static void test_there_and_back(void **state)
     assert_true(back.plain.flows[2].seen);
     assert_int_equal(back.plain.flows[2].counters[FLOW_COUNTERS - 1], 11);
     assert_int_equal(back.plain.flows[2].tcp.retransmits, 12);
+    assert_int_equal(back.plain.flows[2].tcp.covered_ns, 14);
+    assert_int_equal(back.plain.flows[2].tcp.bytes_acked, 15);
     assert_int_equal(back.plain.flows[2].tcp.delivery_bytes_per_second, 13);
     forget(&back);
     json_decref(json);

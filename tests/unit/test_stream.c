@@ -135,7 +135,8 @@ static void submit(struct world *world, struct side *side, struct op op)
         break;
     case OP_RECEIVE:
         /* Again: a sending server's goes on, for its end alone. */
-        assert_int_equal(side->wants_receive, op.flags == OP_END_ONLY);
+        assert_int_equal(side->wants_receive || side->context.foreign_peer,
+                         op.flags == OP_END_ONLY);
         side->wants_receive = true;
         break;
     case OP_PAUSE:
@@ -413,6 +414,63 @@ static void waits_for_its_time(void **state)
     world_close(world);
 }
 
+/* Where the kernel paces, it is given no more than it can send in a moment. */
+static void keeps_little_in_the_kernel(void **state)
+{
+    (void)state;
+    struct world *world = world_open(
+        (struct stream_options){.length_bytes = 10, .rate_bytes = 1000, .pacing = PACING_KERNEL},
+        1);
+    struct side *client = &world->sides[CLIENT];
+    world->at_once = true;
+    uint64_t before_ns = clock_now_ns();
+    event(world, CLIENT, OP_START);
+    uint64_t sends = counter(world, CLIENT, STREAM_COUNT_SENDS);
+    uint64_t after_ns = clock_now_ns();
+    /* 20 ms of it, and one send more; each is 10 ms. */
+    assert_in_range(sends, 3, 4 + (after_ns - before_ns) / (10 * NS_PER_MS));
+    assert_true(client->timer);
+    assert_in_range(client->timer_ns, before_ns + (sends - 2) * 10 * NS_PER_MS,
+                    after_ns + (sends - 2) * 10 * NS_PER_MS);
+    world_close(world);
+}
+
+static void the_length_follows_the_rate(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t length, rate, batch;
+        bool datagrams;
+        uint64_t becomes; /* 0: refused */
+    } cases[] = {
+        {0, 0, 1, false, STREAM_LENGTH},
+        {0, 125000000, 1, false, STREAM_LENGTH},
+        {0, 125000, 1, false, 1250},
+        {0, 3, 1, false, 1},
+        {125000, 125000, 1, false, 125000},
+        {125001, 125000, 1, false, 0},
+        {0, 1400, 1, true, STREAM_DATAGRAM_LENGTH},
+        {0, 1399, 1, true, 0},
+        {0, 2799, 2, true, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err error = {0};
+        struct stream_options options = {.length_bytes = cases[i].length,
+                                         .rate_bytes = cases[i].rate,
+                                         .streams = 1,
+                                         .batch = cases[i].batch};
+        int result = cases[i].datagrams ? stream_datagrams_check(&options, 65536, &error)
+                                        : stream_check(&options, 65536, &error);
+        assert_int_equal(result, cases[i].becomes ? 0 : -1);
+        if (cases[i].becomes) {
+            assert_int_equal(options.length_bytes, cases[i].becomes);
+        } else {
+            assert_int_equal(error.code, ERR_USAGE);
+            assert_non_null(strstr(error.what, "longer than a second"));
+        }
+    }
+}
+
 static void finds_a_wrong_byte(void **state)
 {
     (void)state;
@@ -524,6 +582,9 @@ static void a_foreign_peer_hears_payload_alone(void **state)
         assert_int_equal(client->out->data[i], i % 251);
     }
     assert_int_equal(client->out->length, counter(world, CLIENT, STREAM_COUNT_SENT_BYTES));
+    assert_true(client->wants_receive); /* so that an echo is found while there is room yet */
+    deliver(world, client, client->out->data, 500);
+    assert_error(world, CLIENT, PHASE_PROTOCOL, 0, "the server sends back what it gets (an echo)");
     world_close(world);
 }
 
@@ -534,6 +595,8 @@ int main(void)
         cmocka_unit_test(shares_are_exact),
         cmocka_unit_test(lets_the_loop_in),
         cmocka_unit_test(waits_for_its_time),
+        cmocka_unit_test(keeps_little_in_the_kernel),
+        cmocka_unit_test(the_length_follows_the_rate),
         cmocka_unit_test(finds_a_wrong_byte),
         cmocka_unit_test(server_refuses_what_is_no_hello),
         cmocka_unit_test(hello_may_come_in_pieces),

@@ -17,6 +17,7 @@
 enum { TRANSPORTS_MAX = 16, SOURCES_MAX = 65536 };
 
 const struct transport_ops *const transports[] = {&transport_tcp,
+                                                  &transport_tls,
                                                   &transport_udp,
                                                   &transport_unix,
                                                   &transport_unix_dgram,

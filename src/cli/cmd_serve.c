@@ -20,6 +20,7 @@
 #include "run/limits.h"
 #include "run/machine.h"
 #include "run/options.h"
+#include "run/security.h"
 #include "run/server.h"
 #include "workload/call.h"
 #include "workload/ping.h"
@@ -32,6 +33,7 @@ struct serve_options {
     uint32_t engine; /* index in engines[] */
     uint64_t threads, connections_max;
     struct wire_options wire;
+    struct tls_options tls;
     uint64_t duration_ns;
     const char *secret; /* a file; NULL: none */
 };
@@ -88,6 +90,8 @@ struct serving {
     uint32_t iperf3_count;
     struct serve_iperf3 *iperf3_server;
     struct tls_secret secret;
+    struct tls_context *tls; /* of tls:// addresses; NULL: there are none */
+    uint64_t secure;         /* bit i: addresses[i] is one */
     _Atomic uint64_t reported_ns; /* when the last error of a client was printed */
     uint32_t listening;           /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
@@ -108,19 +112,23 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = wire_rows,
                                .count = WIRE_OPTIONS,
                                .target = serving ? &serving->options.wire : NULL};
-    sets[2] = (struct opt_set){.title = "Answers",
+    sets[2] = (struct opt_set){.title = "TLS",
+                               .rows = tls_server_rows,
+                               .count = TLS_SERVER_OPTIONS,
+                               .target = serving ? &serving->options.tls : NULL};
+    sets[3] = (struct opt_set){.title = "Answers",
                                .rows = echo_option_rows,
                                .count = ECHO_OPTIONS,
                                .target = serving ? &serving->echo.echo : NULL};
-    sets[3] = (struct opt_set){.title = "Messages",
+    sets[4] = (struct opt_set){.title = "Messages",
                                .rows = ping_server_rows,
                                .count = PING_SERVER_OPTIONS,
                                .target = serving ? &serving->ping : NULL};
-    sets[4] = (struct opt_set){.title = "Output",
+    sets[5] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
                                .target = serving ? &serving->output : NULL};
-    return 5;
+    return 6;
 }
 
 static size_t sets_for_help(struct opt_set *sets)
@@ -228,6 +236,19 @@ static int open_control(struct serving *serving, struct err *error)
                : 0;
 }
 
+/* What tls:// addresses share. */
+static int prepare_tls(struct serving *serving, struct err *error)
+{
+    for (uint32_t i = 0; i < serving->address_count; i++) {
+        if (serving->addresses[i].transport->caps & TRANSPORT_SECURE) {
+            serving->secure |= UINT64_C(1) << i;
+        }
+    }
+    return serving->secure ? security_open_server(&serving->tls, &serving->options.tls,
+                                                  serving->addresses, serving->address_count, error)
+                           : 0;
+}
+
 static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
@@ -249,7 +270,7 @@ static int prepare(struct serving *serving, struct err *error)
         return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s", engine->name,
                        reason);
     }
-    if (check_limits(serving, error) < 0 ||
+    if (check_limits(serving, error) < 0 || prepare_tls(serving, error) < 0 ||
         server_listen(serving->addresses, serving->address_count, threads, 4096, &tuning,
                       &listeners, error) < 0) {
         return -1;
@@ -279,6 +300,8 @@ static int prepare(struct serving *serving, struct err *error)
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
         .busy_poll = options->wire.busy_poll,
+        .tls = serving->tls,
+        .secure_addresses = serving->secure,
         .cpu = -1,
     };
     if (!serving->slots || open_control(serving, error) < 0) {
@@ -311,8 +334,10 @@ static void announce(const struct serving *serving)
     }
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
-        fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
+        bool made = serving->secure >> i & 1 && !serving->options.tls.certificate;
+        fprintf(stderr, "sonde: serving on %s%s (%s%s)%s\n", prefix_of(serving, address),
                 address->text, engines[serving->options.engine]->name,
+                made ? ", self-signed certificate" : "",
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
     for (uint32_t i = 0; i < serving->control_count; i++) {
@@ -366,6 +391,10 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         run->window_ns = run->wall_ns = tally.window_ns;
         result = fill_server(run, serving->service->role, serving->service->metrics,
                              serving->service->metric_count, &tally, getpid(), error);
+        if (result == 0 && serving->tls &&
+            security_fill(run, "server", serving->slots, serving->slot_count, &run->tls) < 0) {
+            result = err_system(error, ENOMEM, "memory", "cannot keep the record");
+        }
     }
     if (serving->hooks) {
         if (result == 0) {
@@ -422,6 +451,7 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
         address_unlink(&serving->addresses[i]);
     }
     free((void *)(uintptr_t)serving->config.listeners);
+    tls_context_close(serving->tls);
     shared_release(serving->slots, serving->slot_count * sizeof *serving->slots);
     shared_release(serving->control, sizeof *serving->control);
     if (stop_fd >= 0) {

@@ -42,6 +42,7 @@ struct conductor {
     /* sonde's own server */
     struct address address; /* of the target, own or not */
     bool own_server;
+    struct tls_context *client_tls, *server_tls; /* of a secure target; else NULL */
     bool pinned; /* the ends have CPUs of their own */
     struct worker_slot *server_slots;
     uint32_t server_slot_count;

@@ -90,8 +90,8 @@ struct serving {
     uint32_t iperf3_count;
     struct serve_iperf3 *iperf3_server;
     struct tls_secret secret;
-    struct tls_context *tls; /* of tls:// addresses; NULL: there are none */
-    uint64_t secure;         /* bit i: addresses[i] is one */
+    struct tls_context *tls;      /* of tls:// addresses; NULL: there are none */
+    uint64_t secure;              /* bit i: addresses[i] is one */
     _Atomic uint64_t reported_ns; /* when the last error of a client was printed */
     uint32_t listening;           /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;

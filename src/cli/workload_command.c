@@ -268,8 +268,10 @@ static void add_idle_options(void *owner, struct record *record)
     for (size_t i = 0; i < measurement->set_count && !secure; i++) {
         for (size_t j = 0; sets[i].rows == tls_client_rows && j < sets[i].count; j++) {
             if (sets[i].given >> j & 1) {
-                record_add_warning(record, "--%s has no effect: the target is not spoken with "
-                                   "through TLS", sets[i].rows[j].name);
+                record_add_warning(record,
+                                   "--%s has no effect: the target is not spoken with "
+                                   "through TLS",
+                                   sets[i].rows[j].name);
             }
         }
     }

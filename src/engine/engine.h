@@ -193,9 +193,9 @@ struct op {
     uint32_t flags;
     struct channel *channel;
     const uint8_t *data;
-    size_t length; /* also of a receive of datagrams: what the message was; else 0 */
-    int64_t result; /* where it is negative: -errno, or the negative number of another failure
-                       (engine_failure_name) */
+    size_t length;   /* also of a receive of datagrams: what the message was; else 0 */
+    int64_t result;  /* where it is negative: -errno, or the negative number of another failure
+                        (engine_failure_name) */
     uint64_t now_ns; /* when it completed, as this process saw it */
     /* Datagrams only: */
     uint32_t segment;            /* data is several messages of so many bytes, the last one may

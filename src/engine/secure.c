@@ -166,9 +166,8 @@ static void retry_busy(struct secure *secure)
         enum submit_result result = secure->inner->ops->submit(secure->inner, &op);
         if (result == SUBMIT_BUSY) {
             secure->busy[kept++] = op;
-        } else if (result == SUBMIT_DONE &&
-                   (op.kind == OP_SEND || op.kind == OP_CONNECT || op.kind == OP_CLOSE ||
-                    op.result < 0)) {
+        } else if (result == SUBMIT_DONE && (op.kind == OP_SEND || op.kind == OP_CONNECT ||
+                                             op.kind == OP_CLOSE || op.result < 0)) {
             op.now_ns = clock_now_ns();
             completed(secure, &op);
         }
@@ -269,8 +268,7 @@ int secure_open(struct engine **engine, const struct engine_ops *inner,
                                       .submit = secure_submit,
                                       .reap = secure_reap,
                                       .fini = secure_fini};
-    secure->engine =
-        (struct engine){.ops = &secure->ops, .calls = calls, .config = *engine_config};
+    secure->engine = (struct engine){.ops = &secure->ops, .calls = calls, .config = *engine_config};
     secure->config = *config;
     struct engine_config below = *engine_config;
     below.owner = secure;

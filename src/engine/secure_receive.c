@@ -78,10 +78,8 @@ static void report(struct secure *secure, struct secured *secured, int64_t resul
         security.resumed = facts.resumed;
         security.verified = facts.verified;
     }
-    struct op op = {.kind = secured->handshake_op,
-                    .result = result,
-                    .now_ns = now_ns,
-                    .security = &security};
+    struct op op = {
+        .kind = secured->handshake_op, .result = result, .now_ns = now_ns, .security = &security};
     secure_deliver(secure, secured, &op);
 }
 
@@ -96,8 +94,7 @@ static void handshake_failed(struct secure *secure, struct secured *secured, int
 /* A client that keeps sessions reads until it has one, though its owner does not. */
 static bool awaits_session(const struct secure *secure, const struct secured *secured)
 {
-    return secured->handshake_op == OP_CONNECT &&
-           tls_context_awaits_session(secure->config.client);
+    return secured->handshake_op == OP_CONNECT && tls_context_awaits_session(secure->config.client);
 }
 
 static void read_plain(struct secure *secure, struct secured *secured);
@@ -226,8 +223,7 @@ static void tell_end(struct secure *secure, struct secured *secured)
 {
     secured->wants = false;
     pause_below(secure, secured);
-    struct op op = {
-        .kind = OP_RECEIVE, .result = secured->end_result, .now_ns = clock_now_ns()};
+    struct op op = {.kind = OP_RECEIVE, .result = secured->end_result, .now_ns = clock_now_ns()};
     secure_deliver(secure, secured, &op);
 }
 

@@ -32,23 +32,23 @@ struct secured {
     struct secure_buffer *sending, *queued; /* in flight below; behind that */
     size_t sent;                            /* of `sending` */
     uint64_t began_ns, connected_ns;        /* of the handshake */
-    uint64_t linger_until_ns;               /* closing: waits so long until what was sent has gone */
-    int64_t end_result;    /* `ended`: what is to be delivered of that */
-    int64_t below_result;  /* `below_ended`: likewise, once what came before has been read */
-    int64_t send_failed;   /* what the engine below said of what nobody waits for */
-    uint32_t taken;        /* plain bytes of the outer send that waits; 0: none does */
-    uint32_t send_flags;   /* OP_QUIET and OP_MORE of it */
-    uint8_t state;         /* enum secured_state */
-    uint8_t handshake_op;  /* OP_CONNECT or OP_SECURE */
-    bool layered;          /* else it passes through */
-    bool wants;            /* the owner wants to receive */
-    bool receiving;        /* the engine below receives */
-    bool ended;            /* nothing more comes */
-    bool below_ended;      /* nor from the engine below */
-    bool shut_wanted;      /* once everything has been sent */
-    bool notified;         /* close_notify has been said */
-    bool pending;          /* on the list of those with something unread */
-    bool lingering, dead;  /* closed below too; freed at the end of the round */
+    uint64_t linger_until_ns; /* closing: waits so long until what was sent has gone */
+    int64_t end_result;       /* `ended`: what is to be delivered of that */
+    int64_t below_result;     /* `below_ended`: likewise, once what came before has been read */
+    int64_t send_failed;      /* what the engine below said of what nobody waits for */
+    uint32_t taken;           /* plain bytes of the outer send that waits; 0: none does */
+    uint32_t send_flags;      /* OP_QUIET and OP_MORE of it */
+    uint8_t state;            /* enum secured_state */
+    uint8_t handshake_op;     /* OP_CONNECT or OP_SECURE */
+    bool layered;             /* else it passes through */
+    bool wants;               /* the owner wants to receive */
+    bool receiving;           /* the engine below receives */
+    bool ended;               /* nothing more comes */
+    bool below_ended;         /* nor from the engine below */
+    bool shut_wanted;         /* once everything has been sent */
+    bool notified;            /* close_notify has been said */
+    bool pending;             /* on the list of those with something unread */
+    bool lingering, dead;     /* closed below too; freed at the end of the round */
     bool inner_closing;
 };
 

@@ -16,14 +16,9 @@
 
 enum { TRANSPORTS_MAX = 16, SOURCES_MAX = 65536 };
 
-const struct transport_ops *const transports[] = {&transport_tcp,
-                                                  &transport_tls,
-                                                  &transport_udp,
-                                                  &transport_unix,
-                                                  &transport_unix_dgram,
-                                                  &transport_local,
-                                                  &transport_pipe,
-                                                  NULL};
+const struct transport_ops *const transports[] = {
+    &transport_tcp,        &transport_tls,   &transport_udp,  &transport_unix,
+    &transport_unix_dgram, &transport_local, &transport_pipe, NULL};
 
 /* "tcp://HOST:PORT, unix:PATH, ..." for hints. */
 static const char *list_forms(char *to, size_t size)

@@ -11,7 +11,9 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { HOST_MAX = sizeof((struct address *)0)->host - 1 }; /* longest name that DNS can carry, RFC 1035 2.3.4 */
+enum {
+    HOST_MAX = sizeof((struct address *)0)->host - 1
+}; /* longest name that DNS can carry, RFC 1035 2.3.4 */
 
 static bool is_stream(const struct address *address)
 {

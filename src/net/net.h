@@ -14,8 +14,9 @@
 struct transport_ops;
 
 /* A target or a place to listen: tcp://127.0.0.1:1234, tcp://[::1]:1234, tls://localhost:1234,
- * udp://127.0.0.1:1234, unix:/run/x.sock, unix:@abstract, unix-dgram:PATH, local:, pipe:. As a target, a transport's bare
- * "tcp:", "tls:", "udp:", "unix:", "unix-dgram:" is sonde's own server through it. */
+ * udp://127.0.0.1:1234, unix:/run/x.sock, unix:@abstract, unix-dgram:PATH, local:, pipe:. As a
+ * target, a transport's bare "tcp:", "tls:", "udp:", "unix:", "unix-dgram:" is sonde's own server
+ * through it. */
 struct address {
     const struct transport_ops *transport;
     bool own; /* bare (local: and pipe: always are): sonde makes the server; socket_address is where
@@ -55,7 +56,7 @@ enum {
     TRANSPORT_PAIRS = 2,    /* both ends are made together, before the server's process starts */
     TRANSPORT_PORTS = 4,    /* a connection takes a local port */
     TRANSPORT_DATAGRAMS =
-        8, /* messages, not a stream; `listen` gives a bound socket for all peers */
+        8,                 /* messages, not a stream; `listen` gives a bound socket for all peers */
     TRANSPORT_SECURE = 16, /* a stream that is spoken through TLS */
 };
 

@@ -181,10 +181,13 @@ static void offer_session(struct tls *tls)
     struct tls_context *context = tls->context;
     if (tls->side == TLS_CLIENT && context->resume) {
         pthread_mutex_lock(&context->lock);
-        if (context->session) {
-            SSL_set_session(tls->ssl, context->session); /* else a whole handshake */
-        }
+        /* A copy: a session that has been used once is marked by whoever used it. */
+        SSL_SESSION *session = context->session ? SSL_SESSION_dup(context->session) : NULL;
         pthread_mutex_unlock(&context->lock);
+        if (session) {
+            SSL_set_session(tls->ssl, session); /* else a whole handshake */
+            SSL_SESSION_free(session);
+        }
     }
 }
 
@@ -226,8 +229,8 @@ int tls_open(struct tls **opened, const struct tls_config *config, struct err *e
     if (!tls->context) {
         tls->context = tls->own = tls_context_new(config->side);
     }
-    bool made = tls->context &&
-                (!tls->own || tls_secret_configure(tls, config->secret) == 0) && make_ssl(tls) == 0;
+    bool made = tls->context && (!tls->own || tls_secret_configure(tls, config->secret) == 0) &&
+                make_ssl(tls) == 0;
     ERR_clear_error();
     if (!made) {
         tls_close(tls);

@@ -155,7 +155,7 @@ static char *names_of(const char *list, bool version_1_3)
 static int set_ciphers(SSL_CTX *ssl, const char *list, uint32_t *versions, struct err *error)
 {
     char *old = names_of(list, false), *new = names_of(list, true);
-    uint32_t named = (old && old[0] ? TLS_1_2 : 0u) | (new && new[0] ? TLS_1_3 : 0u);
+    uint32_t named = (old && old[0] ? TLS_1_2 : 0u) | (new &&new[0] ? TLS_1_3 : 0u);
     int result = 0;
     if (!old || !new) {
         result = err_system(error, ENOMEM, "--ciphers", "cannot be kept");

@@ -30,8 +30,8 @@ struct tls {
     struct tls_context *own; /* made for this connection alone (by a secret); NULL: none */
     SSL *ssl;
     enum tls_side side;
-    bool heard;       /* the peer has said something */
-    int failure;      /* enum tls_failure */
+    bool heard;        /* the peer has said something */
+    int failure;       /* enum tls_failure */
     const uint8_t *in; /* unread, of `in_left` bytes: lent, or in `kept` */
     size_t in_left;
     uint8_t *kept;

@@ -190,7 +190,8 @@ int net_tune(int fd, const struct transport_ops *transport, const struct net_tun
     const char *subject = transport->scheme;
 
     if (net_tune_check(transport, tuning, error) ||
-        (tuning->nodelay && transport->caps & TRANSPORT_PORTS && !(transport->caps & TRANSPORT_DATAGRAMS) &&
+        (tuning->nodelay && transport->caps & TRANSPORT_PORTS &&
+         !(transport->caps & TRANSPORT_DATAGRAMS) &&
          set_number(fd, IPPROTO_TCP, TCP_NODELAY, 1, subject, "TCP_NODELAY", error)) ||
         (tuning->congestion && set_congestion(fd, tuning->congestion, error)) ||
         (tuning->mss && set_mss(fd, tuning->mss, subject, error)) ||

@@ -72,8 +72,9 @@ static void print_tls(struct text *text, const struct record_tls *tls)
         return;
     }
     if (tls->name[0]) {
-        snprintf(trust, sizeof trust, tls->verified ? ", certificate verified for %s"
-                                                    : ", certificate NOT verified (for %s)",
+        snprintf(trust, sizeof trust,
+                 tls->verified ? ", certificate verified for %s"
+                               : ", certificate NOT verified (for %s)",
                  tls->name);
     }
     text_paragraph(text, 2, 4, "TLS: %s, %s%s; %s handshake%s, %s resumed", tls->version,

@@ -43,7 +43,7 @@ struct conductor {
     struct address address; /* of the target, own or not */
     bool own_server;
     struct tls_context *client_tls, *server_tls; /* of a secure target; else NULL */
-    bool pinned; /* the ends have CPUs of their own */
+    bool pinned;                                 /* the ends have CPUs of their own */
     struct worker_slot *server_slots;
     uint32_t server_slot_count;
     pid_t server_pid;

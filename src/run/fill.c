@@ -533,8 +533,8 @@ int fill_run(struct conductor *conductor, struct err *error)
     if (fill_metrics(run, workload->metrics, workload->metric_count, client) < 0 ||
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||
-        security_fill_run(conductor) < 0 ||
-        fill_intervals(conductor) < 0 || fill_end(run, "client", getpid(), client, operations)) {
+        security_fill_run(conductor) < 0 || fill_intervals(conductor) < 0 ||
+        fill_end(run, "client", getpid(), client, operations)) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     if (conductor->own_server) {

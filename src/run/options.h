@@ -84,10 +84,10 @@ extern const struct opt
 extern const struct opt wire_rows[WIRE_OPTIONS]; /* over struct wire_options */
 /* The same with other defaults, for workloads that move bulk: */
 extern const struct opt bulk_run_rows[BULK_OPTIONS_WIRE];
-extern const struct opt bulk_wire_rows[BULK_OPTIONS]; /* over struct wire_options */
+extern const struct opt bulk_wire_rows[BULK_OPTIONS];        /* over struct wire_options */
 extern const struct opt tls_client_rows[TLS_CLIENT_OPTIONS]; /* over struct tls_options */
 extern const struct opt tls_server_rows[TLS_SERVER_OPTIONS]; /* over struct tls_options */
-extern const struct opt watch_rows[WATCH_OPTIONS];    /* over struct watch_options */
+extern const struct opt watch_rows[WATCH_OPTIONS];           /* over struct watch_options */
 
 struct workload;
 

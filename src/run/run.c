@@ -194,8 +194,8 @@ static void finish(struct conductor *conductor, struct err *failure)
     const struct run_options *options = conductor->plan->options;
     finish_peer(conductor, failure);
     /* The ceiling is of a loop without TLS: it says nothing of one with it. */
-    if (!conductor->client_tls && !conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
-        failure->code == ERR_NONE) {
+    if (!conductor->client_tls && !conductor->plan->skip_ceiling &&
+        !conductor->plan->workload->bulk && options->rate == 0 && failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
         uint64_t cpus = conductor->cpus.client_count ? conductor->cpus.client_count : 1;
         run->null_ceiling =

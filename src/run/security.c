@@ -5,7 +5,8 @@
 #include <string.h>
 
 static const struct histogram_metric histograms[] = {
-    {"connect_time", "ns", "connect times", "from connect to the end of TCP's handshake", PART_NONE},
+    {"connect_time", "ns", "connect times", "from connect to the end of TCP's handshake",
+     PART_NONE},
     {"tls_handshake_time", "ns", "TLS handshakes",
      "from then to the end of TLS's handshake, as this end saw it", PART_NONE},
 };
@@ -43,7 +44,8 @@ int security_open(struct conductor *conductor, struct err *error)
         return 0;
     }
     if (conductor->plan->engine->flags & ENGINE_NO_KERNEL) {
-        return err_set(error, ERR_USAGE, "--engine", "null speaks to nobody, not through TLS either");
+        return err_set(error, ERR_USAGE, "--engine",
+                       "null speaks to nobody, not through TLS either");
     }
     if (conductor->own_server &&
         security_open_server(&conductor->server_tls, options, NULL, 0, error) < 0) {

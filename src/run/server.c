@@ -182,8 +182,7 @@ static int start_threads(struct server *server, struct err *error)
         fill_worker(server, member);
         member->listeners[0] = config->listeners[i];
         member->worker.listener_count = 1;
-        member->worker.secure_listeners =
-            config->secure_addresses >> (i / config->threads) & 1;
+        member->worker.secure_listeners = config->secure_addresses >> (i / config->threads) & 1;
         member->worker.accepted = accepted;
         member->worker.owner = member;
         int failed = start_member(server, member);

@@ -479,10 +479,10 @@ static int open_worker(struct worker *worker)
                                                                : "a client",
     };
     bool secures = config->client_tls || config->server_tls;
-    int result = secures ? secure_open(&worker->engine, config->engine, &secure, &engine,
-                                       &bank->calls, &worker->failure)
-                         : config->engine->init(&worker->engine, &engine, &bank->calls,
-                                                &worker->failure);
+    int result =
+        secures ? secure_open(&worker->engine, config->engine, &secure, &engine, &bank->calls,
+                              &worker->failure)
+                : config->engine->init(&worker->engine, &engine, &bank->calls, &worker->failure);
     if (result < 0) {
         worker->engine = NULL;
         return -1;

@@ -42,7 +42,7 @@ enum slot_state {
 /* What TLS did on a slot's connections, since the beginning. Written by the slot's worker alone and
  * read by the conductor when that has nothing more to secure. */
 struct slot_security {
-    bool begun; /* the histograms have been cleared */
+    bool begun;                             /* the histograms have been cleared */
     uint64_t handshakes, resumed, verified; /* finished ones; of them */
     char version[16], cipher[48];           /* of the latest */
     struct histogram connect_time, handshake_time;
@@ -83,7 +83,7 @@ struct worker_config {
     /* TLS: of dials to a TRANSPORT_SECURE, and of the connections of listeners or ends that are
      * named so below; NULL: there are none. */
     struct tls_context *client_tls, *server_tls;
-    int cpu;                 /* to pin to; -1: not pinned */
+    int cpu; /* to pin to; -1: not pinned */
     /* Client: */
     const struct dial *dials;
     uint32_t dial_count;
@@ -102,8 +102,8 @@ struct worker_config {
     const int *listeners; /* non-blocking, taken over: listening sockets, and bound ones of
                              datagrams, each of which is one connection to all its peers */
     uint32_t listener_count;
-    uint64_t secure_listeners; /* bit i: the connections of listeners[i] speak TLS */
-    bool secure_ends;          /* the given ends do, and are the server's */
+    uint64_t secure_listeners;  /* bit i: the connections of listeners[i] speak TLS */
+    bool secure_ends;           /* the given ends do, and are the server's */
     const struct net_end *ends; /* connected pairs, taken over */
     uint32_t end_count;
     bool await_go; /* the given ends start with RUN_GO, like a client's */

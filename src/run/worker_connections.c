@@ -120,8 +120,7 @@ static void begin(struct worker *worker, struct connection *connection, bool sec
         return;
     }
     connection->flagged |= CONNECTION_SECURING;
-    if (timers_set(&worker->timers, connection, &connection->timer,
-                   clock_now_ns() + SECURING_NS)) {
+    if (timers_set(&worker->timers, connection, &connection->timer, clock_now_ns() + SECURING_NS)) {
         err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
     }
     struct op op = {.kind = OP_SECURE, .channel = &connection->channel};

@@ -1,0 +1,644 @@
+/* TLS as a layer around every engine: each case runs over all of them. */
+#include "tls_peer.h"
+
+#include <netinet/tcp.h>
+
+#define BIG (1024 * 1024)
+
+/* What the ends share: a server with a certificate of its own and one that also gives tickets, a
+ * client that trusts exactly the first, one that trusts nobody, and one that asks for another name.
+ */
+static struct tls_context *server_tls, *giving_tls, *client_tls, *stranger_tls, *misled_tls;
+
+static struct tls_context *context_of(struct tls_settings settings)
+{
+    struct tls_context *context;
+    struct err error = {0};
+    if (tls_context_open(&context, &settings, &error) < 0) {
+        fail_msg("%s: %s", error.subject, error.what);
+    }
+    return context;
+}
+
+static void open_contexts(void)
+{
+    static const char *const names[] = {"server.example"};
+    server_tls =
+        context_of((struct tls_settings){.side = TLS_SERVER, .names = names, .name_count = 1});
+    giving_tls = context_of(
+        (struct tls_settings){.side = TLS_SERVER, .resume = true, .names = names, .name_count = 1});
+    client_tls = context_of(
+        (struct tls_settings){.side = TLS_CLIENT, .name = "server.example", .trusted = server_tls});
+    stranger_tls = context_of((struct tls_settings){.side = TLS_CLIENT, .name = "server.example"});
+    misled_tls = context_of(
+        (struct tls_settings){.side = TLS_CLIENT, .name = "127.0.0.2", .trusted = server_tls});
+}
+
+static void open_with(struct world *world, void **state, size_t receive_bytes,
+                      struct tls_context *client)
+{
+    *world = (struct world){.variant = *state};
+    char reason[256];
+    if (world->variant->ops->why_not(reason, sizeof reason) < 0 ||
+        tls_why_not(reason, sizeof reason) < 0) {
+        print_message("%s: %s\n", world->variant->ops->name, reason);
+        skip();
+    }
+    if (!server_tls) {
+        open_contexts();
+    }
+    const struct engine_config config = {.owner = world,
+                                         .deliver = deliver,
+                                         .receive_bytes = receive_bytes,
+                                         .channels = 1,
+                                         .receive_mode = world->variant->receive_mode};
+    const struct secure_config secure = {
+        .client = client ? client : client_tls, .server = server_tls, .peer = "the peer"};
+    struct err error = {0};
+    assert_int_equal(
+        secure_open(&world->engine, world->variant->ops, &secure, &config, &world->calls, &error),
+        0);
+}
+
+/* A secured channel that is about to connect; *peer is the accepted socket. */
+static struct end *connecting(struct world *world, int *peer)
+{
+    struct sockaddr_in address;
+    int listener = listen_tcp(&address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    limit_buffer(fd, SO_SNDBUF);
+    struct end *end = end_add_with(world, CHANNEL_SOCKET, fd, fd, CHANNEL_SECURE);
+    submit_op(end, (struct op){.kind = OP_CONNECT,
+                               .data = (const uint8_t *)&address,
+                               .length = sizeof address});
+    reap_until(world, 0); /* io_uring asks the kernel now */
+    *peer = accept(listener, NULL, NULL);
+    assert_true(*peer >= 0);
+    close(listener);
+    return end;
+}
+
+static struct end *connected_to(struct world *world, struct tls_peer *peer,
+                                struct tls_context *server)
+{
+    int fd;
+    struct end *end = connecting(world, &fd);
+    peer_open(peer, fd, server, TLS_SERVER);
+    TURN_WHILE_NOT(world, peer, end->connected && peer->shaken);
+    assert_int_equal(end->connect_result, 0);
+    return end;
+}
+
+static struct end *connected(struct world *world, struct tls_peer *peer)
+{
+    return connected_to(world, peer, server_tls);
+}
+
+/* A secured channel of a server's, before its handshake. */
+static struct end *accepted(struct world *world, int *peer)
+{
+    struct sockaddr_in address;
+    int listener = listen_tcp(&address);
+    *peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(*peer, (struct sockaddr *)&address, sizeof address), 0);
+    int fd = accept(listener, NULL, NULL);
+    assert_true(fd >= 0);
+    limit_buffer(fd, SO_SNDBUF);
+    close(listener);
+    struct end *end = end_add_with(world, CHANNEL_SOCKET, fd, fd, CHANNEL_SECURE);
+    submit_op(end, (struct op){.kind = OP_SECURE});
+    return end;
+}
+
+static struct end *served(struct world *world, struct tls_peer *peer, size_t piece)
+{
+    int fd;
+    struct end *end = accepted(world, &fd);
+    peer_open(peer, fd, client_tls, TLS_CLIENT);
+    peer->piece = piece;
+    TURN_WHILE_NOT(world, peer, end->connected && peer->shaken);
+    assert_int_equal(end->connect_result, 0);
+    return end;
+}
+
+static void finish(struct world *world, struct end *end, struct tls_peer *peer)
+{
+    end_close(end);
+    peer_close(peer);
+    world_close(world);
+}
+
+/* Both ways, and an end in order. */
+static void talk(struct world *world, struct end *end, struct tls_peer *peer)
+{
+    start_receiving(end);
+    for (size_t i = 1; i <= 10; i++) {
+        peer_write(peer, "question", 8);
+        TURN_WHILE_NOT(world, peer, end->received_length == 8 * i);
+        assert_memory_equal(end->received + 8 * (i - 1), "question", 8);
+        start_send(end, "answer", 6, i % 2 ? OP_QUIET : OP_MORE);
+        submit_op(end, (struct op){.kind = OP_PUSH});
+        TURN_WHILE_NOT(world, peer, end->sent && peer->length == 6 * i);
+        assert_int_equal(end->send_result, 6);
+        assert_memory_equal(peer->received + 6 * (i - 1), "answer", 6);
+    }
+    tls_end(peer->tls);
+    TURN_WHILE_NOT(world, peer, end->ended);
+    assert_int_equal(end->end_result, 0);
+    assert_false(peer->failed);
+}
+
+static void test_client(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    talk(&world, end, &peer);
+    finish(&world, end, &peer);
+}
+
+static void test_server(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = served(&world, &peer, 65536);
+    talk(&world, end, &peer);
+    finish(&world, end, &peer);
+}
+
+static void test_byte_at_a_time(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = served(&world, &peer, 1);
+    peer.piece = 3;
+    talk(&world, end, &peer);
+    finish(&world, end, &peer);
+}
+
+/* Plain text is lent in pieces of the engine's size, wherever records end. */
+static void test_small_buffers(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    uint8_t data[5000];
+    open_with(&world, state, 100, NULL);
+    struct end *end = connected(&world, &peer);
+    fill(data, sizeof data);
+    start_receiving(end);
+    peer_write(&peer, data, sizeof data);
+    TURN_WHILE_NOT(&world, &peer, end->received_length == sizeof data);
+    assert_memory_equal(end->received, data, sizeof data);
+    finish(&world, end, &peer);
+}
+
+static void test_large_send(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    uint8_t *data = malloc(BIG);
+    open_with(&world, state, 65536, NULL);
+    struct end *end = connected(&world, &peer);
+    limit_buffer(peer.fd, SO_RCVBUF);
+    fill(data, BIG);
+    size_t sent = 0;
+    while (sent < BIG) {
+        start_send(end, data + sent, BIG - sent, 0);
+        TURN_WHILE_NOT(&world, &peer, end->sent);
+        assert_true(end->send_result > 0 && end->send_result <= SECURE_SEND_BYTES);
+        sent += (size_t)end->send_result;
+    }
+    TURN_WHILE_NOT(&world, &peer, peer.length == BIG);
+    assert_memory_equal(peer.received, data, BIG);
+    free(data);
+    finish(&world, end, &peer);
+}
+
+static void test_large_receive(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    uint8_t *data = malloc(BIG);
+    open_with(&world, state, 65536, NULL);
+    struct end *end = connected(&world, &peer);
+    fill(data, BIG);
+    start_receiving(end);
+    for (size_t done = 0; done < BIG; done += 32768) {
+        peer_write(&peer, data + done, 32768);
+        TURN_WHILE_NOT(&world, &peer, end->received_length == done + 32768);
+    }
+    assert_memory_equal(end->received, data, BIG);
+    free(data);
+    finish(&world, end, &peer);
+}
+
+/* What comes while nobody wants it waits, and its sender with it. */
+static void test_pause(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    uint8_t *data = malloc(BIG);
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    fill(data, BIG);
+    start_receiving(end);
+    end->pause_after_receive = true;
+    peer_write(&peer, data, 30000);
+    for (size_t i = 0; i < 20 && end->received_length < 30000; i++) {
+        size_t before = end->received_length;
+        TURN_WHILE_NOT(&world, &peer, end->received_length > before);
+        size_t now = end->received_length;
+        for (int turn = 0; turn < 2; turn++) {
+            peer_turn(&peer);
+            settle(&world);
+        }
+        assert_int_equal(end->received_length, now);
+        start_receiving(end);
+    }
+    assert_int_equal(end->received_length, 30000);
+    assert_memory_equal(end->received, data, 30000);
+    pause_receiving(end);
+    size_t pushed = 0;
+    uint8_t bytes[16384];
+    for (int quiet = 0; quiet < 20 && pushed < 64 * BIG;) {
+        if (tls_waiting(peer.tls) == 0) {
+            peer_write(&peer, data, 16384);
+        }
+        size_t length = tls_take(peer.tls, bytes, sizeof bytes);
+        ssize_t result = send(peer.fd, bytes, length, MSG_NOSIGNAL);
+        quiet = result < 0 ? quiet + 1 : 0;
+        pushed += result > 0 ? (size_t)result : 0;
+        reap_until(&world, clock_now_ns() + NS_PER_MS / 5);
+    }
+    assert_true(pushed < 64 * BIG);
+    free(data);
+    finish(&world, end, &peer);
+}
+
+/* An end that comes while nobody reads is told of once somebody does, behind what came before. */
+static void test_end_while_paused(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    peer_write(&peer, "last words", 10);
+    tls_end(peer.tls);
+    peer_turn(&peer);
+    assert_int_equal(shutdown(peer.fd, SHUT_WR), 0);
+    settle(&world);
+    assert_false(end->ended);
+    start_receiving(end);
+    TURN_WHILE_NOT(&world, &peer, end->ended);
+    assert_int_equal(end->end_result, 0);
+    assert_int_equal(end->received_length, 10);
+    finish(&world, end, &peer);
+}
+
+static void test_half_close(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    start_receiving(end);
+    start_send(end, "all", 3, 0);
+    TURN_WHILE_NOT(&world, &peer, end->sent);
+    assert_int_equal(submit_op(end, (struct op){.kind = OP_SHUTDOWN}), SUBMIT_DONE);
+    TURN_WHILE_NOT(&world, &peer, peer.ended && peer.gone);
+    assert_int_equal(peer.length, 3);
+    start_send(end, "more", 4, 0);
+    assert_int_equal(end->send_result, -EPIPE);
+    peer_write(&peer, "the other way", 13);
+    TURN_WHILE_NOT(&world, &peer, end->received_length == 13);
+    tls_end(peer.tls);
+    TURN_WHILE_NOT(&world, &peer, end->ended);
+    assert_int_equal(end->end_result, 0);
+    finish(&world, end, &peer);
+}
+
+static void test_truncated(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    start_receiving(end);
+    peer_write(&peer, "half of", 7);
+    TURN_WHILE_NOT(&world, &peer, end->received_length == 7);
+    assert_int_equal(shutdown(peer.fd, SHUT_WR), 0);
+    REAP_WHILE_NOT(&world, end->ended);
+    assert_int_equal(end->end_result, -TLS_FAILED_TRUNCATED);
+    assert_string_equal(engine_failure_name(TLS_FAILED_TRUNCATED),
+                        "ended without close_notify: truncated");
+    finish(&world, end, &peer);
+}
+
+static void test_reset(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    start_receiving(end);
+    struct linger at_once = {.l_onoff = 1};
+    setsockopt(peer.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(peer.fd);
+    peer.fd = -1;
+    REAP_WHILE_NOT(&world, end->ended);
+    assert_int_equal(end->end_result, -ECONNRESET);
+    finish(&world, end, &peer);
+}
+
+static void test_close_says_so(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    start_send(end, "bye", 3, 0);
+    REAP_WHILE_NOT(&world, end->sent);
+    end_close(end);
+    while (!peer.gone) {
+        peer_turn(&peer);
+    }
+    assert_int_equal(peer.length, 3);
+    assert_true(peer.ended);
+    peer_close(&peer);
+    world_close(&world);
+}
+
+/* What a send that only tries has taken arrives, though the channel is closed at once. */
+static void test_try_and_close(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    uint8_t *data = malloc(65536);
+    open_with(&world, state, 4096, NULL);
+    if (!(world.engine->ops->flags & ENGINE_SENDS_AT_ONCE)) {
+        free(data);
+        world_close(&world);
+        skip();
+    }
+    struct end *end = connected(&world, &peer);
+    limit_buffer(peer.fd, SO_RCVBUF);
+    fill(data, 65536);
+    size_t taken = 0;
+    for (int i = 0; i < 10000; i++) {
+        start_send(end, data + taken % 1000, 30000, OP_TRY);
+        assert_true(end->sent);
+        if (end->send_result == -EAGAIN) {
+            break;
+        }
+        assert_int_equal(end->send_result, 30000);
+        taken += 30000;
+    }
+    assert_int_equal(end->send_result, -EAGAIN);
+    submit_op(end, (struct op){.kind = OP_CLOSE});
+    assert_false(end->closed);
+    TURN_WHILE_NOT(&world, &peer, end->closed);
+    while (!peer.gone) {
+        peer_turn(&peer);
+    }
+    assert_int_equal(peer.length, taken);
+    assert_true(peer.ended);
+    free(end->received);
+    free(end);
+    free(data);
+    peer_close(&peer);
+    world_close(&world);
+}
+
+/* A peer that takes nothing holds a close up, but not for ever. */
+static void test_close_does_not_hang(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    static uint8_t data[65536];
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    limit_buffer(peer.fd, SO_RCVBUF);
+    do {
+        start_send(end, data, sizeof data, 0);
+        settle(&world);
+    } while (end->sent);
+    end_close(end);
+    peer_close(&peer);
+    world_close(&world);
+}
+
+/* ---- handshakes that fail -------------------------------------------------------------------- */
+
+static void expect_refusal(void **state, struct tls_context *client, int failure, const char *alert)
+{
+    struct world world;
+    struct tls_peer peer;
+    int fd;
+    open_with(&world, state, 4096, client);
+    struct end *end = connecting(&world, &fd);
+    peer_open(&peer, fd, server_tls, TLS_SERVER);
+    TURN_WHILE_NOT(&world, &peer, end->connected);
+    assert_int_equal(end->connect_result, -failure);
+    assert_true(end->explained);
+    start_send(end, "secret", 6, 0);
+    assert_int_equal(end->send_result, -EPIPE);
+    end_close(end);
+    while (!peer.failed && !peer.gone) {
+        peer_turn(&peer);
+    }
+    peer_turn(&peer);
+    assert_non_null(strstr(peer.error.what, alert));
+    peer_close(&peer);
+    world_close(&world);
+}
+
+static void test_untrusted(void **state)
+{
+    expect_refusal(state, stranger_tls, TLS_FAILED_SELF_SIGNED,
+                   "alert: unknown certificate authority");
+}
+
+static void test_other_name(void **state)
+{
+    expect_refusal(state, misled_tls, TLS_FAILED_NAME, "alert: bad certificate");
+}
+
+static void expect_failure(void **state, const void *bytes, size_t length, bool close_it,
+                           int64_t result)
+{
+    struct world world;
+    int fd;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connecting(&world, &fd);
+    settle(&world);
+    assert_false(end->connected);
+    if (length) {
+        assert_int_equal(send(fd, bytes, length, 0), length);
+    }
+    if (close_it) {
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    }
+    REAP_WHILE_NOT(&world, end->connected);
+    assert_int_equal(end->connect_result, result);
+    end_close(end);
+    close(fd);
+    world_close(&world);
+}
+
+static void test_no_tls_there(void **state)
+{
+    expect_failure(state, "HTTP/1.1 400 Bad Request\r\n", 26, false, -TLS_FAILED_NOT_TLS);
+    expect_failure(state, "", 0, true, -TLS_FAILED_ENDED);
+    expect_failure(state, "\x16\x03\x03\x00", 4, true, -TLS_FAILED_ENDED);
+}
+
+static void test_reset_in_handshake(void **state)
+{
+    struct world world;
+    int fd;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connecting(&world, &fd);
+    settle(&world);
+    struct linger at_once = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
+    REAP_WHILE_NOT(&world, end->connected);
+    assert_int_equal(end->connect_result, -ECONNRESET);
+    end_close(end);
+    world_close(&world);
+}
+
+/* Silence ends nothing by itself: the owner closes it when it has waited enough. */
+static void test_silence_in_handshake(void **state)
+{
+    struct world world;
+    int fd;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connecting(&world, &fd);
+    settle(&world);
+    assert_false(end->connected);
+    end_close(end);
+    close(fd);
+    int other;
+    end = accepted(&world, &other);
+    settle(&world);
+    assert_false(end->connected);
+    end_close(end);
+    close(other);
+    world_close(&world);
+}
+
+static void test_damaged(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    uint8_t bytes[256];
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    start_receiving(end);
+    peer_write(&peer, "some words", 10);
+    size_t length = tls_take(peer.tls, bytes, sizeof bytes);
+    bytes[length - 1] ^= 1;
+    assert_int_equal(send(peer.fd, bytes, length, 0), length);
+    REAP_WHILE_NOT(&world, end->ended);
+    assert_int_equal(end->end_result, -TLS_FAILED_RECORD);
+    assert_int_equal(end->received_length, 0);
+    finish(&world, end, &peer);
+}
+
+/* ---- sessions, and channels without TLS ------------------------------------------------------ */
+
+static void resume(void **state, uint32_t version)
+{
+    struct world world;
+    struct tls_context *client = NULL;
+    char reason[80];
+    if (tls_why_not(reason, sizeof reason) == 0) {
+        if (!server_tls) {
+            open_contexts();
+        }
+        client = context_of((struct tls_settings){.side = TLS_CLIENT,
+                                                  .name = "server.example",
+                                                  .trusted = giving_tls,
+                                                  .versions = version,
+                                                  .resume = true});
+    }
+    open_with(&world, state, 4096, client);
+    for (int i = 0; i < 3; i++) {
+        struct tls_peer peer;
+        struct end *end = connected_to(&world, &peer, giving_tls);
+        assert_int_equal(end->resumed, i > 0);
+        assert_string_equal(end->version, version == TLS_1_3 ? "TLSv1.3" : "TLSv1.2");
+        TURN_WHILE_NOT(&world, &peer, !tls_context_awaits_session(client));
+        end_close(end);
+        peer_close(&peer);
+    }
+    world_close(&world);
+    tls_context_close(client);
+}
+
+static void test_resume_1_2(void **state)
+{
+    resume(state, TLS_1_2);
+}
+
+static void test_resume_1_3(void **state)
+{
+    resume(state, TLS_1_3);
+}
+
+static void test_without_tls(void **state)
+{
+    struct world world;
+    int peer;
+    open_with(&world, state, 4096, NULL);
+    struct end *end = end_of_pair(&world, &peer);
+    start_receiving(end);
+    assert_int_equal(write(peer, "plain", 5), 5);
+    REAP_WHILE_NOT(&world, end->received_length == 5);
+    start_send(end, "text", 4, 0);
+    REAP_WHILE_NOT(&world, end->sent);
+    expect_from(peer, "text", 4);
+    end_close(end);
+    close(peer);
+    world_close(&world);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest cases[] = {
+        cmocka_unit_test(test_client),
+        cmocka_unit_test(test_server),
+        cmocka_unit_test(test_byte_at_a_time),
+        cmocka_unit_test(test_small_buffers),
+        cmocka_unit_test(test_large_send),
+        cmocka_unit_test(test_large_receive),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_end_while_paused),
+        cmocka_unit_test(test_half_close),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_close_says_so),
+        cmocka_unit_test(test_try_and_close),
+        cmocka_unit_test(test_close_does_not_hang),
+        cmocka_unit_test(test_untrusted),
+        cmocka_unit_test(test_other_name),
+        cmocka_unit_test(test_no_tls_there),
+        cmocka_unit_test(test_reset_in_handshake),
+        cmocka_unit_test(test_silence_in_handshake),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_resume_1_2),
+        cmocka_unit_test(test_resume_1_3),
+        cmocka_unit_test(test_without_tls),
+    };
+    int result = run_variants("secure", cases, sizeof cases / sizeof *cases);
+    tls_context_close(server_tls);
+    tls_context_close(giving_tls);
+    tls_context_close(client_tls);
+    tls_context_close(stranger_tls);
+    tls_context_close(misled_tls);
+    return result;
+}

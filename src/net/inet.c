@@ -203,7 +203,7 @@ static int parse_own(struct address *address)
     four->sin_family = AF_INET;
     four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address->length = sizeof *four;
-    strcpy(address->host, "127.0.0.1");
+    snprintf(address->host, sizeof address->host, "127.0.0.1");
     snprintf(address->text, sizeof address->text, "%s:", address->transport->scheme);
     return 0;
 }
@@ -233,7 +233,7 @@ int inet_parse(const char *rest, uint32_t flags, struct address *address, struct
     }
     set_port(&address->socket_address, port);
     address->length = address_source_length(&address->socket_address);
-    strcpy(address->host, host[0] ? host : "127.0.0.1");
+    snprintf(address->host, sizeof address->host, "%s", host[0] ? host : "127.0.0.1");
     write_text(address);
     return 0;
 }

@@ -252,7 +252,7 @@ static int configure_client(struct tls_context *context, const struct tls_settin
         return err_set(error, ERR_USAGE, "--server-name", "is longer than %zu bytes",
                        sizeof context->name - 1);
     }
-    strcpy(context->name, name);
+    snprintf(context->name, sizeof context->name, "%s", name);
     context->by_address =
         inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
     context->insecure = settings->insecure;

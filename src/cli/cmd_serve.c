@@ -249,12 +249,24 @@ static int prepare_tls(struct serving *serving, struct err *error)
                            : 0;
 }
 
+static int check_engine(const struct engine_ops *engine, struct err *error)
+{
+    char reason[160] = "";
+    if (engine->flags & ENGINE_NO_KERNEL) {
+        return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
+    }
+    if (engine->why_not(reason, sizeof reason) < 0) {
+        return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s", engine->name,
+                       reason);
+    }
+    return 0;
+}
+
 static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
     const struct engine_ops *engine = engines[options->engine];
     uint32_t threads = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
-    char reason[160] = "";
     struct net_tuning tuning = {.nodelay = options->wire.nodelay,
                                 .congestion = options->wire.congestion,
                                 .busy_poll_us =
@@ -263,14 +275,8 @@ static int prepare(struct serving *serving, struct err *error)
     if (echo_check(&serving->echo.echo, options->wire.receive_bytes, error) < 0) {
         return -1;
     }
-    if (engine->flags & ENGINE_NO_KERNEL) {
-        return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
-    }
-    if (engine->why_not(reason, sizeof reason) < 0) {
-        return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s", engine->name,
-                       reason);
-    }
-    if (check_limits(serving, error) < 0 || prepare_tls(serving, error) < 0 ||
+    if (check_engine(engine, error) < 0 || check_limits(serving, error) < 0 ||
+        prepare_tls(serving, error) < 0 ||
         server_listen(serving->addresses, serving->address_count, threads, 4096, &tuning,
                       &listeners, error) < 0) {
         return -1;
@@ -575,7 +581,8 @@ const struct command command_serve = {
     .arguments = "LISTEN... [options]",
     .summary = "the answering end: echoes every byte, or answers message by message",
     .details =
-        "Listens on each address (tcp://HOST:PORT, tcp://:PORT for loopback only, unix:PATH, "
+        "Listens on each address (tcp://HOST:PORT, tls://HOST:PORT, tcp://:PORT for loopback only, "
+        "unix:PATH, "
         "unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or --duration; then says what it "
         "did. At udp://HOST:PORT and unix-dgram:PATH it answers each message with itself, to whom "
         "it came from. ping+tcp://HOST:PORT answers each message of --size bytes with one send; "

@@ -278,6 +278,45 @@ static void test_pause(void **state)
     finish(&world, end, &peer);
 }
 
+/* What is not wanted yet is kept apart from the engine's own buffers, which others fill meanwhile.
+ */
+static void test_kept_apart(void **state)
+{
+    enum { RECORD = 300, COUNT = 20, ROOM = 100 };
+    struct world world;
+    struct tls_peer peer;
+    uint8_t data[RECORD * COUNT];
+    int other_peer;
+    open_with(&world, state, ROOM, NULL);
+    if (world.engine->ops->flags & ENGINE_ONE_CHANNEL) {
+        world_close(&world);
+        skip();
+    }
+    struct end *end = connected(&world, &peer);
+    struct end *other = end_of_pair(&world, &other_peer);
+    fill(data, sizeof data);
+    start_receiving(end);
+    start_receiving(other);
+    end->pause_after_receive = true;
+    for (size_t i = 0; i < COUNT; i++) {
+        peer_write(&peer, data + i * RECORD, RECORD);
+    }
+    while (end->received_length < sizeof data) {
+        size_t before = end->received_length;
+        TURN_WHILE_NOT(&world, &peer, end->received_length > before);
+        before = other->received_length;
+        uint8_t noise[64 * ROOM];
+        memset(noise, 0xee, sizeof noise);
+        assert_int_equal(write(other_peer, noise, sizeof noise), sizeof noise);
+        REAP_WHILE_NOT(&world, other->received_length == before + sizeof noise);
+        start_receiving(end);
+    }
+    assert_memory_equal(end->received, data, sizeof data);
+    end_close(other);
+    close(other_peer);
+    finish(&world, end, &peer);
+}
+
 /* An end that comes while nobody reads is told of once somebody does, behind what came before. */
 static void test_end_while_paused(void **state)
 {
@@ -617,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_large_send),
         cmocka_unit_test(test_large_receive),
         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_kept_apart),
         cmocka_unit_test(test_end_while_paused),
         cmocka_unit_test(test_half_close),
         cmocka_unit_test(test_truncated),

@@ -348,6 +348,20 @@ class ForeignClients(WithCertificates):
                         self.assertIn(b"Verify return code: 0 (ok)", seen)
                     self.assertEqual(server.stop().returncode, 0)
 
+    def test_new_keys(self):
+        with self.serving("tls://127.0.0.1:0") as server:
+            process = self.client(server, "-tls1_3", data=b"first\n")
+            self.read_until(process, b"\nfirst\n")
+            for command in (b"K\n", b"k\n"):  # with and without an answer
+                process.stdin.write(command)
+                process.stdin.flush()
+                time.sleep(0.2)
+                process.stdin.write(b"after\n")
+                process.stdin.flush()
+                self.read_until(process, b"after\n")
+            _, stderr = process.communicate(b"Q\n", PATIENCE_S)
+            self.assertEqual(stderr.count(b"KEYUPDATE"), 2)
+
     def test_renegotiation_is_refused(self):
         with self.serving("tls://127.0.0.1:0") as server:
             process = self.client(server, "-tls1_2", data=b"first\n")

@@ -130,8 +130,11 @@ static void step_all(struct worker *worker, enum op_kind kind, uint64_t now_ns)
 {
     for (struct connection *next, *connection = worker->first; connection; connection = next) {
         next = connection->next;
-        if (connection->flagged & CONNECTION_SECURING) {
-            continue; /* nobody has been served there yet */
+        if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
+            if (kind == OP_DRAIN) {
+                worker_give_up_securing(worker, connection, 0);
+            }
+            continue;
         }
         struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
         worker_feed(worker, connection, &op);
@@ -254,7 +257,7 @@ static void expire_timers(struct worker *worker, uint64_t now_ns)
     struct connection *connection;
     while ((connection = timers_expire(&worker->timers, now_ns))) {
         if (connection->flagged & CONNECTION_SECURING) {
-            worker_give_up_securing(worker, connection);
+            worker_give_up_securing(worker, connection, ETIMEDOUT);
             continue;
         }
         struct op op = {.kind = OP_TIMER, .channel = &connection->channel, .now_ns = now_ns};

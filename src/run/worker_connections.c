@@ -393,10 +393,12 @@ static void secured(struct worker *worker, struct connection *connection, const 
     }
 }
 
-void worker_give_up_securing(struct worker *worker, struct connection *connection)
+void worker_give_up_securing(struct worker *worker, struct connection *connection, int number)
 {
     connection->flagged &= (uint8_t)~CONNECTION_SECURING;
-    bank_error(worker->context.bank, PHASE_TLS, ETIMEDOUT, NULL);
+    if (number) {
+        bank_error(worker->context.bank, PHASE_TLS, number, NULL);
+    }
     close_connection(worker, connection);
 }
 

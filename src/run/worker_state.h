@@ -46,8 +46,9 @@ struct worker {
 /* Feeds a completed operation to its connection and submits what that asks for. */
 void worker_feed(struct worker *worker, struct connection *connection, struct op *op);
 
-/* Gives a connection up whose time for the handshake is over. */
-void worker_give_up_securing(struct worker *worker, struct connection *connection);
+/* Gives a connection up whose handshake is still under way. number: the errno to be counted; 0:
+ * none. */
+void worker_give_up_securing(struct worker *worker, struct connection *connection, int number);
 
 /* Engine's deliver. */
 void worker_deliver(void *owner, struct op *op);

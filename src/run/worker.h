@@ -58,8 +58,8 @@ struct worker_slot {
     _Atomic uint64_t behind;      /* open loop: arrivals due and not issued at the drain */
     bool late;                    /* the conductor's: it did not cut in time before */
     struct err failure;           /* valid once state is SLOT_FINISHED or SLOT_ENDED */
+    struct slot_security security; /* its head lies in the page that is touched anyway */
     struct bank banks[2];
-    struct slot_security security;
 };
 
 /* Where a client's connection comes from: an address to connect to, or a ready end. */

@@ -51,13 +51,13 @@ struct slot_security {
 struct worker_slot {
     _Alignas(64) _Atomic uint32_t cut_wanted;
     _Alignas(64) _Atomic uint32_t cut_done;
-    _Atomic uint32_t state;       /* enum slot_state */
-    _Atomic uint32_t open;        /* connections open now */
-    _Atomic uint64_t outstanding; /* after the drain: operations never answered */
-    _Atomic uint64_t finished_ns; /* when SLOT_FINISHED was reached */
-    _Atomic uint64_t behind;      /* open loop: arrivals due and not issued at the drain */
-    bool late;                    /* the conductor's: it did not cut in time before */
-    struct err failure;           /* valid once state is SLOT_FINISHED or SLOT_ENDED */
+    _Atomic uint32_t state;        /* enum slot_state */
+    _Atomic uint32_t open;         /* connections open now */
+    _Atomic uint64_t outstanding;  /* after the drain: operations never answered */
+    _Atomic uint64_t finished_ns;  /* when SLOT_FINISHED was reached */
+    _Atomic uint64_t behind;       /* open loop: arrivals due and not issued at the drain */
+    bool late;                     /* the conductor's: it did not cut in time before */
+    struct err failure;            /* valid once state is SLOT_FINISHED or SLOT_ENDED */
     struct slot_security security; /* its head lies in the page that is touched anyway */
     struct bank banks[2];
 };

@@ -138,7 +138,6 @@ static bool secrets_differ(const struct tls *tls, int reason)
 
 static int hint(const struct tls *tls, struct err *error)
 {
-    const struct tls_context *context = tls->context;
     switch (tls->failure) {
     case TLS_FAILED_NAME:
         return err_hint(error, "--server-name says which name it is to be for");
@@ -151,7 +150,6 @@ static int hint(const struct tls *tls, struct err *error)
     case TLS_FAILED_ALERT + SSL_AD_HANDSHAKE_FAILURE:
         return err_hint(error, "see --ciphers and --tls-version at both ends");
     default:
-        (void)context;
         return -1;
     }
 }

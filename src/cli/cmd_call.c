@@ -31,14 +31,16 @@ const struct command command_call = {
     .summary = "pipelined calls: what each write strategy costs, at both ends",
     .details =
         "Issues calls of --size bytes up to a high-water mark, and times and matches every one. "
-        "TARGET is a server that answers every byte (tcp://HOST:PORT, unix:PATH); without one, or "
-        "with tcp:, unix:, local: or pipe: alone, sonde starts its own in another process on "
+        "TARGET is a server that answers every byte (tcp://HOST:PORT, tls://HOST:PORT, unix:PATH); "
+        "without one, or "
+        "with tcp:, tls:, unix:, local: or pipe: alone, sonde starts its own in another process on "
         "another "
         "CPU.",
     .examples =
         "  sonde call --write each --observe server   # one send a call, and what the server did\n"
         "  sonde call -e threads,poll,epoll,uring -c 64 --high 1   # the engines side by side\n"
         "  sonde call --rate 10k --write each   # open loop: response time against a schedule\n"
+        "  sonde call tls: -c 50 --resume   # through TLS, with its handshakes' times\n"
         "  sonde call tcp://127.0.0.1:7 --json=result.json   # a server of yours\n",
     .sets = sets,
     .run = run,

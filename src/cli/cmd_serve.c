@@ -21,6 +21,7 @@
 #include "run/limits.h"
 #include "run/machine.h"
 #include "run/options.h"
+#include "run/security.h"
 #include "run/server.h"
 #include "workload/call.h"
 #include "workload/ping.h"
@@ -33,6 +34,7 @@ struct serve_options {
     uint32_t engine; /* index in engines[] */
     uint64_t threads, connections_max;
     struct wire_options wire;
+    struct tls_options tls;
     uint64_t duration_ns;
     const char *secret; /* a file; NULL: none */
 };
@@ -108,6 +110,8 @@ struct serving {
     uint32_t iperf3_count;
     struct serve_iperf3 *iperf3_server;
     struct tls_secret secret;
+    struct tls_context *tls; /* of tls:// addresses; NULL: there are none */
+    uint64_t secure;         /* bit i: addresses[i] is one */
     uint32_t listening; /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
     struct worker_slot *slots;
@@ -127,19 +131,23 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = wire_rows,
                                .count = WIRE_OPTIONS,
                                .target = serving ? &serving->options.wire : NULL};
-    sets[2] = (struct opt_set){.title = "Answers",
+    sets[2] = (struct opt_set){.title = "TLS",
+                               .rows = tls_server_rows,
+                               .count = TLS_SERVER_OPTIONS,
+                               .target = serving ? &serving->options.tls : NULL};
+    sets[3] = (struct opt_set){.title = "Answers",
                                .rows = echo_option_rows,
                                .count = ECHO_OPTIONS,
                                .target = serving ? &serving->echo.echo : NULL};
-    sets[3] = (struct opt_set){.title = "Messages",
+    sets[4] = (struct opt_set){.title = "Messages",
                                .rows = ping_server_rows,
                                .count = PING_SERVER_OPTIONS,
                                .target = serving ? &serving->ping : NULL};
-    sets[4] = (struct opt_set){.title = "Output",
+    sets[5] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
                                .target = serving ? &serving->output : NULL};
-    return 5;
+    return 6;
 }
 
 static size_t sets_for_help(struct opt_set *sets)
@@ -231,12 +239,37 @@ static int open_control(struct serving *serving, struct err *error)
                : 0;
 }
 
+/* What tls:// addresses share. */
+static int prepare_tls(struct serving *serving, struct err *error)
+{
+    for (uint32_t i = 0; i < serving->address_count; i++) {
+        if (serving->addresses[i].transport->caps & TRANSPORT_SECURE) {
+            serving->secure |= UINT64_C(1) << i;
+        }
+    }
+    return serving->secure ? security_open_server(&serving->tls, &serving->options.tls,
+                                                  serving->addresses, serving->address_count, error)
+                           : 0;
+}
+
+static int check_engine(const struct engine_ops *engine, struct err *error)
+{
+    char reason[160] = "";
+    if (engine->flags & ENGINE_NO_KERNEL) {
+        return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
+    }
+    if (engine->why_not(reason, sizeof reason) < 0) {
+        return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s", engine->name,
+                       reason);
+    }
+    return 0;
+}
+
 static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
     const struct engine_ops *engine = engines[options->engine];
     uint32_t threads = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
-    char reason[160] = "";
     struct net_tuning tuning = {.nodelay = options->wire.nodelay,
                                 .congestion = options->wire.congestion,
                                 .busy_poll_us =
@@ -245,14 +278,8 @@ static int prepare(struct serving *serving, struct err *error)
     if (echo_check(&serving->echo.echo, options->wire.receive_bytes, error) < 0) {
         return -1;
     }
-    if (engine->flags & ENGINE_NO_KERNEL) {
-        return err_set(error, ERR_USAGE, "--engine", "null serves nobody");
-    }
-    if (engine->why_not(reason, sizeof reason) < 0) {
-        return err_set(error, ERR_UNSUPPORTED, "--engine", "%s cannot serve here: %s", engine->name,
-                       reason);
-    }
-    if (check_limits(serving, error) < 0 ||
+    if (check_engine(engine, error) < 0 || check_limits(serving, error) < 0 ||
+        prepare_tls(serving, error) < 0 ||
         server_listen(serving->addresses, serving->address_count, threads, 4096, &tuning,
                       &listeners, error) < 0) {
         return -1;
@@ -282,6 +309,8 @@ static int prepare(struct serving *serving, struct err *error)
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
         .busy_poll = options->wire.busy_poll,
+        .tls = serving->tls,
+        .secure_addresses = serving->secure,
     };
     if (!serving->slots || open_control(serving, error) < 0) {
         return -1;
@@ -313,8 +342,10 @@ static void announce(const struct serving *serving)
     }
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
-        fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
+        bool made = serving->secure >> i & 1 && !serving->options.tls.certificate;
+        fprintf(stderr, "sonde: serving on %s%s (%s%s)%s\n", prefix_of(serving, address),
                 address->text, engines[serving->options.engine]->name,
+                made ? ", self-signed certificate" : "",
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
     for (uint32_t i = 0; i < serving->control_count; i++) {
@@ -384,6 +415,10 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         }
         run->window_ns = run->wall_ns = tally.window_ns;
         result = fill_served(serving, run, &tally, error);
+        if (result == 0 && serving->tls &&
+            security_fill(run, "server", serving->slots, serving->slot_count, &run->tls) < 0) {
+            result = err_system(error, ENOMEM, "memory", "cannot keep the record");
+        }
     }
     if (serving->hooks) {
         if (result == 0) {
@@ -437,6 +472,7 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
         address_unlink(&serving->addresses[i]);
     }
     free((void *)(uintptr_t)serving->config.listeners);
+    tls_context_close(serving->tls);
     shared_release(serving->slots, serving->slot_count * sizeof *serving->slots);
     shared_release(serving->control, sizeof *serving->control);
     if (stop_fd >= 0) {
@@ -615,7 +651,8 @@ const struct command command_serve = {
     .arguments = "LISTEN... [options]",
     .summary = "the answering end: echoes every byte, or answers message by message",
     .details =
-        "Listens on each address (tcp://HOST:PORT, tcp://:PORT for loopback only, unix:PATH, "
+        "Listens on each address (tcp://HOST:PORT, tls://HOST:PORT, tcp://:PORT for loopback only, "
+        "unix:PATH, "
         "unix:@NAME) and answers every byte until SIGTERM, Ctrl-C or --duration; then says what it "
         "did. At udp://HOST:PORT and unix-dgram:PATH it answers each message with itself, to whom "
         "it came from. ping+tcp://HOST:PORT answers each message of --size bytes with one send; "

@@ -69,7 +69,7 @@ const struct command command_stream = {
         "and the other did not receive is an error. "
         "TARGET is another sonde (sonde://HOST:PORT, sonde+udp://HOST:PORT), whose side is "
         "reported "
-        "too, or a server that reads everything (tcp://HOST:PORT, unix:PATH; sonde serve "
+        "too, or a server that reads everything (tcp://HOST:PORT, tls://HOST:PORT, unix:PATH; sonde serve "
         "discard+tcp://HOST:PORT is one); without one, or "
         "with local: or pipe:, sonde starts its own in another process. "
         "iperf3://HOST[:PORT] and iperf3+udp://HOST[:PORT] are servers of iperf3 (iperf3 -s): a "

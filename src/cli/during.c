@@ -161,6 +161,7 @@ static int plan_load(struct during *during, const struct during_options *options
     stream->rate_bytes = options->rate_bytes;
     stream->reverse = options->reverse;
     load->wire.congestion = run->wire.congestion;
+    load->tls = run->tls;
     load->sources = run->sources;
     load->secret = run->secret;
     load->connect_timeout_ns = run->connect_timeout_ns;

@@ -38,6 +38,8 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
     add_set(sets, &count, "Connections and engines", form->run, run);
     add_set(sets, &count, "Load", form->load, run);
     add_set(sets, &count, "Sockets", form->sockets, run ? &run->wire : NULL);
+    add_set(sets, &count, "TLS", (struct row_set){tls_client_rows, TLS_CLIENT_OPTIONS},
+            run ? &run->tls : NULL);
     add_set(sets, &count, "Observation", (struct row_set){watch_rows, WATCH_OPTIONS},
             run ? &run->watch : NULL);
     add_set(sets, &count, "Probes", (struct row_set){probe_option_rows, PROBE_OPTIONS},
@@ -350,6 +352,19 @@ static void add_idle_options(void *owner, struct record *record)
     const struct measurement *measurement = owner;
     const struct opt_set *sets = measurement->sets;
     const struct run_options *run = &measurement->command->run;
+    const struct address *address = &measurement->address;
+    bool secure = measurement->given_target && !measurement->session &&
+                  address->transport->caps & TRANSPORT_SECURE;
+    for (size_t i = 0; i < measurement->set_count && !secure; i++) {
+        for (size_t j = 0; sets[i].rows == tls_client_rows && j < sets[i].count; j++) {
+            if (sets[i].given >> j & 1) {
+                record_add_warning(record,
+                                   "--%s has no effect: the target is not spoken with "
+                                   "through TLS",
+                                   sets[i].rows[j].name);
+            }
+        }
+    }
     if (run->rate == 0 && measurement->form->load.count &&
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");

@@ -93,6 +93,8 @@ enum {
                              taken. io_uring takes several in any case */
     CHANNEL_STAMPS = 4,   /* the kernel's time stamps come with receives (SO_TIMESTAMPING has been
                              set by whoever made the socket): op->stamps */
+    CHANNEL_SECURE = 8,   /* a stream socket that is spoken through TLS; only of an engine that
+                             secure_open has made (engine/secure.h) */
 };
 
 /* When the kernel's stack passed messages of a channel, CLOCK_REALTIME ns; 0: it did not say. */
@@ -132,7 +134,10 @@ enum {
 enum op_kind {
     /* Submitted to engines. */
     OP_CONNECT,  /* data: struct sockaddr, valid until it completes, length: its size; result 0 or
-                    -errno */
+                    -errno. Of a CHANNEL_SECURE the client's handshake belongs to it: op->security
+                    */
+    OP_SECURE,   /* of a CHANNEL_SECURE that was accepted: the server's handshake, before anything
+                    else; result 0 or -errno, op->security */
     OP_ACCEPT,   /* lasting: each completion's result is a new non-blocking fd or -errno */
     OP_RECEIVE,  /* lasting: each completion lends data and result bytes until deliver returns;
                     result 0: the peer closed; -errno: failed; both end it */
@@ -168,6 +173,18 @@ enum {
                          so that a send may keep the engine waiting a while (threads) */
 };
 
+/* What securing a channel has come to. Lent until deliver returns. */
+struct op_security {
+    uint64_t connect_ns;          /* client: from OP_CONNECT until TCP was connected */
+    uint64_t handshake_ns;        /* from then (server: from OP_SECURE) until the end */
+    const char *version, *cipher; /* static: "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
+    bool resumed;                 /* a session of before */
+    bool verified;                /* client: the certificate is one of the server asked for */
+    const struct err *failure;    /* what went wrong, in words; NULL where nothing did, or it is an
+                                     errno */
+    bool connected;               /* TCP was: it is the handshake that failed */
+};
+
 /* An open file that holds what is sent. */
 struct op_file {
     int fd;
@@ -179,8 +196,9 @@ struct op {
     uint32_t flags;
     struct channel *channel;
     const uint8_t *data;
-    size_t length; /* also of a receive of datagrams: what the message was; else 0 */
-    int64_t result;
+    size_t length;   /* also of a receive of datagrams: what the message was; else 0 */
+    int64_t result;  /* where it is negative: -errno, or the negative number of another failure
+                        (engine_failure_name) */
     uint64_t now_ns; /* when it completed, as this process saw it */
     /* Datagrams only: */
     uint32_t segment;            /* data is several messages of so many bytes, the last one may
@@ -192,7 +210,11 @@ struct op {
                                     its peer need outlive the call. uring: DONE when it has been
                                     queued; if it then fails, that is delivered as an error of the
                                     receive */
-    const struct op_stamps *stamps; /* CHANNEL_STAMPS, of a receive: lent like data; else NULL */
+    union {
+        const struct op_stamps *stamps; /* CHANNEL_STAMPS, of a receive: lent like data; else NULL
+                                         */
+        const struct op_security *security; /* CHANNEL_SECURE, of OP_CONNECT and OP_SECURE */
+    };
     /* OP_SEND to an ENGINE_FILES, of a stream without options: the data is sent from this file
      * (sendfile), which stays valid like it. NULL: from memory */
     const struct op_file *file;
@@ -260,6 +282,9 @@ struct engine_ops {
 /* What every engine does for OP_PUSH: setting TCP_NODELAY makes the kernel send what MSG_MORE held
  * back (tcp(7)). Nothing is held back on anything but TCP. */
 void engine_push(struct engine *engine, const struct channel *channel);
+
+/* What a negative result means that is no errno, in words (at most 47 bytes); NULL: an errno. */
+const char *engine_failure_name(int number);
 
 /* All engines: one line each. */
 #define ENGINES(X)                                                                                 \

@@ -16,13 +16,9 @@
 
 enum { FORMS_MAX = 24, SCHEME_MAX = 32, SOURCES_MAX = 65536 };
 
-const struct transport_ops *const transports[] = {&transport_tcp,
-                                                  &transport_udp,
-                                                  &transport_unix,
-                                                  &transport_unix_dgram,
-                                                  &transport_local,
-                                                  &transport_pipe,
-                                                  NULL};
+const struct transport_ops *const transports[] = {
+    &transport_tcp,        &transport_tls,   &transport_udp,  &transport_unix,
+    &transport_unix_dgram, &transport_local, &transport_pipe, NULL};
 
 /* What may be written in one place. */
 struct choice {

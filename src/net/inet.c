@@ -11,7 +11,9 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { HOST_MAX = 253 }; /* longest name that DNS can carry, RFC 1035 2.3.4 */
+enum {
+    HOST_MAX = sizeof((struct address *)0)->host - 1
+}; /* longest name that DNS can carry, RFC 1035 2.3.4 */
 
 static bool is_stream(const struct address *address)
 {
@@ -201,6 +203,7 @@ static int parse_own(struct address *address)
     four->sin_family = AF_INET;
     four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address->length = sizeof *four;
+    snprintf(address->host, sizeof address->host, "127.0.0.1");
     snprintf(address->text, sizeof address->text, "%s:", address->transport->scheme);
     return 0;
 }
@@ -230,6 +233,7 @@ int inet_parse(const char *rest, uint32_t flags, struct address *address, struct
     }
     set_port(&address->socket_address, port);
     address->length = address_source_length(&address->socket_address);
+    snprintf(address->host, sizeof address->host, "%s", host[0] ? host : "127.0.0.1");
     write_text(address);
     return 0;
 }

@@ -13,9 +13,10 @@
 
 struct transport_ops;
 
-/* A target or a place to listen: tcp://127.0.0.1:1234, tcp://[::1]:1234, udp://127.0.0.1:1234,
- * unix:/run/x.sock, unix:@abstract, unix-dgram:PATH, local:, pipe:. As a target, a transport's bare
- * "tcp:", "udp:", "unix:", "unix-dgram:" is sonde's own server through it. */
+/* A target or a place to listen: tcp://127.0.0.1:1234, tcp://[::1]:1234, tls://localhost:1234,
+ * udp://127.0.0.1:1234, unix:/run/x.sock, unix:@abstract, unix-dgram:PATH, local:, pipe:. As a
+ * target, a transport's bare "tcp:", "tls:", "udp:", "unix:", "unix-dgram:" is sonde's own server
+ * through it. */
 struct address {
     const struct transport_ops *transport;
     bool own; /* bare (local: and pipe: always are): sonde makes the server; socket_address is where
@@ -23,6 +24,7 @@ struct address {
     struct sockaddr_storage socket_address; /* not for local: and pipe: */
     socklen_t length;
     char text[160]; /* canonical, for people and the record */
+    char host[254]; /* as it was typed, without brackets; tcp:, tls: and udp: */
 };
 
 /* Socket settings of a run. 0 / NULL / false: leave the kernel's default. One that the transport
@@ -54,7 +56,8 @@ enum {
     TRANSPORT_PAIRS = 2,    /* both ends are made together, before the server's process starts */
     TRANSPORT_PORTS = 4,    /* a connection takes a local port */
     TRANSPORT_DATAGRAMS =
-        8, /* messages, not a stream; `listen` gives a bound socket for all peers */
+        8,                 /* messages, not a stream; `listen` gives a bound socket for all peers */
+    TRANSPORT_SECURE = 16, /* a stream that is spoken through TLS */
 };
 
 /* The files of one end: two different ones for a pipe, the same twice for a socket. */
@@ -103,7 +106,7 @@ struct transport_ops {
     int (*pair)(struct net_end *client, struct net_end *server, struct err *error);
 };
 
-extern const struct transport_ops transport_tcp, transport_udp, transport_unix,
+extern const struct transport_ops transport_tcp, transport_tls, transport_udp, transport_unix,
     transport_unix_dgram, transport_local, transport_pipe;
 
 /* All transports, NULL-terminated. */

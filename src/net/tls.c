@@ -5,25 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/tls_state.h"
+
 #if SONDE_HAVE_TLS
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/ssl.h>
 
-#define IDENTITY "sonde"
-#define KEY_BYTES 32
-
-struct tls {
-    SSL_CTX *context;
-    SSL *ssl;
-    BIO *in, *out; /* memory; owned by ssl */
-    enum tls_side side;
-    uint8_t key[KEY_BYTES];
-    char peer[128];
-};
+#define OUTPUT_LEAST ((size_t)1024)
 
 int tls_why_not(char *reason, size_t size)
 {
@@ -31,82 +19,200 @@ int tls_why_not(char *reason, size_t size)
     return 0;
 }
 
-static int tls_index(void)
-{
-    return 0; /* SSL_get_ex_data's application slot 0 (SSL_set_app_data) */
-}
+/* ---- bytes from and for the peer ------------------------------------------------------------- */
 
-static struct tls *tls_of(SSL *ssl)
+static int read_bytes(BIO *bio, char *to, int room)
 {
-    return SSL_get_ex_data(ssl, tls_index());
-}
-
-/* The key as a session that both ends pretend to resume: how OpenSSL takes an external PSK. */
-static SSL_SESSION *make_session(struct tls *tls)
-{
-    static const unsigned char aes_128_gcm_sha256[] = {0x13, 0x01}; /* RFC 8446, B.4 */
-    SSL_SESSION *session = SSL_SESSION_new();
-    const SSL_CIPHER *cipher = SSL_CIPHER_find(tls->ssl, aes_128_gcm_sha256);
-    if (!session || !cipher || !SSL_SESSION_set1_master_key(session, tls->key, KEY_BYTES) ||
-        !SSL_SESSION_set_cipher(session, cipher) ||
-        !SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION)) {
-        SSL_SESSION_free(session);
-        return NULL;
-    }
-    return session;
-}
-
-static int use_session(SSL *ssl, const EVP_MD *digest, const unsigned char **identity,
-                       size_t *length, SSL_SESSION **session)
-{
-    (void)digest;
-    *identity = (const unsigned char *)IDENTITY;
-    *length = strlen(IDENTITY);
-    *session = make_session(tls_of(ssl));
-    return *session != NULL;
-}
-
-static int find_session(SSL *ssl, const unsigned char *identity, size_t length,
-                        SSL_SESSION **session)
-{
-    *session = NULL;
-    if (length != strlen(IDENTITY) || memcmp(identity, IDENTITY, length) != 0) {
-        return 1; /* a handshake without it, which fails for want of a certificate */
-    }
-    *session = make_session(tls_of(ssl));
-    return *session != NULL;
-}
-
-/* One length for every secret: the key is what the handshake's own hash makes of it. */
-static int make_key(struct tls *tls, const struct tls_secret *secret)
-{
-    static const char label[] = "sonde control channel, version 1";
-    unsigned int length = 0;
-    return HMAC(EVP_sha256(), label, (int)strlen(label), secret->bytes, secret->length, tls->key,
-                &length) &&
-                   length == KEY_BYTES
-               ? 0
-               : -1;
-}
-
-static int configure(struct tls *tls)
-{
-    SSL_CTX *context = tls->context;
-    if (!SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) ||
-        !SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) ||
-        !SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") ||
-        !SSL_CTX_set_num_tickets(context, 0)) {
+    struct tls *tls = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (room <= 0 || tls->in_left == 0) {
+        BIO_set_retry_read(bio);
         return -1;
     }
-    SSL_CTX_set_mode(context, SSL_MODE_AUTO_RETRY | SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    if (tls->side == TLS_CLIENT) {
-        SSL_CTX_set_psk_use_session_callback(context, use_session);
-        /* A server without the secret has to show a certificate: none is trusted. */
-        SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
-    } else {
-        SSL_CTX_set_psk_find_session_callback(context, find_session);
+    size_t length = tls->in_left < (size_t)room ? tls->in_left : (size_t)room;
+    memcpy(to, tls->in, length);
+    tls->in += length;
+    tls->in_left -= length;
+    return (int)length;
+}
+
+/* Room for so many more bytes; -1 without memory. */
+static int grow(struct tls_output *output, size_t more)
+{
+    size_t room = output->room ? output->room : OUTPUT_LEAST;
+    while (room - output->length < more) {
+        room *= 2;
     }
+    if (room > output->room) {
+        uint8_t *bytes = realloc(output->bytes, room);
+        if (!bytes) {
+            return -1;
+        }
+        output->bytes = bytes;
+        output->room = room;
+    }
+    return 0;
+}
+
+static int write_bytes(BIO *bio, const char *bytes, int length)
+{
+    struct tls *tls = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (length <= 0 || grow(tls->output, (size_t)length) < 0) {
+        return -1;
+    }
+    memcpy(tls->output->bytes + tls->output->length, bytes, (size_t)length);
+    tls->output->length += (size_t)length;
+    return length;
+}
+
+static long control_bytes(BIO *bio, int command, long number, void *pointer)
+{
+    (void)bio, (void)number, (void)pointer;
+    return command == BIO_CTRL_FLUSH;
+}
+
+BIO_METHOD *tls_bytes_method(void)
+{
+    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "bytes");
+    if (method &&
+        (!BIO_meth_set_read(method, read_bytes) || !BIO_meth_set_write(method, write_bytes) ||
+         !BIO_meth_set_ctrl(method, control_bytes))) {
+        BIO_meth_free(method);
+        return NULL;
+    }
+    return method;
+}
+
+void tls_lend(struct tls *tls, const void *bytes, size_t length)
+{
+    tls->in = bytes;
+    tls->in_left = length;
+}
+
+/* What is unread, and room behind it, in memory of its own. */
+static int keep(struct tls *tls, size_t more, struct err *error)
+{
+    size_t wanted = tls->in_left + more;
+    if (wanted > tls->kept_room) {
+        uint8_t *kept = malloc(wanted);
+        if (!kept) {
+            return err_system(error, ENOMEM, tls->peer, "TLS");
+        }
+        if (tls->in_left) {
+            memcpy(kept, tls->in, tls->in_left);
+        }
+        free(tls->kept);
+        tls->kept = kept;
+        tls->kept_room = wanted;
+    } else if (tls->in_left) {
+        memmove(tls->kept, tls->in, tls->in_left);
+    }
+    tls->in = tls->kept;
+    return 0;
+}
+
+/* Nobody waits with something unread for long: its memory goes with it. */
+static void forget_kept(struct tls *tls)
+{
+    if (tls->kept && tls->in_left == 0) {
+        free(tls->kept);
+        tls->kept = NULL;
+        tls->kept_room = 0;
+        tls->in = NULL;
+    }
+}
+
+int tls_keep(struct tls *tls, struct err *error)
+{
+    return tls->in_left ? keep(tls, 0, error) : 0;
+}
+
+int tls_feed(struct tls *tls, const void *bytes, size_t length, struct err *error)
+{
+    if (length == 0) {
+        return 0;
+    }
+    if (keep(tls, length, error) < 0) {
+        return -1;
+    }
+    memcpy(tls->kept + tls->in_left, bytes, length);
+    tls->in_left += length;
+    return 0;
+}
+
+bool tls_unread(const struct tls *tls)
+{
+    return tls->in_left > 0 || SSL_pending(tls->ssl) > 0;
+}
+
+void tls_put_into(struct tls *tls, struct tls_output *output)
+{
+    tls->output = output ? output : &tls->own_output;
+}
+
+size_t tls_take(struct tls *tls, void *bytes, size_t room)
+{
+    struct tls_output *output = tls->output;
+    size_t length = output->length < room ? output->length : room;
+    if (length) {
+        memcpy(bytes, output->bytes, length);
+        output->length -= length;
+        memmove(output->bytes, output->bytes + length, output->length);
+    }
+    return length;
+}
+
+size_t tls_waiting(struct tls *tls)
+{
+    return tls->output->length;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+struct tls *tls_of(const SSL *ssl)
+{
+    return SSL_get_ex_data(ssl, 0); /* the application's slot (SSL_set_app_data) */
+}
+
+/* The latest session that a server has given is offered to it. */
+static void offer_session(struct tls *tls)
+{
+    struct tls_context *context = tls->context;
+    if (tls->side == TLS_CLIENT && context->resume) {
+        pthread_mutex_lock(&context->lock);
+        /* A copy: a session that has been used once is marked by whoever used it. */
+        SSL_SESSION *session = context->session ? SSL_SESSION_dup(context->session) : NULL;
+        pthread_mutex_unlock(&context->lock);
+        if (session) {
+            SSL_set_session(tls->ssl, session); /* else a whole handshake */
+            SSL_SESSION_free(session);
+        }
+    }
+}
+
+static int make_ssl(struct tls *tls)
+{
+    struct tls_context *context = tls->context;
+    tls->ssl = SSL_new(context->ssl);
+    BIO *bio = tls->ssl ? BIO_new(context->bytes) : NULL;
+    if (!bio || !SSL_set_ex_data(tls->ssl, 0, tls)) {
+        BIO_free(bio);
+        return -1;
+    }
+    BIO_set_data(bio, tls);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(tls->ssl, bio, bio);
+    if (tls->side == TLS_SERVER) {
+        SSL_set_accept_state(tls->ssl);
+        return 0;
+    }
+    SSL_set_connect_state(tls->ssl);
+    if (context->name[0] && !context->by_address &&
+        !SSL_set_tlsext_host_name(tls->ssl, context->name)) {
+        return -1;
+    }
+    offer_session(tls);
     return 0;
 }
 
@@ -118,27 +224,18 @@ int tls_open(struct tls **opened, const struct tls_config *config, struct err *e
     }
     snprintf(tls->peer, sizeof tls->peer, "%s", config->peer);
     tls->side = config->side;
-    tls->context =
-        SSL_CTX_new(config->side == TLS_CLIENT ? TLS_client_method() : TLS_server_method());
-    if (tls->context && make_key(tls, config->secret) == 0 && configure(tls) == 0) {
-        tls->ssl = SSL_new(tls->context);
+    tls->output = &tls->own_output;
+    tls->context = config->context;
+    if (!tls->context) {
+        tls->context = tls->own = tls_context_new(config->side);
     }
-    if (tls->ssl && SSL_set_ex_data(tls->ssl, tls_index(), tls)) {
-        tls->in = BIO_new(BIO_s_mem());
-        tls->out = BIO_new(BIO_s_mem());
-    }
-    if (!tls->in || !tls->out) {
-        BIO_free(tls->in);
-        BIO_free(tls->out);
+    bool made = tls->context && (!tls->own || tls_secret_configure(tls, config->secret) == 0) &&
+                make_ssl(tls) == 0;
+    ERR_clear_error();
+    if (!made) {
         tls_close(tls);
         *opened = NULL;
         return err_set(error, ERR_SYSTEM, config->peer, "cannot begin TLS");
-    }
-    SSL_set_bio(tls->ssl, tls->in, tls->out);
-    if (config->side == TLS_CLIENT) {
-        SSL_set_connect_state(tls->ssl);
-    } else {
-        SSL_set_accept_state(tls->ssl);
     }
     return 0;
 }
@@ -149,63 +246,39 @@ void tls_close(struct tls *tls)
         return;
     }
     SSL_free(tls->ssl);
-    SSL_CTX_free(tls->context);
+    tls_context_close(tls->own);
+    free(tls->kept);
+    free(tls->own_output.bytes);
     explicit_bzero(tls->key, sizeof tls->key);
     free(tls);
 }
 
-int tls_feed(struct tls *tls, const void *bytes, size_t length, struct err *error)
-{
-    size_t written = 0;
-    if (length && (!BIO_write_ex(tls->in, bytes, length, &written) || written != length)) {
-        return err_system(error, ENOMEM, tls->peer, "TLS");
-    }
-    return 0;
-}
+/* ---- plain text ------------------------------------------------------------------------------ */
 
-size_t tls_take(struct tls *tls, void *bytes, size_t room)
+/* What the first byte of a record says it is (RFC 8446, section 5.1): an end that sends anything
+ * else than a handshake or an alert does not speak TLS. */
+static bool speaks_tls(struct tls *tls)
 {
-    size_t taken = 0;
-    return room && BIO_read_ex(tls->out, bytes, room, &taken) ? taken : 0;
-}
-
-size_t tls_waiting(struct tls *tls)
-{
-    return BIO_ctrl_pending(tls->out);
-}
-
-/* What went wrong, in words: that the secrets differ is the likely thing, and is said as such. */
-static int explain(struct tls *tls, struct err *error)
-{
-    unsigned long code = ERR_peek_error();
-    int reason = ERR_GET_REASON(code);
-    char text[128] = "it ended";
-    if (code) {
-        const char *words = ERR_reason_error_string(code);
-        snprintf(text, sizeof text, "%s", words ? words : "unknown");
+    enum { ALERT = 21, HANDSHAKE = 22 };
+    if (tls->heard || tls->in_left == 0) {
+        return true;
     }
-    ERR_clear_error();
-    /* The server finds that the client's proof does not hold; the client hears that as an alert. */
-    bool differ = reason == SSL_R_BINDER_DOES_NOT_VERIFY ||
-                  reason == SSL_AD_REASON_OFFSET + SSL_AD_ILLEGAL_PARAMETER ||
-                  reason == SSL_AD_REASON_OFFSET + SSL_AD_DECRYPT_ERROR ||
-                  reason == SSL_AD_REASON_OFFSET + SSL_AD_HANDSHAKE_FAILURE ||
-                  reason == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM ||
-                  reason == SSL_R_NO_SHARED_CIPHER;
-    if (differ && !SSL_is_init_finished(tls->ssl)) {
-        err_set(error, ERR_PROTOCOL, tls->peer, "the secrets of the two ends differ");
-        return err_hint(error, "--secret must name files of the same content");
-    }
-    return err_set(error, ERR_PROTOCOL, tls->peer, "TLS: %s", text);
+    tls->heard = true;
+    return tls->in[0] == HANDSHAKE || tls->in[0] == ALERT;
 }
 
 int tls_handshake(struct tls *tls, struct err *error)
 {
     ERR_clear_error();
+    if (!speaks_tls(tls)) {
+        tls->failure = TLS_FAILED_NOT_TLS;
+        return err_set(error, ERR_PROTOCOL, tls->peer, "%s", tls_failure_name(tls->failure));
+    }
     int result = SSL_do_handshake(tls->ssl);
+    forget_kept(tls);
     if (result == 1) {
-        /* Only the secret proves anything here. */
-        if (!SSL_session_reused(tls->ssl)) {
+        /* Only the secret proves anything there. */
+        if (tls->own && !SSL_session_reused(tls->ssl)) {
             return err_set(error, ERR_PROTOCOL, tls->peer, "the peer did not prove the secret");
         }
         return 1;
@@ -213,7 +286,18 @@ int tls_handshake(struct tls *tls, struct err *error)
     if (SSL_get_error(tls->ssl, result) == SSL_ERROR_WANT_READ) {
         return 0;
     }
-    return explain(tls, error);
+    return tls_explain(tls, error);
+}
+
+void tls_facts(const struct tls *tls, struct tls_facts *facts)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(tls->ssl);
+    *facts = (struct tls_facts){
+        .version = SSL_get_version(tls->ssl),
+        .cipher = cipher ? SSL_CIPHER_get_name(cipher) : "none",
+        .resumed = SSL_session_reused(tls->ssl),
+        .verified = tls->side == TLS_CLIENT && !tls->context->insecure,
+    };
 }
 
 ssize_t tls_read(struct tls *tls, void *bytes, size_t room, struct err *error)
@@ -221,8 +305,10 @@ ssize_t tls_read(struct tls *tls, void *bytes, size_t room, struct err *error)
     size_t got = 0;
     ERR_clear_error();
     if (SSL_read_ex(tls->ssl, bytes, room, &got)) {
+        forget_kept(tls);
         return (ssize_t)got;
     }
+    forget_kept(tls);
     switch (SSL_get_error(tls->ssl, 0)) {
     case SSL_ERROR_WANT_READ:
         return 0;
@@ -230,8 +316,17 @@ ssize_t tls_read(struct tls *tls, void *bytes, size_t room, struct err *error)
         *error = (struct err){0};
         return -1;
     default:
-        return explain(tls, error);
+        return tls_explain(tls, error);
     }
+}
+
+void tls_look(struct tls *tls)
+{
+    char byte;
+    size_t got;
+    ERR_clear_error();
+    SSL_peek_ex(tls->ssl, &byte, 1, &got); /* what fails will fail again where it is read */
+    ERR_clear_error();
 }
 
 int tls_write(struct tls *tls, const void *bytes, size_t length, struct err *error)
@@ -239,7 +334,7 @@ int tls_write(struct tls *tls, const void *bytes, size_t length, struct err *err
     size_t written = 0;
     ERR_clear_error();
     if (length && (!SSL_write_ex(tls->ssl, bytes, length, &written) || written != length)) {
-        return explain(tls, error);
+        return tls_explain(tls, error);
     }
     return 0;
 }
@@ -251,12 +346,22 @@ void tls_end(struct tls *tls)
     ERR_clear_error();
 }
 
+int tls_failure(const struct tls *tls)
+{
+    return tls->failure;
+}
+
 #else
 
 int tls_why_not(char *reason, size_t size)
 {
     snprintf(reason, size, "built without TLS (OpenSSL)");
     return -1;
+}
+
+static int absent(struct err *error)
+{
+    return err_set(error, ERR_UNSUPPORTED, "TLS", "built without TLS (OpenSSL)");
 }
 
 int tls_open(struct tls **tls, const struct tls_config *config, struct err *error)
@@ -273,7 +378,29 @@ void tls_close(struct tls *tls)
 int tls_feed(struct tls *tls, const void *bytes, size_t length, struct err *error)
 {
     (void)tls, (void)bytes, (void)length;
-    return err_set(error, ERR_UNSUPPORTED, "TLS", "built without TLS");
+    return absent(error);
+}
+
+void tls_lend(struct tls *tls, const void *bytes, size_t length)
+{
+    (void)tls, (void)bytes, (void)length;
+}
+
+int tls_keep(struct tls *tls, struct err *error)
+{
+    (void)tls;
+    return absent(error);
+}
+
+bool tls_unread(const struct tls *tls)
+{
+    (void)tls;
+    return false;
+}
+
+void tls_put_into(struct tls *tls, struct tls_output *output)
+{
+    (void)tls, (void)output;
 }
 
 size_t tls_take(struct tls *tls, void *bytes, size_t room)
@@ -291,24 +418,41 @@ size_t tls_waiting(struct tls *tls)
 int tls_handshake(struct tls *tls, struct err *error)
 {
     (void)tls;
-    return err_set(error, ERR_UNSUPPORTED, "TLS", "built without TLS");
+    return absent(error);
+}
+
+void tls_facts(const struct tls *tls, struct tls_facts *facts)
+{
+    (void)tls;
+    *facts = (struct tls_facts){.version = "none", .cipher = "none"};
 }
 
 ssize_t tls_read(struct tls *tls, void *bytes, size_t room, struct err *error)
 {
     (void)tls, (void)bytes, (void)room;
-    return err_set(error, ERR_UNSUPPORTED, "TLS", "built without TLS");
+    return absent(error);
+}
+
+void tls_look(struct tls *tls)
+{
+    (void)tls;
 }
 
 int tls_write(struct tls *tls, const void *bytes, size_t length, struct err *error)
 {
     (void)tls, (void)bytes, (void)length;
-    return err_set(error, ERR_UNSUPPORTED, "TLS", "built without TLS");
+    return absent(error);
 }
 
 void tls_end(struct tls *tls)
 {
     (void)tls;
+}
+
+int tls_failure(const struct tls *tls)
+{
+    (void)tls;
+    return TLS_FAILED_NONE;
 }
 
 #endif

@@ -48,7 +48,8 @@ int net_buffer_sizes(int fd, uint64_t *send_bytes, uint64_t *receive_bytes, stru
 int net_tune_check(const struct transport_ops *transport, const struct net_tuning *tuning,
                    struct err *error)
 {
-    const bool tcp = transport == &transport_tcp, udp = transport == &transport_udp;
+    const bool tcp = transport == &transport_tcp || transport == &transport_tls;
+    const bool udp = transport == &transport_udp, secure = transport->caps & TRANSPORT_SECURE;
     const struct {
         bool asked, has;
         const char *what;
@@ -59,8 +60,8 @@ int net_tune_check(const struct transport_ops *transport, const struct net_tunin
         {tuning->pacing_bytes_per_second, tcp || udp, "only tcp and udp are paced by the kernel"},
         {tuning->busy_poll_us, tcp || udp, "only tcp and udp can poll their device"},
         {tuning->segments, udp, "only udp has its messages joined and cut by the kernel"},
-        {tuning->stamps, tcp || udp, "only tcp and udp have the kernel's time stamps"},
-        {tuning->zerocopy, tcp || udp, "only tcp and udp can send without a copy"},
+        {tuning->stamps, (tcp && !secure) || udp, "only tcp and udp have the kernel's time stamps"},
+        {tuning->zerocopy, (tcp && !secure) || udp, "only tcp and udp can send without a copy"},
         {tuning->source, tcp || udp, "only tcp and udp have a source address"},
     };
 
@@ -199,7 +200,8 @@ int net_tune(int fd, const struct transport_ops *transport, const struct net_tun
     const char *subject = transport->scheme;
 
     if (net_tune_check(transport, tuning, error) ||
-        (tuning->nodelay && transport == &transport_tcp &&
+        (tuning->nodelay && transport->caps & TRANSPORT_PORTS &&
+         !(transport->caps & TRANSPORT_DATAGRAMS) &&
          set_number(fd, IPPROTO_TCP, TCP_NODELAY, 1, subject, "TCP_NODELAY", error)) ||
         (tuning->congestion && set_congestion(fd, tuning->congestion, error)) ||
         (tuning->mss && set_mss(fd, tuning->mss, subject, error)) ||

@@ -119,6 +119,18 @@ static json_t *build_error(struct builder *builder, const struct record_error_co
     return object;
 }
 
+static json_t *build_tls(struct builder *builder, const struct record_tls *tls)
+{
+    json_t *object = build_object(builder);
+    build_set(builder, object, "version", build_text(builder, tls->version));
+    build_set(builder, object, "cipher", build_text(builder, tls->cipher));
+    build_set(builder, object, "handshakes", build_count(builder, tls->handshakes));
+    build_set(builder, object, "resumed", build_count(builder, tls->resumed));
+    build_set(builder, object, "verified", json_boolean(tls->verified));
+    build_set(builder, object, "name", build_text_or_null(builder, tls->name));
+    return object;
+}
+
 json_t *build_run(struct builder *builder, const struct record_run *run)
 {
     json_t *object = build_object(builder);
@@ -155,6 +167,9 @@ json_t *build_run(struct builder *builder, const struct record_run *run)
     if (run->flows.row_count) {
         build_set(builder, object, "flows",
                   build_rows(builder, run->flows.rows, run->flows.row_count));
+    }
+    if (run->tls.handshakes) {
+        build_set(builder, object, "tls", build_tls(builder, &run->tls));
     }
     build_set(builder, object, "intervals", intervals);
     build_set(builder, object, "processes", processes);

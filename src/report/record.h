@@ -165,6 +165,15 @@ struct record_kept {
     char key[64], unit[16], title[64];
 };
 
+/* What TLS did on one end's connections. */
+struct record_tls {
+    uint64_t handshakes;          /* 0: none, and nothing else is known */
+    uint64_t resumed;             /* of them */
+    char version[16], cipher[48]; /* of the latest */
+    bool verified;                /* the server's certificate was */
+    char name[256];               /* for which name; empty: at a server */
+};
+
 struct record_run {
     char label[48];      /* "epoll" */
     uint32_t repetition; /* 1..; 0: the run was not repeated */
@@ -189,6 +198,7 @@ struct record_run {
     struct record_probe *probes;
     size_t probe_count;
     struct record_flows flows; /* of the window */
+    struct record_tls tls;     /* of the client; of `sonde serve`, its own */
     struct record_kept **kept; /* owned, each: metrics that no module here declares */
     size_t kept_count;
     struct record_effect effect;

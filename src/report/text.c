@@ -64,6 +64,24 @@ static void format_rate(char *to, size_t size, const struct text *text,
     }
 }
 
+static void print_tls(struct text *text, const struct record_tls *tls)
+{
+    char handshakes[UNITS_TEXT_MAX], resumed[UNITS_TEXT_MAX];
+    char trust[sizeof tls->name + 64] = "";
+    if (tls->handshakes == 0) {
+        return;
+    }
+    if (tls->name[0]) {
+        snprintf(trust, sizeof trust,
+                 tls->verified ? ", certificate verified for %s"
+                               : ", certificate NOT verified (for %s)",
+                 tls->name);
+    }
+    text_paragraph(text, 2, 4, "TLS: %s, %s%s; %s handshake%s, %s resumed", tls->version,
+                   tls->cipher, trust, units_count(handshakes, (double)tls->handshakes),
+                   tls->handshakes == 1 ? "" : "s", units_count(resumed, (double)tls->resumed));
+}
+
 static void print_headline(struct text *text, const struct record_run *run)
 {
     char rate[320], window[UNITS_TEXT_MAX], wall[UNITS_TEXT_MAX], of[2 * UNITS_TEXT_MAX] = "";
@@ -82,6 +100,7 @@ static void print_headline(struct text *text, const struct record_run *run)
     }
     text_paragraph(text, 2, 4, "%sin %s%s%s%s", rate, window, of, run->mode[0] ? ", " : "",
                    run->mode);
+    print_tls(text, &run->tls);
     if (run->failure.code != ERR_NONE) {
         print_failure(text, "PARTIAL: ", &run->failure);
     } else if (!run->complete) {

@@ -43,6 +43,7 @@ struct conductor {
     struct address address; /* of the target, own or not */
     bool own_server;
     bool window_ends; /* its last cut is being asked for, and the drain begins with it */
+    struct tls_context *client_tls, *server_tls; /* of a secure target; else NULL */
     struct worker_slot *server_slots;
     uint32_t server_slot_count;
     pid_t server_pid;

@@ -10,6 +10,7 @@
 #include "run/arrived.h"
 #include "run/conductor.h"
 #include "run/fill.h"
+#include "run/security.h"
 #include "run/session.h"
 #include "run/sysfile.h"
 
@@ -431,7 +432,8 @@ static void describe_tcp(const struct conductor *conductor, FILE *out)
             ? "both ends"
             : "the client";
     if (conductor->plan->engine->flags & ENGINE_NO_KERNEL ||
-        conductor->address.transport != &transport_tcp) {
+        !(conductor->address.transport->caps & TRANSPORT_PORTS) ||
+        conductor->address.transport->caps & TRANSPORT_DATAGRAMS) {
         return;
     }
     if (sysfile_line("/proc/sys/net/ipv4/tcp_congestion_control", congestion, sizeof congestion) <
@@ -577,7 +579,8 @@ int fill_run(struct conductor *conductor, struct err *error)
     if (fill_metrics(run, workload->metrics, workload->metric_count, client) < 0 ||
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||
-        fill_intervals(conductor) < 0 || fill_end(run, "client", getpid(), client, operations)) {
+        security_fill_run(conductor) < 0 || fill_intervals(conductor) < 0 ||
+        fill_end(run, "client", getpid(), client, operations)) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     if (conductor->own_server) {

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "engine/engine.h"
+#include "net/tls.h"
 #include "workload/workload.h"
 
 /* As the kernel's documentation of SO_BUSY_POLL has it (Documentation/admin-guide/sysctl/net.rst).
@@ -216,6 +217,52 @@ void wire_tuning(const struct wire_options *options, const struct workload *work
         *channel_options &= (uint8_t)~CHANNEL_STAMPS;
     }
 }
+
+#define TLS struct tls_options
+
+static const char *const tls_version_names[] = {"1.2-1.3", "1.2", "1.3", NULL};
+
+uint32_t tls_versions(const struct tls_options *options)
+{
+    static const uint32_t versions[] = {TLS_1_2 | TLS_1_3, TLS_1_2, TLS_1_3};
+    return versions[options->versions];
+}
+
+#define ROW_TLS_VERSION                                                                            \
+    OPT_CHOICE(TLS, versions, .name = "tls-version", .choices = tls_version_names,                 \
+               .initial = "1.2-1.3", .argument = "VERSION", .help = "versions of TLS to speak")
+#define ROW_CIPHERS                                                                                \
+    OPT_TEXT(TLS, ciphers, .name = "ciphers", .argument = "LIST",                                  \
+             .help = "ciphers to allow, by OpenSSL's names with ':' between them; those of TLS "   \
+                     "1.3 begin with TLS_, and a version of which none is named is not spoken")
+
+const struct opt tls_client_rows[TLS_CLIENT_OPTIONS] = {
+    OPT_TEXT(TLS, authorities, .name = "cacert", .argument = "FILE",
+             .help = "trust the certificates in this PEM file (default: the system's authorities; "
+                     "of sonde's own server exactly its certificate)"),
+    OPT_BOOL(TLS, insecure, .name = "insecure",
+             .help = "do not verify the server's certificate; the record says so"),
+    OPT_TEXT(TLS, server_name, .name = "server-name", .argument = "NAME",
+             .help = "the server's name, to be asked for (SNI) and verified (default: the target's "
+                     "host)"),
+    ROW_TLS_VERSION,
+    ROW_CIPHERS,
+    OPT_BOOL(TLS, resume, .name = "resume",
+             .help = "resume the TLS session of the first connection with all others (default: a "
+                     "whole handshake for each)"),
+};
+
+const struct opt tls_server_rows[TLS_SERVER_OPTIONS] = {
+    OPT_TEXT(TLS, certificate, .name = "cert", .argument = "FILE",
+             .help = "certificate of tls:// addresses, with its chain (PEM; default: a self-signed "
+                     "one, made at the start)"),
+    OPT_TEXT(TLS, key, .name = "key", .argument = "FILE",
+             .help = "its private key (PEM; default: in the file of --cert)"),
+    ROW_TLS_VERSION,
+    ROW_CIPHERS,
+    OPT_BOOL(TLS, resume, .name = "resume", .initial = "yes",
+             .help = "give clients tickets to resume their TLS sessions with"),
+};
 
 #define WATCH struct watch_options
 

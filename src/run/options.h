@@ -22,6 +22,19 @@ struct wire_options {
     uint32_t dscp_plus_1;  /* 0: none */
 };
 
+/* TLS, of targets and addresses that speak it. */
+struct tls_options {
+    uint32_t versions;   /* index in the row's choices: tls_versions */
+    const char *ciphers; /* NULL: OpenSSL's own */
+    bool resume;
+    /* Client: */
+    bool insecure;
+    const char *authorities; /* a file; NULL: the system's */
+    const char *server_name; /* NULL: the target's host */
+    /* sonde serve: */
+    const char *certificate, *key; /* files; NULL: a self-signed one */
+};
+
 /* What is looked at, and how. */
 struct watch_options {
     struct opt_list observe; /* whom */
@@ -40,6 +53,7 @@ struct run_options {
     uint64_t seed;
     struct opt_list engines;
     struct wire_options wire;
+    struct tls_options tls;
     uint64_t socket_buffer_bytes;
     const char *sources;
     const char *secret; /* a file; NULL: none */
@@ -59,6 +73,8 @@ enum {
     BULK_OPTIONS_WIRE = 9,
     WIRE_OPTIONS = 5,
     BULK_OPTIONS = 8,
+    TLS_CLIENT_OPTIONS = 6,
+    TLS_SERVER_OPTIONS = 5,
     WATCH_OPTIONS = 4
 };
 extern const struct opt run_load_rows[RUN_OPTIONS_LOAD];     /* how much */
@@ -69,8 +85,10 @@ extern const struct opt
 extern const struct opt wire_rows[WIRE_OPTIONS]; /* over struct wire_options */
 /* The same with other defaults, for workloads that move bulk: */
 extern const struct opt bulk_run_rows[BULK_OPTIONS_WIRE];
-extern const struct opt bulk_wire_rows[BULK_OPTIONS]; /* over struct wire_options */
-extern const struct opt watch_rows[WATCH_OPTIONS];    /* over struct watch_options */
+extern const struct opt bulk_wire_rows[BULK_OPTIONS];        /* over struct wire_options */
+extern const struct opt tls_client_rows[TLS_CLIENT_OPTIONS]; /* over struct tls_options */
+extern const struct opt tls_server_rows[TLS_SERVER_OPTIONS]; /* over struct tls_options */
+extern const struct opt watch_rows[WATCH_OPTIONS];           /* over struct watch_options */
 
 struct workload;
 
@@ -80,6 +98,9 @@ struct workload;
 void wire_tuning(const struct wire_options *options, const struct workload *workload,
                  const void *workload_options, bool network, struct net_tuning *tuning,
                  uint8_t *channel_options);
+
+/* enum TLS_* of net/tls.h: which versions the options allow. */
+uint32_t tls_versions(const struct tls_options *options);
 
 /* Checks options against each other; `given_warmup`: --warmup stood on the command line; `counted`:
  * the option that sets count, for errors. */

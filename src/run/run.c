@@ -250,8 +250,9 @@ static void finish(struct conductor *conductor, struct err *failure)
     struct err fill_error = {0}, peer_error = {0}, end_error;
     const struct run_options *options = conductor->plan->options;
     finish_peer(conductor, failure);
-    if (!conductor->plan->skip_ceiling && !conductor->plan->workload->bulk && options->rate == 0 &&
-        failure->code == ERR_NONE) {
+    /* The ceiling is of a loop without TLS: it says nothing of one with it. */
+    if (!conductor->client_tls && !conductor->plan->skip_ceiling &&
+        !conductor->plan->workload->bulk && options->rate == 0 && failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
         uint64_t cpus = conductor->placement.allowed - 1;
         cpus = conductor->placement.clients.count

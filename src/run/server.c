@@ -129,13 +129,14 @@ static void fill_worker(struct server *server, struct member *member)
         .quota = UINT64_MAX,
         .connections_max = config->connections_max,
         .connections = &server->connections,
+        .server_tls = config->tls,
         .listeners = member->listeners,
         .ends = &member->end,
     };
 }
 
 /* A thread for one connection, with its number; takes the files over. */
-static int serve_alone(struct server *server, struct net_end end, uint32_t number)
+static int serve_alone(struct server *server, struct net_end end, uint32_t number, bool secure)
 {
     struct member *member = take_slot(server);
     if (member) {
@@ -143,6 +144,10 @@ static int serve_alone(struct server *server, struct net_end end, uint32_t numbe
         member->end = end;
         member->worker.end_count = 1;
         member->worker.first_number = number;
+        member->worker.secure_ends = secure;
+        if (!secure) {
+            member->worker.server_tls = NULL;
+        }
         if (start_member(server, member) == 0) {
             return 0;
         }
@@ -152,12 +157,12 @@ static int serve_alone(struct server *server, struct net_end end, uint32_t numbe
     return -1;
 }
 
-static void accepted(void *owner, int fd)
+static void accepted(void *owner, int fd, bool secure)
 {
     struct member *acceptor = owner;
     struct err ignored;
     transport_tcp.tune(fd, &acceptor->worker.tuning, &ignored);
-    if (serve_alone(acceptor->server, (struct net_end){fd, fd}, 0) < 0) {
+    if (serve_alone(acceptor->server, (struct net_end){fd, fd}, 0, secure) < 0) {
         struct worker_slot *slot = acceptor->worker.slot;
         struct bank *bank = &slot->banks[atomic_load(&slot->cut_done) & 1];
         bank->counters[acceptor->worker.role->refused_counter]++;
@@ -177,6 +182,7 @@ static int start_threads(struct server *server, struct err *error)
         fill_worker(server, member);
         member->listeners[0] = config->listeners[i];
         member->worker.listener_count = 1;
+        member->worker.secure_listeners = config->secure_addresses >> (i / config->threads) & 1;
         member->worker.accepted = accepted;
         member->worker.owner = member;
         int failed = start_member(server, member);
@@ -185,7 +191,7 @@ static int start_threads(struct server *server, struct err *error)
         }
     }
     for (uint32_t i = 0; i < config->end_count; i++) {
-        if (serve_alone(server, config->ends[i], i) < 0) {
+        if (serve_alone(server, config->ends[i], i, false) < 0) {
             return err_system(error, EAGAIN, "serve", "cannot start a thread");
         }
     }
@@ -208,6 +214,7 @@ static int start_loops(struct server *server, struct net_end *ends, struct err *
             member->listeners[j] = config->listeners[j * config->threads + i];
         }
         member->worker.listener_count = addresses;
+        member->worker.secure_listeners = config->secure_addresses;
         uint32_t share = (config->end_count - given) / (config->threads - i);
         member->worker.ends = ends + given;
         member->worker.end_count = share;

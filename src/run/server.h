@@ -18,6 +18,8 @@ struct server_config {
     uint32_t threads;
     const int *listeners; /* `threads` of them for each address, address by address */
     uint32_t listener_count;
+    struct tls_context *tls;    /* of the addresses that are secure; NULL: none is */
+    uint64_t secure_addresses;  /* bit i: connections to the i-th address speak TLS */
     const struct net_end *ends; /* connected pairs */
     uint32_t end_count;
     const struct net_end *foreign; /* the other ends: a child closes them */

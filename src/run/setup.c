@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "engine/secure.h"
 #include "run/conductor.h"
 #include "run/limits.h"
 #include "run/peer.h"
+#include "run/security.h"
 
 #define STACK_BYTES ((size_t)256 * 1024)
 #define BACKLOG 4096
@@ -93,8 +95,11 @@ static int check_limits(struct conductor *conductor, struct err *error)
                        ? options->connections
                        : 0,
     };
-    need.memory_bytes =
-        options->connections * plan->workload->client->connection_memory(plan->workload_options);
+    size_t each_bytes = plan->workload->client->connection_memory(plan->workload_options);
+    if (transport->caps & TRANSPORT_SECURE) { /* sonde's own server holds as much */
+        each_bytes += (conductor->own_server ? 2 : 1) * (size_t)SECURE_CONNECTION_BYTES;
+    }
+    need.memory_bytes = options->connections * each_bytes;
     if (limits_check(&need, &warnings, error) < 0) {
         return -1;
     }
@@ -180,6 +185,8 @@ static int start_server(struct conductor *conductor, struct err *error)
         .foreign = conductor->client_ends,
         .foreign_count = conductor->pair_count,
         .connections_max = UINT32_MAX / 2,
+        .tls = conductor->server_tls,
+        .secure_addresses = conductor->server_tls ? 1 : 0,
         .tuning = tuning,
         .receive_bytes = (uint32_t)options->wire.receive_bytes,
         .receive_mode = options->wire.uring_receive,
@@ -271,6 +278,7 @@ static int start_client(struct conductor *conductor, struct err *error)
     for (uint32_t i = 0; i < workers; i++) {
         struct worker_config *config = &conductor->configs[i];
         setup_worker(plan, config);
+        config->client_tls = conductor->client_tls;
         config->control = &conductor->shared->client;
         config->slot = &conductor->slots[i];
         config->index = i;
@@ -386,6 +394,9 @@ int setup_run(struct conductor *conductor, struct err *error)
     if (find_target(conductor, error) < 0 || place(conductor, error) < 0) {
         return -1;
     }
+    if (security_open(conductor, error) < 0) {
+        return -1;
+    }
     if (options->sources && address_parse_sources(options->sources, &conductor->sources,
                                                   &conductor->source_count, error) < 0) {
         return -1;
@@ -473,5 +484,6 @@ void teardown_run(struct conductor *conductor, struct err *error)
     watch_close(conductor->watch);
     conductor->watch = NULL;
     peer_close(conductor);
+    security_close(conductor);
     release_memory(conductor);
 }

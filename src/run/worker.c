@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "engine/secure.h"
 #include "run/machine.h"
 #include "run/worker_state.h"
 
@@ -146,6 +147,12 @@ static void step_all(struct worker *worker, enum op_kind kind, uint64_t now_ns)
 {
     for (struct connection *next, *connection = worker->first; connection; connection = next) {
         next = connection->next;
+        if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
+            if (kind == OP_DRAIN) {
+                worker_give_up_securing(worker, connection, 0);
+            }
+            continue;
+        }
         struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
         worker_feed(worker, connection, &op);
     }
@@ -268,6 +275,10 @@ static void expire_timers(struct worker *worker, uint64_t now_ns)
 {
     struct connection *connection;
     while ((connection = timers_expire(&worker->timers, now_ns))) {
+        if (connection->flagged & CONNECTION_SECURING) {
+            worker_give_up_securing(worker, connection, ETIMEDOUT);
+            continue;
+        }
         struct op op = {.kind = OP_TIMER, .channel = &connection->channel, .now_ns = now_ns};
         worker_feed(worker, connection, &op);
     }
@@ -439,7 +450,8 @@ static int await_connections(struct worker *worker)
         uint64_t now_ns = clock_now_ns();
         if (now_ns >= until_ns) {
             err_set(&worker->failure, ERR_SYSTEM, worker->config->dials[0].address->text,
-                    "%u connections were not established in time", worker->connecting);
+                    "%u connections were not established in time%s", worker->connecting,
+                    worker->config->client_tls ? " (TCP and the TLS handshake)" : "");
             return err_hint(&worker->failure, "is the host reachable? see --connect-timeout");
         }
         if (atomic_load_explicit(&worker->config->control->phase, memory_order_relaxed) >=
@@ -476,7 +488,18 @@ static int open_worker(struct worker *worker)
                                    .channels = expected,
                                    .receive_mode = config->receive_mode,
                                    .spins = config->busy_poll};
-    if (config->engine->init(&worker->engine, &engine, &bank->calls, &worker->failure) < 0) {
+    const struct secure_config secure = {
+        .client = config->client_tls,
+        .server = config->server_tls,
+        .peer = config->dial_count && config->dials[0].address ? config->dials[0].address->text
+                                                               : "a client",
+    };
+    bool secures = config->client_tls || config->server_tls;
+    int result =
+        secures ? secure_open(&worker->engine, config->engine, &secure, &engine, &bank->calls,
+                              &worker->failure)
+                : config->engine->init(&worker->engine, &engine, &bank->calls, &worker->failure);
+    if (result < 0) {
         worker->engine = NULL;
         return -1;
     }
@@ -495,6 +518,11 @@ static void clear_unused(struct worker_slot *slot)
         if (slot->banks[i].end_ns == 0) {
             bank_clear(&slot->banks[i]);
         }
+    }
+    if (!slot->security.begun) {
+        slot->security.begun = true;
+        histogram_clear(&slot->security.connect_time);
+        histogram_clear(&slot->security.handshake_time);
     }
 }
 

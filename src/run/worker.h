@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "engine/engine.h"
 #include "net/net.h"
+#include "net/tls.h"
 #include "stats/arrival.h"
 #include "workload/workload.h"
 
@@ -41,16 +42,26 @@ enum slot_state {
 /* What a worker and the conductor share: cuts and banks. The worker writes bank cut_done & 1; when
  * cut_wanted is ahead it closes that bank and goes on with the other, so the conductor may read
  * (and must clear) the closed one before it asks for the next cut. Lies in zeroed shared memory. */
+/* What TLS did on a slot's connections, since the beginning. Written by the slot's worker alone and
+ * read by the conductor when that has nothing more to secure. */
+struct slot_security {
+    bool begun;                             /* the histograms have been cleared */
+    uint64_t handshakes, resumed, verified; /* finished ones; of them */
+    char version[16], cipher[48];           /* of the latest */
+    struct histogram connect_time, handshake_time;
+};
+
 struct worker_slot {
     _Alignas(64) _Atomic uint32_t cut_wanted;
     _Alignas(64) _Atomic uint32_t cut_done;
-    _Atomic uint32_t state;       /* enum slot_state */
-    _Atomic uint32_t open;        /* connections open now */
-    _Atomic uint64_t outstanding; /* after the drain: operations never answered */
-    _Atomic uint64_t finished_ns; /* when SLOT_FINISHED was reached */
-    _Atomic uint64_t behind;      /* open loop: arrivals due and not issued at the drain */
-    bool late;                    /* the conductor's: it did not cut in time before */
-    struct err failure;           /* valid once state is SLOT_FINISHED or SLOT_ENDED */
+    _Atomic uint32_t state;        /* enum slot_state */
+    _Atomic uint32_t open;         /* connections open now */
+    _Atomic uint64_t outstanding;  /* after the drain: operations never answered */
+    _Atomic uint64_t finished_ns;  /* when SLOT_FINISHED was reached */
+    _Atomic uint64_t behind;       /* open loop: arrivals due and not issued at the drain */
+    bool late;                     /* the conductor's: it did not cut in time before */
+    struct err failure;            /* valid once state is SLOT_FINISHED or SLOT_ENDED */
+    struct slot_security security; /* its head lies in the page that is touched anyway */
     struct bank banks[2];
 };
 
@@ -72,7 +83,10 @@ struct worker_config {
     uint32_t receive_mode;   /* enum uring_receive */
     bool busy_poll;          /* never wait for a completion */
     uint8_t channel_options; /* CHANNEL_SEGMENTS and others, of every connection's channel */
-    int cpu;                 /* to pin to; -1: not pinned */
+    /* TLS: of dials to a TRANSPORT_SECURE, and of the connections of listeners or ends that are
+     * named so below; NULL: there are none. */
+    struct tls_context *client_tls, *server_tls;
+    int cpu; /* to pin to; -1: not pinned */
     /* Client: */
     const struct dial *dials;
     uint32_t dial_count;
@@ -91,6 +105,8 @@ struct worker_config {
     const int *listeners; /* non-blocking, taken over: listening sockets, and bound ones of
                              datagrams, each of which is one connection to all its peers */
     uint32_t listener_count;
+    uint64_t secure_listeners;  /* bit i: the connections of listeners[i] speak TLS */
+    bool secure_ends;           /* the given ends do, and are the server's */
     const struct net_end *ends; /* connected pairs, taken over */
     uint32_t end_count;
     bool await_go; /* the given ends start with RUN_GO, like a client's */
@@ -98,7 +114,7 @@ struct worker_config {
     _Atomic uint32_t *connections; /* open in all workers together; counted against the limit */
     /* Servers whose engine takes one channel hand each accepted file over. NULL: serve it here.
      * Datagrams are always served here. */
-    void (*accepted)(void *owner, int fd);
+    void (*accepted)(void *owner, int fd, bool secure);
     void *owner;
 };
 

@@ -1,6 +1,7 @@
 /* A worker's connections: opening, accepting, feeding, closing. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +12,8 @@
 
 /* Operations that one completion may set off before the worker returns to the engine. */
 #define CHAIN_MAX 16
+/* A client that has not finished its handshake after this long is given up. */
+#define SECURING_NS (10 * NS_PER_SECOND)
 
 static struct connection *connection_of(struct channel *channel)
 {
@@ -47,6 +50,8 @@ static void unlink_open(struct worker *worker, struct connection *connection)
 }
 
 static void close_connection(struct worker *worker, struct connection *connection);
+static void secured(struct worker *worker, struct connection *connection, const struct op *op);
+static bool submit(struct worker *worker, struct op *op);
 
 static bool is_datagram_socket(int fd)
 {
@@ -66,7 +71,7 @@ static enum channel_kind kind_of(struct net_end end)
 
 /* An empty connection around files; takes the files over: on failure they are closed. */
 static struct connection *new_connection(struct worker *worker, struct net_end end,
-                                         enum channel_kind kind, int *failed)
+                                         enum channel_kind kind, bool secure, int *failed)
 {
     struct connection *connection = worker->spare;
     if (connection) {
@@ -81,6 +86,7 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
         connection->channel.write_fd = end.write_fd;
         connection->channel.kind = (uint8_t)kind;
         connection->channel.options = worker->config->channel_options & 0x7fu; /* as wide */
+        connection->channel.options |= secure ? CHANNEL_SECURE : 0;
         connection->flow = (uint16_t)(worker->opened < UINT16_MAX ? worker->opened++ : UINT16_MAX);
         *failed = worker->engine->ops->add(worker->engine, &connection->channel);
     }
@@ -104,6 +110,21 @@ static void start(struct worker *worker, struct connection *connection)
     connection->flagged |= CONNECTION_STARTED;
     struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = clock_now_ns()};
     worker_feed(worker, connection, &op);
+}
+
+/* A connection of a server's, once it is secure. */
+static void begin(struct worker *worker, struct connection *connection, bool secure)
+{
+    if (!secure) {
+        start(worker, connection);
+        return;
+    }
+    connection->flagged |= CONNECTION_SECURING;
+    if (timers_set(&worker->timers, connection, &connection->timer, clock_now_ns() + SECURING_NS)) {
+        err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
+    }
+    struct op op = {.kind = OP_SECURE, .channel = &connection->channel};
+    submit(worker, &op);
 }
 
 static void closed(struct worker *worker, struct connection *connection)
@@ -168,6 +189,10 @@ static bool submit(struct worker *worker, struct op *op)
         if (!(connection->flagged & CONNECTION_LISTENER)) {
             closed(worker, connection);
         }
+        return false;
+    }
+    if (op->kind == OP_SECURE) {
+        secured(worker, connection, op); /* it could not even begin */
         return false;
     }
     return op->kind == OP_SEND || op->kind == OP_CONNECT || op->result < 0;
@@ -273,8 +298,9 @@ static void accepted(struct worker *worker, struct op *op)
         return;
     }
     int fd = (int)op->result;
+    bool secure = connection_of(op->channel)->flagged & CONNECTION_SECURE;
     if (config->accepted) {
-        config->accepted(config->owner, fd);
+        config->accepted(config->owner, fd, secure);
         return;
     }
     if (worker->phase >= RUN_DRAIN || !admit(worker)) {
@@ -288,7 +314,7 @@ static void accepted(struct worker *worker, struct op *op)
     }
     int failed;
     struct connection *connection =
-        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_SOCKET, &failed);
+        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_SOCKET, secure, &failed);
     if (!connection) {
         bank_error(worker->context.bank, PHASE_ACCEPT, -failed, NULL);
         if (config->connections) {
@@ -297,22 +323,81 @@ static void accepted(struct worker *worker, struct op *op)
         return;
     }
     connection->flagged |= CONNECTION_ADMITTED;
-    start(worker, connection);
+    begin(worker, connection, secure);
+}
+
+/* Adds one handshake to what the slot's connections have come to. */
+static void count_security(struct worker *worker, const struct op_security *done)
+{
+    struct slot_security *security = &worker->config->slot->security;
+    security->handshakes++;
+    security->resumed += done->resumed;
+    security->verified += done->verified;
+    snprintf(security->version, sizeof security->version, "%s", done->version);
+    snprintf(security->cipher, sizeof security->cipher, "%s", done->cipher);
+    histogram_record(&security->handshake_time, done->handshake_ns, 1);
+    if (worker->config->client_tls) {
+        histogram_record(&security->connect_time, done->connect_ns, 1);
+    }
+}
+
+/* Why connecting failed, in words. */
+static void explain(struct worker *worker, const struct op *op)
+{
+    const char *target = worker->config->dials[0].address->text;
+    const struct op_security *security = op->security;
+    if (security && security->failure) {
+        worker->failure = *security->failure;
+    } else if (security && security->connected) {
+        err_system(&worker->failure, (int)-op->result, target, "the TLS handshake failed");
+    } else {
+        err_system(&worker->failure, (int)-op->result, target, "cannot connect");
+        if (op->result == -ECONNREFUSED) {
+            err_hint(&worker->failure, "is the server running and listening there?");
+        }
+    }
 }
 
 static void connected(struct worker *worker, struct connection *connection, struct op *op)
 {
     worker->connecting--;
     if (op->result == 0) {
+        if (op->security) {
+            count_security(worker, op->security);
+        }
         return; /* started by the loop, all at once */
     }
-    bank_error(worker->context.bank, PHASE_CONNECT, (int)-op->result, NULL);
+    bool tls = op->security && op->security->connected;
+    bank_error(worker->context.bank, tls ? PHASE_TLS : PHASE_CONNECT, (int)-op->result, NULL);
     if (worker->failure.code == ERR_NONE) {
-        err_system(&worker->failure, (int)-op->result, worker->config->dials[0].address->text,
-                   "cannot connect");
-        if (op->result == -ECONNREFUSED) {
-            err_hint(&worker->failure, "is the server running and listening there?");
-        }
+        explain(worker, op);
+    }
+    close_connection(worker, connection);
+}
+
+/* A client's handshake is through: it is served from now on, or never. */
+static void secured(struct worker *worker, struct connection *connection, const struct op *op)
+{
+    connection->flagged &= (uint8_t)~CONNECTION_SECURING;
+    timers_cancel(&worker->timers, &connection->timer);
+    if (op->result < 0) {
+        bank_error(worker->context.bank, PHASE_TLS, (int)-op->result, NULL);
+        close_connection(worker, connection);
+        return;
+    }
+    count_security(worker, op->security);
+    if (worker->phase >= RUN_DRAIN) {
+        close_connection(worker, connection);
+    } else if (!worker->config->await_go) {
+        start(worker, connection);
+    }
+}
+
+void worker_give_up_securing(struct worker *worker, struct connection *connection, int number)
+{
+    connection->flagged &= (uint8_t)~CONNECTION_SECURING;
+    if (number) {
+        bank_error(worker->context.bank, PHASE_TLS, number, NULL);
     }
     close_connection(worker, connection);
 }
@@ -327,6 +412,9 @@ void worker_deliver(void *owner, struct op *op)
         break;
     case OP_CONNECT:
         connected(worker, connection, op);
+        break;
+    case OP_SECURE:
+        secured(worker, connection, op);
         break;
     case OP_CLOSE:
         if (!(connection->flagged & CONNECTION_LISTENER)) {
@@ -358,7 +446,8 @@ static int dial_one(struct worker *worker, const struct dial *dial)
                              : dial->address->transport->caps & TRANSPORT_DATAGRAMS
                                  ? CHANNEL_DATAGRAM
                                  : CHANNEL_SOCKET;
-    struct connection *connection = new_connection(worker, end, kind, &failed);
+    bool secure = dial->address && dial->address->transport->caps & TRANSPORT_SECURE;
+    struct connection *connection = new_connection(worker, end, kind, secure, &failed);
     if (!connection) {
         return err_system(&worker->failure, -failed, "connection", "cannot open");
     }
@@ -380,7 +469,7 @@ static int open_datagrams(struct worker *worker, int fd)
 {
     int failed;
     struct connection *connection =
-        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_MANY, &failed);
+        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_MANY, false, &failed);
     if (!connection) {
         return err_system(&worker->failure, -failed, "listener", "cannot open");
     }
@@ -388,7 +477,7 @@ static int open_datagrams(struct worker *worker, int fd)
     return 0;
 }
 
-static int open_listener(struct worker *worker, int fd)
+static int open_listener(struct worker *worker, int fd, bool secure)
 {
     if (is_datagram_socket(fd)) {
         return open_datagrams(worker, fd);
@@ -397,7 +486,7 @@ static int open_listener(struct worker *worker, int fd)
     if (!listener) {
         return err_system(&worker->failure, ENOMEM, "listener", "cannot open");
     }
-    listener->flagged = CONNECTION_LISTENER;
+    listener->flagged = CONNECTION_LISTENER | (secure ? CONNECTION_SECURE : 0);
     listener->channel = (struct channel){.fd = fd, .write_fd = fd, .kind = CHANNEL_LISTENER};
     listener->next = worker->listeners;
     worker->listeners = listener;
@@ -409,10 +498,29 @@ static int open_listener(struct worker *worker, int fd)
     return failed ? err_system(&worker->failure, -failed, "listener", "cannot accept") : 0;
 }
 
+/* Where sessions are resumed, the first connection of all brings the session for the others. A
+ * server that gives none is not waited for for long. */
+static int await_session(struct worker *worker)
+{
+    uint64_t until_ns = clock_now_ns() + NS_PER_SECOND;
+    while (!worker->session_awaited && worker->failure.code == ERR_NONE &&
+           tls_context_awaits_session(worker->config->client_tls) && clock_now_ns() < until_ns) {
+        if (worker->engine->ops->reap(worker->engine, clock_now_ns() + NS_PER_MS,
+                                      &worker->failure) < 0) {
+            return -1;
+        }
+    }
+    worker->session_awaited = true;
+    return worker->failure.code == ERR_NONE ? 0 : -1;
+}
+
 int worker_open_all(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
     for (uint32_t i = 0; i < config->dial_count; i++) {
+        if ((i > 0 || config->index > 0) && await_session(worker) < 0) {
+            return -1;
+        }
         if (dial_one(worker, &config->dials[i]) < 0) {
             return -1;
         }
@@ -423,17 +531,18 @@ int worker_open_all(struct worker *worker)
         if (kind == CHANNEL_DATAGRAM && config->greeted) {
             kind = CHANNEL_MANY; /* servers of datagrams answer each to where it came from */
         }
-        struct connection *connection = new_connection(worker, config->ends[i], kind, &failed);
+        struct connection *connection =
+            new_connection(worker, config->ends[i], kind, config->secure_ends, &failed);
         if (!connection) {
             return err_system(&worker->failure, -failed, "connection", "cannot open");
         }
         worker->given = true;
-        if (!config->await_go) {
-            start(worker, connection);
+        if (config->secure_ends || !config->await_go) {
+            begin(worker, connection, config->secure_ends);
         }
     }
     for (uint32_t i = 0; i < config->listener_count; i++) {
-        if (open_listener(worker, config->listeners[i]) < 0) {
+        if (open_listener(worker, config->listeners[i], config->secure_listeners >> i & 1) < 0) {
             return -1;
         }
     }

@@ -13,6 +13,8 @@ enum {
     CONNECTION_STARTED = 8,
     CONNECTION_LISTENER = 16,
     CONNECTION_ADMITTED = 32,
+    CONNECTION_SECURE = 64,    /* a listener: its connections speak TLS */
+    CONNECTION_SECURING = 128, /* the handshake is under way: its role does not know of it yet */
 };
 
 struct worker {
@@ -32,6 +34,7 @@ struct worker {
     struct arrival arrival;
     bool finished;                /* nothing left to do: SLOT_FINISHED */
     bool started, blocked, given; /* given: served connections were handed to it */
+    bool session_awaited;         /* the first connection's TLS session, for the others */
     uint32_t phase;
     uint32_t connecting, open;
     uint32_t opened;           /* connections so far: the next one's flow */
@@ -42,6 +45,10 @@ struct worker {
 
 /* Feeds a completed operation to its connection and submits what that asks for. */
 void worker_feed(struct worker *worker, struct connection *connection, struct op *op);
+
+/* Gives a connection up whose handshake is still under way. number: the errno to be counted; 0:
+ * none. */
+void worker_give_up_securing(struct worker *worker, struct connection *connection, int number);
 
 /* Engine's deliver. */
 void worker_deliver(void *owner, struct op *op);

@@ -34,7 +34,8 @@ static void add_error(struct bank *bank, uint32_t phase, int number, const char 
 
 void bank_error(struct bank *bank, enum bank_phase phase, int number, const char *name)
 {
-    add_error(bank, phase, number, name, 1);
+    const char *failure = number ? engine_failure_name(number) : NULL;
+    add_error(bank, phase, failure ? 0 : number, failure ? failure : name, 1);
 }
 
 static void add_calls(struct call_table *to, const struct call_table *from)

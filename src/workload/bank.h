@@ -21,6 +21,7 @@
 #define BANK_PHASES(X)                                                                             \
     X(SOCKET, "socket")                                                                            \
     X(CONNECT, "connect")                                                                          \
+    X(TLS, "tls")                                                                                  \
     X(ACCEPT, "accept")                                                                            \
     X(SEND, "send")                                                                                \
     X(RECEIVE, "receive")                                                                          \
@@ -72,7 +73,8 @@ struct bank {
     struct bank_flow flows[BANK_FLOWS];
 };
 
-/* Counts an error. `name` may be NULL where number != 0; it is cut to fit. */
+/* Counts an error. `name` may be NULL where number != 0; it is cut to fit. A number that is no
+ * errno is counted by its name (engine_failure_name). */
 void bank_error(struct bank *bank, enum bank_phase phase, int number, const char *name);
 
 /* Adds what happened later, or elsewhere at the same time. */

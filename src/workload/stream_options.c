@@ -251,6 +251,11 @@ int stream_fits(const void *options, const struct engine_ops *client,
     if (stream->zerocopy == ZEROCOPY_NONE) {
         return 0;
     }
+    if (transport->caps & TRANSPORT_SECURE) {
+        return err_set(error, ERR_USAGE, "--zerocopy",
+                       "%s cannot send without a copy (%s): what is sent is encrypted first",
+                       transport->scheme, how);
+    }
     if (stream->zerocopy == ZEROCOPY_MSG && transport != &transport_tcp) {
         err_set(error, ERR_USAGE, "--zerocopy", "%s cannot send without a copy (%s), only tcp",
                 transport->scheme, how);

@@ -1,4 +1,4 @@
-"""A build without what is optional (BPF, io_uring, libpfm): it works, and says what is missing."""
+"""A build without what is optional (BPF, io_uring, libpfm, TLS): it works, and says what is missing."""
 
 import os
 import unittest
@@ -37,6 +37,12 @@ class Bare(unittest.TestCase):
             done = sonde_program.run(*arguments)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn("built without", done.stderr)
+
+    def test_tls_is_refused(self):
+        for arguments in (["call", "tls:"], ["serve", "tls://127.0.0.1:0"]):
+            done = sonde_program.run(*arguments)
+            self.assertIn("built without TLS (OpenSSL)",
+                          sonde_program.check_one_line(self, done, 1))
 
     def run_whole(self, *arguments):
         done = sonde_program.run(*arguments)

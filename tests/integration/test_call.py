@@ -54,7 +54,7 @@ class BadOptions(unittest.TestCase):
             (["tcp://127.0.0.1:99999"], ["99999"]),
             (["tpc://127.0.0.1:80"], ["tpc", "tcp"]),
             (["local:", "pipe:"], ["pipe:"]),
-            (["udp:"], ["udp:", "needs a stream", "tcp://HOST:PORT or unix:PATH"]),
+            (["udp:"], ["udp:", "needs a stream", "tcp://HOST:PORT or tls://HOST:PORT or unix:PATH"]),
             (["unix-dgram:/tmp/x"], ["unix-dgram:/tmp/x", "needs a stream"]),
             (["unix:", "--congestion=reno", "-n", "1"], ["unix", "only tcp", "congestion"]),
             (["-o", "everybody", "-n", "1"], ["--observe", "everybody"]),

@@ -64,7 +64,9 @@ struct end {
     int64_t end_result, send_result, connect_result, accept_error;
     struct letter *letters; /* datagrams: each receive, errors too */
     size_t letter_count;
-    uint32_t errors; /* of them */
+    uint32_t errors;         /* of them */
+    bool resumed, explained; /* of op->security: failure was set */
+    const char *version;
     int accepted[128];
     uint32_t accept_count;
 };
@@ -126,8 +128,14 @@ static inline void note(struct world *world, struct op *op)
         end->send_result = op->result;
         break;
     case OP_CONNECT:
+    case OP_SECURE:
         end->connected = true;
         end->connect_result = op->result;
+        if (op->security) {
+            end->resumed = op->security->resumed;
+            end->explained = op->security->failure != NULL;
+            end->version = op->security->version;
+        }
         break;
     case OP_ACCEPT:
         if (op->result < 0) {

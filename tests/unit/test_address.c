@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "net/net.h"
+#include "net/tls.h"
 
 /* Parses, or fails the test with the error. */
 static struct address parsed(const char *url, bool to_listen)
@@ -89,7 +90,7 @@ static void test_malformed(void **state)
         {"tpc://127.0.0.1:80", "no transport \"tpc\"", "tcp://HOST:PORT"},
         {"unx:/run/x", "no transport \"unx\"", "unix:PATH"},
         {"gopher://x:70", "no transport \"gopher\"",
-         "write one of tcp://HOST:PORT, udp://HOST:PORT"},
+         "write one of tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT"},
         {"gopher://x:70", "no transport \"gopher\"", "unix:PATH, unix-dgram:PATH, local:, pipe:"},
         {"udp", "no transport named", "udp://HOST:PORT"},
         {"unix-dgram", "no transport named", "unix-dgram:PATH"},
@@ -167,6 +168,28 @@ static void test_listening_forms(void **state)
 }
 
 /* Bare, a transport is sonde's own server as a target, and no place to listen. */
+/* The name that a certificate has to be for. */
+static void test_hosts(void **state)
+{
+    static const struct {
+        const char *url, *host;
+    } rows[] = {{"tls://localhost:1", "localhost"},
+                {"tls://127.0.0.1:1", "127.0.0.1"},
+                {"tls://[::1]:1", "::1"},
+                {"tls://:1", "127.0.0.1"},
+                {"tls:", "127.0.0.1"},
+                {"tcp://LOCALHOST:1", "LOCALHOST"}};
+    char reason[80];
+    (void)state;
+    if (tls_why_not(reason, sizeof reason) < 0) {
+        skip();
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct address address = parsed(rows[i].url, false);
+        assert_string_equal(address.host, rows[i].host);
+    }
+}
+
 static void test_own(void **state)
 {
     static const struct {
@@ -343,7 +366,7 @@ static void test_table(void **state)
         bool datagrams = ops == &transport_udp || ops == &transport_unix_dgram;
         assert_int_equal(ops->caps & TRANSPORT_DATAGRAMS ? 1 : 0, datagrams);
     }
-    assert_int_equal(count, 6);
+    assert_int_equal(count, 7);
 }
 
 /* Where more is taken than transports, errors offer it; a listener is not offered what it cannot
@@ -391,7 +414,7 @@ int main(void)
         cmocka_unit_test(test_long_names), cmocka_unit_test(test_names),
         cmocka_unit_test(test_kinds),      cmocka_unit_test(test_source_lists),
         cmocka_unit_test(test_own),        cmocka_unit_test(test_among),
-        cmocka_unit_test(test_error_of),
+        cmocka_unit_test(test_error_of),   cmocka_unit_test(test_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

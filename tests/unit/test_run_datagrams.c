@@ -151,7 +151,7 @@ static void wrong_transports_are_refused(void **state)
         assert_int_equal(workload_check_transport(&talk, &address, &error), 0);
         assert_int_equal(workload_check_transport(&stream, &address, &error), -1);
         assert_int_equal(error.code, ERR_USAGE);
-        assert_string_equal(error.hint, "take tcp://HOST:PORT or unix:PATH");
+        assert_string_equal(error.hint, "take tcp://HOST:PORT or tls://HOST:PORT or unix:PATH");
     }
 }
 

@@ -212,6 +212,110 @@ static void test_bytes_that_are_changed(void **state)
     close_pair(&pair);
 }
 
+/* ---- certificates ---- */
+
+struct trust {
+    struct tls_context *server, *client;
+};
+
+static void open_trust(struct trust *trust, uint32_t versions)
+{
+    struct err error = {0};
+    const struct tls_settings at_server = {.side = TLS_SERVER, .versions = versions};
+    assert_int_equal(tls_context_open(&trust->server, &at_server, &error), 0);
+    const struct tls_settings at_client = {
+        .side = TLS_CLIENT, .name = "localhost", .trusted = trust->server};
+    assert_int_equal(tls_context_open(&trust->client, &at_client, &error), 0);
+}
+
+static void close_trust(struct trust *trust)
+{
+    tls_context_close(trust->client);
+    tls_context_close(trust->server);
+}
+
+static void open_trusting(struct pair *pair, const struct trust *trust)
+{
+    const struct tls_config at_client = {
+        .side = TLS_CLIENT, .peer = "the server", .context = trust->client};
+    const struct tls_config at_server = {
+        .side = TLS_SERVER, .peer = "the client", .context = trust->server};
+    memset(pair, 0, sizeof *pair);
+    assert_int_equal(tls_open(&pair->client, &at_client, &pair->client_error), 0);
+    assert_int_equal(tls_open(&pair->server, &at_server, &pair->server_error), 0);
+}
+
+static void test_certificates(void **state)
+{
+    (void)state;
+    skip_without();
+    static const size_t pieces[] = {1, 7, WIRE_BYTES};
+    static const uint32_t versions[] = {TLS_1_2, TLS_1_3};
+    for (size_t i = 0; i < 2 * (sizeof pieces / sizeof *pieces); i++) {
+        struct trust trust;
+        struct pair pair;
+        struct tls_facts facts;
+        char text[16];
+        open_trust(&trust, versions[i % 2]);
+        open_trusting(&pair, &trust);
+        assert_int_equal(shake_hands(&pair, pieces[i / 2]), 1);
+        tls_facts(pair.client, &facts);
+        assert_string_equal(facts.version, i % 2 ? "TLSv1.3" : "TLSv1.2");
+        assert_true(facts.verified);
+        assert_false(facts.resumed);
+        assert_int_equal(tls_write(pair.client, "words", 5, &pair.client_error), 0);
+        move(pair.client, pair.server, pieces[i / 2]);
+        assert_int_equal(tls_read(pair.server, text, sizeof text, &pair.server_error), 5);
+        close_pair(&pair);
+        close_trust(&trust);
+    }
+}
+
+/* The server's answer, cut at every length: no error, and nothing is believed. */
+static void test_certificates_that_are_cut(void **state)
+{
+    (void)state;
+    skip_without();
+    struct trust trust;
+    struct pair pair;
+    open_trust(&trust, TLS_1_2 | TLS_1_3);
+    for (size_t length = 0;; length++) {
+        struct wire answer = {.length = 0};
+        open_trusting(&pair, &trust);
+        assert_int_equal(tls_handshake(pair.client, &pair.client_error), 0);
+        move(pair.client, pair.server, WIRE_BYTES);
+        assert_int_equal(tls_handshake(pair.server, &pair.server_error), 0);
+        take(pair.server, &answer, WIRE_BYTES);
+        if (length >= answer.length) {
+            close_pair(&pair);
+            break;
+        }
+        assert_int_equal(tls_feed(pair.client, answer.bytes, length, &pair.client_error), 0);
+        int done = tls_handshake(pair.client, &pair.client_error);
+        assert_int_equal(done, 0);
+        close_pair(&pair);
+    }
+    close_trust(&trust);
+}
+
+static void test_failures_have_names(void **state)
+{
+    (void)state;
+    assert_null(tls_failure_name(0));
+    assert_null(tls_failure_name(104));
+    assert_null(tls_failure_name(TLS_FAILED_NONE));
+    for (int number = TLS_FAILED_NONE + 1; number <= TLS_FAILED_PROTOCOL; number++) {
+        assert_non_null(tls_failure_name(number));
+        assert_true(strlen(tls_failure_name(number)) < 48);
+    }
+    assert_null(tls_failure_name(TLS_FAILED_PROTOCOL + 1));
+    for (int alert = 0; alert <= 255; alert++) {
+        assert_non_null(tls_failure_name(TLS_FAILED_ALERT + alert));
+        assert_true(strlen(tls_failure_name(TLS_FAILED_ALERT + alert)) < 48);
+    }
+    assert_null(tls_failure_name(TLS_FAILED_ALERT + 256));
+}
+
 /* ---- secrets in files ---- */
 
 static void write_file(const char *path, const char *text, mode_t mode)
@@ -284,6 +388,9 @@ int main(void)
         cmocka_unit_test(test_a_handshake_that_is_cut),
         cmocka_unit_test(test_a_replay),
         cmocka_unit_test(test_bytes_that_are_changed),
+        cmocka_unit_test(test_certificates),
+        cmocka_unit_test(test_certificates_that_are_cut),
+        cmocka_unit_test(test_failures_have_names),
         cmocka_unit_test(test_secret_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,9 @@ struct limits_warnings {
 int limits_check(const struct limits_need *need, struct limits_warnings *warnings,
                  struct err *error);
 
+/* Files that this process may still open under the limit that holds now. */
+uint64_t limits_files_left(void);
+
 /* Local ports that a source address has towards one destination: net.ipv4.ip_local_port_range less
  * the reserved ones in it. 0 where that cannot be read. */
 uint64_t limits_local_ports(void);

@@ -297,6 +297,7 @@ int control_link_await(struct control_link *link, struct control_message *messag
         if (found > 0 && message->kind == CONTROL_ERROR) {
             control_error_adopt(link, message, error);
             control_release(message);
+            link->refused = true;
             return -1;
         }
         if (found > 0) {

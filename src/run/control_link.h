@@ -21,6 +21,7 @@ struct control_link {
     struct tls *tls; /* owned; NULL: plain */
     bool secured;    /* the handshake is over */
     bool ended;      /* the peer sends nothing more */
+    bool refused;    /* it has said why, in a message "error" that was awaited */
     size_t text_most;
     char peer[128];               /* the subject of errors */
     struct control_bytes in, out; /* plain text read; bytes for the socket */

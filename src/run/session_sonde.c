@@ -43,29 +43,45 @@ static int stop_of(const struct session *session)
     return session->config.stop_fd;
 }
 
-/* Sends; an error is kept for later. */
+/* Sends; an error is kept for later. What the server said before it hung up says more than that
+ * it did. */
 static void tell(struct session *session, const struct control_message *message)
 {
-    if (session->failure.code == ERR_NONE) {
-        control_link_send(&session->link, message, &session->failure);
+    struct control_message said;
+    struct err failed = {0};
+    if (session->failure.code != ERR_NONE ||
+        control_link_send(&session->link, message, &failed) == 0) {
+        return;
+    }
+    while (control_link_await(&session->link, &said, 0, -1, &session->failure) == 0) {
+        control_release(&said);
+    }
+    if (!session->link.refused) {
+        session->failure = failed;
     }
 }
 
 static int tell_or_fail(struct session *session, const struct control_message *message,
                         struct err *error)
 {
+    tell(session, message);
     if (session->failure.code != ERR_NONE) {
         *error = session->failure;
         return -1;
     }
-    return control_link_send(&session->link, message, error);
+    return 0;
 }
 
+/* What fails here fails for ever: whoever asks next is told the same. */
 static int expect(struct session *session, enum control_kind kind, struct control_message *message,
                   uint64_t wait_ns, struct err *error)
 {
-    return control_link_expect(&session->link, kind, message, clock_now_ns() + wait_ns,
-                               stop_of(session), error);
+    int result = control_link_expect(&session->link, kind, message, clock_now_ns() + wait_ns,
+                                     stop_of(session), error);
+    if (result < 0 && session->failure.code == ERR_NONE) {
+        session->failure = *error;
+    }
+    return result;
 }
 
 /* ---- connecting ---- */

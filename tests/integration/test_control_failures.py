@@ -1,13 +1,18 @@
 """The control channel where something is short, or an end does not do its part: what is said, how
 soon, and that others are served meanwhile."""
 
+import json
 import os
 import resource
+import signal
+import socket
+import struct
+import threading
 import time
 import unittest
 
-from sonde_program import Serving, check_one_line, run
-from test_control import LOCAL, until
+from sonde_program import Folder, Serving, check_one_line, end, run, start
+from test_control import LOCAL, secret_file, until
 
 
 def open_files(pid):
@@ -70,6 +75,91 @@ class FewFiles(unittest.TestCase):
             self.assertEqual(stderr.splitlines(),
                              ["sonde: serve: cannot wait for clients: Invalid argument"])
             self.assertEqual(serving.process.returncode, 1)
+
+
+def framed(message):
+    text = json.dumps(message).encode()
+    return struct.pack(">I", len(text)) + text
+
+
+class Between:
+    """Passes on what a client and a server say on the control channel: `change(message, kept)` gives
+    what the client hears instead of what the server said: messages, and None for the end."""
+
+    def __init__(self, serving, change):
+        self.serving, self.change, self.heard = serving, change, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "sonde://127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.threads = [threading.Thread(target=self.serve, daemon=True)]
+        self.threads[0].start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+        for thread in self.threads:
+            thread.join()
+
+    def serve(self):
+        client, _ = self.listener.accept()
+        server = self.serving.connect()
+        up = threading.Thread(target=self.pass_up, args=(client, server), daemon=True)
+        up.start()
+        self.threads.append(up)
+        with client, server, server.makefile("rb") as source:
+            try:
+                while head := source.read(4):
+                    message = json.loads(source.read(struct.unpack(">I", head)[0]))
+                    for one in self.change(message):
+                        if one is None:
+                            client.shutdown(socket.SHUT_RDWR)
+                            return
+                        client.sendall(framed(one))
+            except OSError:
+                pass
+
+    def pass_up(self, client, server):
+        with client.makefile("rb") as source:
+            try:
+                while head := source.read(4):
+                    text = source.read(struct.unpack(">I", head)[0])
+                    self.heard.append(json.loads(text)["message"])
+                    server.sendall(head + text)
+                server.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+
+
+BOOM = {"message": "error", "code": "limit", "subject": "", "what": "boom", "hint": "a hint"}
+
+
+class WhatThePeerSays(unittest.TestCase):
+    """Why the server gave up is said, and it is asked nothing more."""
+
+    def said_at(self, kind, answer, *arguments):
+        folder = Folder(self)
+        with Serving(LOCAL) as serving, Between(
+                serving, lambda message: answer if message["message"] == kind else [message]) as to:
+            done = run("stream", to.address, "-d", "300ms", "-w", "0s", "-q",
+                       "--json=" + folder.file("result"), *arguments)
+        line = check_one_line(self, done, 1)
+        self.assertIn("boom", line)
+        self.assertIn("a hint", line)
+        return to.heard
+
+    def test_in_place_of_an_answer(self):
+        for answer in ([BOOM, None], [BOOM]):
+            for kind in ("ready", "connected", "going", "synced", "record"):
+                heard = self.said_at(kind, answer)
+                self.assertEqual("finish" in heard, kind == "record", heard)
+            heard = self.said_at("attached", answer, "--observe", "server")
+            self.assertNotIn("finish", heard)
+
+    def test_in_the_middle(self):
+        going = {"message": "going"}
+        for arguments in ((), ("--observe", "server")):
+            self.said_at("going", [going, BOOM, None], *arguments)
 
 
 if __name__ == "__main__":

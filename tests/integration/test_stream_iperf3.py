@@ -7,8 +7,10 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -209,6 +211,31 @@ class WhatGoesWrong(unittest.TestCase):
             self.assertIn("interrupted", stderr)
             self.assertIn("throughput", stdout)
         self.assertNotIn("error", server.output)  # it was told properly
+
+    def test_why_the_server_gave_up(self):
+        """An error in place of the start, and then nobody: the error is what is said."""
+        def serve(listener):
+            control, _ = listener.accept()
+            with control:
+                control.recv(37, socket.MSG_WAITALL)  # the cookie
+                control.sendall(b"\x09")
+                (length,) = struct.unpack(">I", control.recv(4, socket.MSG_WAITALL))
+                control.recv(length, socket.MSG_WAITALL)
+                control.sendall(b"\x0a")
+                stream, _ = listener.accept()
+                with stream:
+                    stream.recv(37, socket.MSG_WAITALL)
+                    control.sendall(b"\xfe" + struct.pack(">ii", 144, 0))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+            thread.start()
+            done = run("stream", "iperf3://127.0.0.1:%d" % listener.getsockname()[1], "-d", "1",
+                       "-q")
+            thread.join()
+        line = check_one_line(self, done, 1)
+        self.assertIn("144", line)
+        self.assertNotIn("EXCHANGE_RESULTS", line)
 
     def test_killed_in_the_middle(self):
         for arguments in ((), ("-R",)):

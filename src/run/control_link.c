@@ -286,6 +286,29 @@ static int wait_for(struct control_link *link, short events, uint64_t until_ns, 
     return 0;
 }
 
+int control_link_secure(struct control_link *link, uint64_t until_ns, int stop_fd,
+                        struct err *error)
+{
+    static const char hint[] = "was it started with --secret?";
+    while (!link->secured) {
+        if (control_link_move(link, error) < 0) {
+            return error->hint[0] ? -1 : err_hint(error, hint);
+        }
+        if (link->secured) {
+            break;
+        }
+        if (link->ended) {
+            err_set(error, ERR_PROTOCOL, link->peer, "the server does not speak TLS here");
+            return err_hint(error, hint);
+        }
+        short events = (short)(POLLIN | (control_link_waits(link) ? POLLOUT : 0));
+        if (wait_for(link, events, until_ns, stop_fd, error) < 0) {
+            return error->code == ERR_INTERRUPTED ? -1 : err_hint(error, hint);
+        }
+    }
+    return 0;
+}
+
 int control_link_await(struct control_link *link, struct control_message *message,
                        uint64_t until_ns, int stop_fd, struct err *error)
 {

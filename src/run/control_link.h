@@ -50,6 +50,10 @@ int control_link_next(struct control_link *link, struct control_message *message
 int control_link_send(struct control_link *link, const struct control_message *message,
                       struct err *error);
 
+/* Waits until TLS is over, at most until an instant; where there is none it is. stop_fd: as struct
+ * session_config's. 0 or -1. */
+int control_link_secure(struct control_link *link, uint64_t until_ns, int stop_fd,
+                        struct err *error);
 /* Waits for a message until an instant; stop_fd: as struct session_config's. The peer's message
  * "error" becomes *error. 0 or -1. */
 int control_link_await(struct control_link *link, struct control_message *message,

@@ -157,21 +157,9 @@ static int say_hello(struct session *session, struct err *error)
                                           .program = "sonde " SONDE_VERSION};
     struct control_message answer;
     /* TLS has to be over before anything can be said in it. */
-    while (!session->link.secured) {
-        struct pollfd file = {.fd = session->link.fd, .events = POLLIN};
-        if (control_link_move(&session->link, error) < 0) {
-            return error->hint[0] ? -1 : err_hint(error, "was it started with --secret?");
-        }
-        if (session->link.secured) {
-            break;
-        }
-        if (session->link.ended || poll(&file, 1, (int)(ANSWER_NS / NS_PER_MS)) <= 0) {
-            err_set(error, ERR_PROTOCOL, session->address.text,
-                    "the server does not speak TLS here");
-            return err_hint(error, "was it started with --secret?");
-        }
-    }
-    if (control_link_send(&session->link, &hello, error) < 0 ||
+    if (control_link_secure(&session->link, clock_now_ns() + ANSWER_NS, stop_of(session), error) <
+            0 ||
+        control_link_send(&session->link, &hello, error) < 0 ||
         expect(session, CONTROL_HELLO, &answer, ANSWER_NS, error) < 0) {
         return -1;
     }

@@ -162,5 +162,32 @@ class WhatThePeerSays(unittest.TestCase):
             self.said_at("going", [going, BOOM, None], *arguments)
 
 
+class HalfTls(unittest.TestCase):
+    def test_ctrl_c_ends_the_waiting(self):
+        """A server that says a byte of a TLS record now and then."""
+        secret = secret_file(Folder(self), "secret", "x" * 40)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = start("call", "sonde://127.0.0.1:%d" % listener.getsockname()[1],
+                           "--secret", secret, "-n", "1", "-q")
+            server, _ = listener.accept()
+            with server:
+                server.recv(4096)
+                server.sendall(b"\x16\x03\x03\x40\x00")
+                for number in range(100):
+                    if client.poll() is not None:
+                        break
+                    if number == 10:
+                        client.send_signal(signal.SIGINT)
+                    try:
+                        server.sendall(b"\0")
+                    except OSError:
+                        break
+                    time.sleep(0.05)
+                self.assertLess(number, 90)
+            done = end(client, time.monotonic())
+        self.assertIn("interrupted", done.stderr)
+        self.assertNotIn("TLS", done.stderr)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -349,10 +349,10 @@ int control_link_expect(struct control_link *link, enum control_kind kind,
     return 0;
 }
 
-int control_link_flush(struct control_link *link, uint64_t until_ns, struct err *error)
+int control_link_flush(struct control_link *link, uint64_t until_ns, int stop_fd, struct err *error)
 {
     while (control_link_waits(link)) {
-        if (wait_for(link, POLLOUT, until_ns, -1, error) < 0 || write_out(link, error) < 0) {
+        if (wait_for(link, POLLOUT, until_ns, stop_fd, error) < 0 || write_out(link, error) < 0) {
             return -1;
         }
     }

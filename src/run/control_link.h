@@ -62,8 +62,9 @@ int control_link_await(struct control_link *link, struct control_message *messag
 int control_link_expect(struct control_link *link, enum control_kind kind,
                         struct control_message *message, uint64_t until_ns, int stop_fd,
                         struct err *error);
-/* Writes everything that is queued, waiting at most until then. */
-int control_link_flush(struct control_link *link, uint64_t until_ns, struct err *error);
+/* Writes everything that is queued, waiting at most until then; stop_fd as above. */
+int control_link_flush(struct control_link *link, uint64_t until_ns, int stop_fd,
+                       struct err *error);
 
 /* An error as a message for the peer (texts point into *error), and back. */
 void control_error_message(const struct err *error, struct control_message *message);

@@ -476,7 +476,10 @@ static int follow_all(struct conduct *conduct, struct err *error)
     for (;;) {
         struct control_message message;
         uint64_t wait_ns = conduct->measuring ? MEASURE_NS : ANSWER_NS;
-        if (control_link_await(&run->link, &message, clock_now_ns() + wait_ns, run->config.stop_fd,
+        /* Who does not take the answers is asked no further: they would pile up here. */
+        if (control_link_flush(&run->link, clock_now_ns() + ANSWER_NS, run->config.stop_fd, error) <
+                0 ||
+            control_link_await(&run->link, &message, clock_now_ns() + wait_ns, run->config.stop_fd,
                                error) < 0) {
             return -1;
         }
@@ -540,7 +543,7 @@ static void *run_thread(void *argument)
         release(conduct);
         free(conduct);
     }
-    control_link_flush(&run->link, clock_now_ns() + NS_PER_SECOND, &ignored);
+    control_link_flush(&run->link, clock_now_ns() + NS_PER_SECOND, -1, &ignored);
     control_link_close(&run->link);
     atomic_store(&run->over, true);
     return NULL;

@@ -4,6 +4,7 @@ soon, and that others are served meanwhile."""
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -12,7 +13,7 @@ import time
 import unittest
 
 from sonde_program import Folder, Serving, check_one_line, end, run, start
-from test_control import LOCAL, secret_file, until
+from test_control import LOCAL, Client, data_hello, secret_file, until
 
 
 def open_files(pid):
@@ -187,6 +188,25 @@ class HalfTls(unittest.TestCase):
             done = end(client, time.monotonic())
         self.assertIn("interrupted", done.stderr)
         self.assertNotIn("TLS", done.stderr)
+
+
+class Unread(unittest.TestCase):
+    def test_answers_do_not_pile_up(self):
+        """Who asks for ever and takes no answer is not heard for ever."""
+        question = framed({"message": "sync"}) * 1000
+        with Serving(LOCAL) as serving:
+            with Client(serving) as client:
+                client.hello()
+                ready = client.prepare()
+                with socket.create_connection(("127.0.0.1", ready["port"])) as data:
+                    data.sendall(data_hello(ready["token"], 0))
+                    self.assertEqual(client.receive()["message"], "connected")
+                    client.socket.setblocking(False)
+                    sent = 0
+                    while sent < 64 << 20 and select.select([], [client.socket], [], 1)[1]:
+                        sent += client.socket.send(question)
+                    self.assertLess(sent, 64 << 20)
+                    self.assertEqual(serving.stop().returncode, 0)
 
 
 if __name__ == "__main__":

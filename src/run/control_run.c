@@ -193,7 +193,8 @@ static int start_server(struct conduct *conduct, struct err *error)
     return conduct->server_pid < 0 ? -1 : 0;
 }
 
-/* Until its workers serve. */
+/* Until its workers serve, or have: a connection may end at once, and with it the thread that had
+ * no other. Meanwhile whether the client still is there. */
 static int await_ready(struct conduct *conduct, struct err *error)
 {
     const struct control_plan *plan = &conduct->plan;
@@ -201,8 +202,10 @@ static int await_ready(struct conduct *conduct, struct err *error)
     uint32_t wanted = each ? plan->connections : plan->threads;
     uint64_t until_ns = clock_now_ns() + READY_NS;
     struct timespec pause = clock_timespec(NS_PER_MS);
+    struct pollfd files[] = {{.fd = conduct->run->link.fd, .events = POLLIN},
+                             {.fd = conduct->run->config.stop_fd, .events = POLLIN}};
     for (;;) {
-        uint32_t ready = 0;
+        uint32_t served = 0;
         for (uint32_t i = 0; i < conduct->slot_count; i++) {
             struct worker_slot *slot = &conduct->slots[i];
             uint32_t state = atomic_load(&slot->state);
@@ -210,15 +213,23 @@ static int await_ready(struct conduct *conduct, struct err *error)
                 *error = slot->failure;
                 return -1;
             }
-            ready += state == SLOT_READY;
+            served += atomic_load(&slot->served);
         }
-        if (ready >= wanted) {
+        if (served >= wanted) {
             return 0;
         }
         if (clock_now_ns() > until_ns) {
             return err_set(error, ERR_SYSTEM, "server", "did not start in time");
         }
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        if (ppoll(files, 2, &pause, NULL) < 0 && errno != EINTR) {
+            return err_system(error, errno, conduct->run->link.peer, "cannot wait");
+        }
+        if (files[1].revents) {
+            return err_set(error, ERR_SYSTEM, "serve", "the server is closing");
+        }
+        if (files[0].revents && hear_early(conduct, error) != 0) {
+            return -1;
+        }
     }
 }
 

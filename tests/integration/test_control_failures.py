@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from sonde_program import Folder, Serving, check_one_line, end, run, start
+from sonde_program import Folder, Serving, check_one_line, end, engines, run, start
 from test_control import LOCAL, Client, data_hello, secret_file, until
 
 
@@ -207,6 +207,23 @@ class Unread(unittest.TestCase):
                         sent += client.socket.send(question)
                     self.assertLess(sent, 64 << 20)
                     self.assertEqual(serving.stop().returncode, 0)
+
+
+class EarlyEnd(unittest.TestCase):
+    def test_a_data_connection_that_has_ended_before_it_is_served(self):
+        """Its run begins as any other; that the connection is lost is for the client to say."""
+        with Serving(LOCAL) as serving:
+            for engine in engines():
+                for workload in ("call", "stream"):
+                    with Client(serving) as client:
+                        client.hello()
+                        ready = client.prepare(engine=engine, workload=workload, connections=2)
+                        data = [socket.create_connection(("127.0.0.1", ready["port"]))
+                                for _ in range(2)]
+                        for number, one in enumerate(data):
+                            one.sendall(data_hello(ready["token"], number))
+                            one.close()
+                        self.assertEqual(client.receive()["message"], "connected")
 
 
 if __name__ == "__main__":

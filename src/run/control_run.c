@@ -237,7 +237,8 @@ static int prepare(struct conduct *conduct, struct err *error)
 {
     const struct control_plan *plan = &conduct->plan;
     char *argv[] = {"sonde", NULL};
-    if (control_plan_read(&conduct->plan, &conduct->run->prepare, error) < 0 ||
+    if (control_plan_read(&conduct->plan, &conduct->run->prepare,
+                          conduct->run->config.reserved_bytes, error) < 0 ||
         record_init(&conduct->record, 1, argv, error) < 0) {
         return -1;
     }

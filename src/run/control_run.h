@@ -16,6 +16,7 @@ struct control_run_config {
     uint16_t port;                                          /* where data connections are taken */
     int stop_fd;                                            /* readable: the server is closing */
     pthread_mutex_t *lock;                                  /* of who accepts data connections */
+    _Atomic uint64_t *reserved_bytes;                       /* control_plan_read's */
     void (*report)(void *owner, const struct err *failure); /* struct control_server_config's */
     void *owner;
 };

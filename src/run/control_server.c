@@ -52,6 +52,7 @@ struct control_server {
     uint64_t accept_again_ns; /* nobody is let in before */
     pthread_mutex_t lock;     /* data connections of the runs */
     struct control_run *runs[CONTROL_CLIENTS_MOST];
+    _Atomic uint64_t reserved_bytes; /* that the runs take of LIMITS_SERVED_BYTES */
     uint32_t run_count;
     struct guest guests[GUESTS_MOST];
     /* What is waited for: stop_fd, the listeners, and those guests that are there. ppoll takes no
@@ -180,6 +181,7 @@ static void begin_run(struct control_server *server, struct guest *guest,
     const struct control_run_config config = {.port = port,
                                               .stop_fd = server->stop_fd,
                                               .lock = &server->lock,
+                                              .reserved_bytes = &server->reserved_bytes,
                                               .report = server->config.report,
                                               .owner = server->config.owner};
     struct err error = {0};

@@ -21,6 +21,10 @@ struct limits_need {
     uint64_t backlog; /* of listening sockets */
 };
 
+/* What a server keeps for all its clients together at most, where they say how much: blocks,
+ * batches, buffers. */
+#define LIMITS_SERVED_BYTES ((uint64_t)512 << 20)
+
 enum { LIMITS_WARNINGS_MAX = 8, LIMITS_WARNING_BYTES = 224 };
 
 /* Texts for the record's warnings. */

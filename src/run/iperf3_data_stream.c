@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/rng.h"
 #include "net/tcp_figures.h"
 #include "run/iperf3_data_state.h"
 
@@ -241,6 +242,18 @@ static void receive_datagrams(struct data_stream *stream)
     drain(stream);
 }
 
+/* With what cannot be compressed on the way. */
+static void fill_block(struct data_stream *stream)
+{
+    size_t length = iperf3_length(&stream->run->test);
+    struct rng rng;
+    rng_seed(&rng, (uint64_t)stream->fd);
+    for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
+        uint64_t bits = rng_next(&rng);
+        memcpy(stream->buffer + i, &bits, length - i < sizeof bits ? length - i : sizeof bits);
+    }
+}
+
 void *iperf3_data_stream_run(void *data)
 {
     struct data_stream *stream = data;
@@ -249,6 +262,7 @@ void *iperf3_data_stream_run(void *data)
     prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: naps of a paced sender are short */
     look_at_clock(stream, clock_now_ns());
     if (stream->sends) {
+        fill_block(stream);
         (udp ? send_datagrams : send_stream)(stream);
     } else {
         (udp ? receive_datagrams : receive_stream)(stream);

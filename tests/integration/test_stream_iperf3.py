@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import unittest
+import zlib
 
 from sonde_program import (
     PATIENCE_S, Folder, Serving, check_failed_record, check_one_line, checked_record, metric,
@@ -298,6 +299,24 @@ class RealClientToServe(unittest.TestCase):
                                if "--bidir" in arguments else "sum_sent")
                         self.check_near(sent, end[key]["bytes"])
             self.assertEqual(serving.stop().returncode, 0)
+
+    def test_what_it_sends_cannot_be_compressed(self):
+        cookie = b"abcdefghijklmnopqrstuvwxyz2345672345\0"
+        for zerocopy in (0, 1):
+            parameters = json.dumps({"tcp": True, "omit": 0, "time": 10, "num": 0, "blockcount": 0,
+                                     "parallel": 1, "len": 65537, "reverse": True,
+                                     "zerocopy": zerocopy}).encode()
+            with Serving("iperf3://127.0.0.1:0") as serving, serving.connect() as control:
+                control.sendall(cookie)
+                self.assertEqual(control.recv(1), b"\x09")
+                control.sendall(struct.pack(">I", len(parameters)) + parameters)
+                self.assertEqual(control.recv(1), b"\x0a")
+                with serving.connect() as data:
+                    data.sendall(cookie)
+                    with data.makefile("rb") as source:
+                        blocks = source.read(2 * 65537)
+            self.assertEqual(blocks[:65537], blocks[65537:])
+            self.assertGreater(len(zlib.compress(blocks[:65537])), 65000)
 
     def test_beside_other_addresses(self):
         with Serving("tcp://127.0.0.1:0", "iperf3://127.0.0.1:0", "sonde://127.0.0.1:0") as serving:

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/rarely.h"
 #include "cli/serve.h"
 #include "cli/serve_iperf3.h"
 #include "run/collect.h"
@@ -88,8 +89,8 @@ struct serving {
     uint32_t iperf3_count;
     struct serve_iperf3 *iperf3_server;
     struct tls_secret secret;
-    _Atomic uint64_t reported_ns; /* when the last error of a client was printed */
-    uint32_t listening;           /* addresses whose socket was made: only these are unlinked */
+    struct rarely reported; /* errors of clients */
+    uint32_t listening;     /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
     struct worker_slot *slots;
     uint32_t slot_count;
@@ -209,15 +210,14 @@ static bool all_network(const struct serving *serving)
     return true;
 }
 
-/* What went wrong with a client of the control channel; at most a line a second, whatever strangers
- * do to it. */
+/* What went wrong with a client of the control channel. */
 static void report(void *owner, const struct err *failure)
 {
     struct serving *serving = owner;
-    uint64_t now_ns = clock_now_ns(), last_ns = atomic_load(&serving->reported_ns);
-    if (now_ns - last_ns >= NS_PER_SECOND &&
-        atomic_compare_exchange_strong(&serving->reported_ns, &last_ns, now_ns)) {
-        fprintf(stderr, "sonde: %s: %s\n", failure->subject, failure->what);
+    char more[RARELY_TEXT];
+    if (rarely(&serving->reported, clock_now_ns(), more)) {
+        fprintf(stderr, "sonde: %s: %s%s%s%s\n", failure->subject, failure->what,
+                failure->hint[0] ? ": " : "", failure->hint, more);
     }
 }
 

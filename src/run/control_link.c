@@ -366,6 +366,16 @@ static const char *const codes[] = {
     [ERR_LIMIT] = "limit", [ERR_UNSUPPORTED] = "unsupported", [ERR_INTERRUPTED] = "interrupted",
 };
 
+void control_error_of_peer(const struct control_link *link, const struct err *failure,
+                           struct err *named)
+{
+    *named = *failure;
+    if (strcmp(failure->subject, link->peer) != 0) {
+        err_set(named, failure->code, link->peer, "%s: %s", failure->subject, failure->what);
+        err_hint(named, "%s", failure->hint);
+    }
+}
+
 void control_error_message(const struct err *error, struct control_message *message)
 {
     *message = (struct control_message){

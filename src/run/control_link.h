@@ -66,6 +66,9 @@ int control_link_expect(struct control_link *link, enum control_kind kind,
 int control_link_flush(struct control_link *link, uint64_t until_ns, int stop_fd,
                        struct err *error);
 
+/* What is said here of a failure, whatever its subject: its subject becomes the peer. */
+void control_error_of_peer(const struct control_link *link, const struct err *failure,
+                           struct err *named);
 /* An error as a message for the peer (texts point into *error), and back. */
 void control_error_message(const struct err *error, struct control_message *message);
 int control_error_adopt(const struct control_link *link, const struct control_message *message,

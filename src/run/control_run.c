@@ -128,7 +128,9 @@ static int await_connections(struct conduct *conduct, struct err *error)
             return err_set(error, ERR_SYSTEM, "serve", "the server is closing");
         }
         if (files[0].revents && !conduct->door) {
-            return read(run->wake_fd, &count, sizeof count) == sizeof count ? 0 : -1;
+            return read(run->wake_fd, &count, sizeof count) == sizeof count
+                       ? 0
+                       : err_system(error, errno, run->link.peer, "cannot wait");
         }
         if (conduct->door && control_door_serve(conduct->door, error) < 0) {
             return -1;
@@ -535,22 +537,33 @@ static void release(struct conduct *conduct)
     control_plan_release(&conduct->plan);
 }
 
+/* At both ends. */
+static void say_failure(struct control_run *run, struct err *error)
+{
+    struct control_message message;
+    struct err named, ignored;
+    if (error->code == ERR_INTERRUPTED) {
+        err_set(error, ERR_SYSTEM, "serve", "the server is closing");
+    } else if (run->config.report) {
+        control_error_of_peer(&run->link, error, &named);
+        run->config.report(run->config.owner, &named);
+    }
+    control_error_message(error, &message);
+    control_link_send(&run->link, &message, &ignored);
+}
+
 static void *run_thread(void *argument)
 {
     struct control_run *run = argument;
     struct conduct *conduct = calloc(1, sizeof *conduct);
     struct err error = {0}, ignored;
-    if (conduct) {
+    if (!conduct) {
+        err_system(&error, ENOMEM, "memory", "cannot conduct a run");
+        say_failure(run, &error);
+    } else {
         conduct->run = run;
-        if (conduct_run(conduct, &error) < 0 && error.code != ERR_NONE) {
-            struct control_message message;
-            if (error.code == ERR_INTERRUPTED) {
-                err_set(&error, ERR_SYSTEM, "serve", "the server is closing");
-            } else if (run->config.report) {
-                run->config.report(run->config.owner, &error);
-            }
-            control_error_message(&error, &message);
-            control_link_send(&run->link, &message, &ignored);
+        if (conduct_run(conduct, &error) < 0) {
+            say_failure(run, &error);
         }
         release(conduct);
         free(conduct);

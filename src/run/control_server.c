@@ -122,10 +122,13 @@ static void refuse(struct guest *guest, const struct err *reason)
     send_away(guest);
 }
 
-static void report(const struct control_server *server, const struct err *failure)
+static void report(const struct control_server *server, const struct guest *guest,
+                   const struct err *failure)
 {
+    struct err named;
     if (server->config.report && failure->code != ERR_NONE) {
-        server->config.report(server->config.owner, failure);
+        control_error_of_peer(&guest->link, failure, &named);
+        server->config.report(server->config.owner, &named);
     }
 }
 
@@ -247,7 +250,7 @@ static void follow_control(struct control_server *server, struct guest *guest, u
             control_release(&message);
         }
     }
-    report(server, &error);
+    report(server, guest, &error);
     /* Before TLS is over there is nothing to say that he could read, but for its alert. */
     if (guest->link.secured && !guest->link.ended) {
         refuse(guest, &error);

@@ -3,6 +3,7 @@ soon, and that others are served meanwhile."""
 
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -224,6 +225,41 @@ class EarlyEnd(unittest.TestCase):
                             one.sendall(data_hello(ready["token"], number))
                             one.close()
                         self.assertEqual(client.receive()["message"], "connected")
+
+
+class WhatTheServerSays(unittest.TestCase):
+    """A line on standard error names the client and what would help, and how many were left out."""
+
+    def test_lines(self):
+        def stranger(serving):
+            with Client(serving) as client:
+                client.send("hello", version_least=8, version_most=9, program="x")
+                self.assertEqual(client.receive()["message"], "error")
+                self.assertTrue(client.is_closed())
+                return "client %s:%d" % client.socket.getsockname()
+
+        with Serving(LOCAL) as serving:
+            names = [stranger(serving) for _ in range(20)]
+            time.sleep(1.1)
+            names.append(stranger(serving))
+            lines = serving.stop().stderr.splitlines()
+        said = "control channel: the client speaks versions 8 to 9 of it, the server 1"
+        self.assertEqual(lines[0], "sonde: %s: %s" % (names[0], said))
+        told = 0
+        for line in lines:
+            match = re.fullmatch("sonde: (.*): %s(?: \\(and ([0-9]+) more\\))?" % said, line)
+            self.assertIsNotNone(match, line)
+            self.assertIn(match[1], names)
+            told += 1 + int(match[2] or 0)
+        self.assertEqual(told, len(names))
+
+    def test_hint(self):
+        secrets = [secret_file(Folder(self), "secret", letter * 40) for letter in "xy"]
+        with Serving(LOCAL, "--secret", secrets[0]) as serving:
+            done = run("call", serving.address, "--secret", secrets[1], "-n", "1", "-q")
+            self.assertEqual(done.returncode, 1)
+            done = serving.stop()
+        self.assertRegex(done.stderr, "client 127.0.0.1:[0-9]+: .*differ: --secret must name")
 
 
 if __name__ == "__main__":

@@ -227,7 +227,7 @@ static int open_control(struct serving *serving, struct err *error)
         .secret = serving->options.secret ? &serving->secret : NULL,
         .connections_most = (uint32_t)serving->options.connections_max,
         .files_most = serving->control_files,
-        .ended = &serving->ended,
+        .failed = &serving->ended,
         .report = report,
         .owner = serving,
     };

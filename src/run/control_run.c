@@ -5,12 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "codec/knock.h"
 #include "report/record_read.h"
 #include "run/collect.h"
 #include "run/control_door.h"
@@ -50,38 +47,6 @@ struct conduct {
 };
 
 /* ---- data connections ---- */
-
-int control_run_take(struct control_run *run, const struct hello *hello, int fd)
-{
-    uint64_t one = 1;
-    bool same = knock_same_token(run->token, hello->token);
-    if (!same || !run->token_valid || hello->number >= run->wanted ||
-        run->ends[hello->number].read_fd >= 0) {
-        return -1;
-    }
-    run->ends[hello->number] = (struct net_end){fd, fd};
-    if (++run->come == run->wanted) {
-        run->token_valid = false;
-        (void)!write(run->wake_fd, &one, sizeof one);
-    }
-    return 0;
-}
-
-/* No further data connection; those that came are closed unless the server's process has them. */
-static void refuse_more(struct control_run *run)
-{
-    pthread_mutex_lock(run->config.lock);
-    run->token_valid = false;
-    pthread_mutex_unlock(run->config.lock);
-}
-
-static void close_ends(struct control_run *run)
-{
-    for (uint32_t i = 0; i < run->wanted; i++) {
-        net_end_close(run->ends[i]);
-        run->ends[i] = (struct net_end){-1, -1};
-    }
-}
 
 /* What the client says before all are there. 1: that they are, of datagrams; streams have nothing
  * to say. */
@@ -191,7 +156,7 @@ static int start_server(struct conduct *conduct, struct err *error)
         .close_others = true,
     };
     conduct->server_pid = server_spawn(&config, error);
-    close_ends(run);
+    control_run_close_ends(run);
     return conduct->server_pid < 0 ? -1 : 0;
 }
 
@@ -521,12 +486,12 @@ static int conduct_run(struct conduct *conduct, struct err *error)
 static void release(struct conduct *conduct)
 {
     struct err ignored;
-    refuse_more(conduct->run);
+    control_run_refuse_more(conduct->run);
     if (conduct->server_pid > 0) {
         server_stop(conduct->server_pid, conduct->control, &ignored);
     }
     close_door(conduct);
-    close_ends(conduct->run);
+    control_run_close_ends(conduct->run);
     watch_close(conduct->watch);
     tally_release(&conduct->part);
     tally_release(&conduct->plain);
@@ -552,7 +517,7 @@ static void say_failure(struct control_run *run, struct err *error)
     control_link_send(&run->link, &message, &ignored);
 }
 
-static void *run_thread(void *argument)
+void *control_run_thread(void *argument)
 {
     struct control_run *run = argument;
     struct conduct *conduct = calloc(1, sizeof *conduct);
@@ -572,54 +537,4 @@ static void *run_thread(void *argument)
     control_link_close(&run->link);
     atomic_store(&run->over, true);
     return NULL;
-}
-
-static void release_run(struct control_run *run)
-{
-    if (run->wake_fd >= 0) {
-        close(run->wake_fd);
-    }
-    free(run->ends);
-    free(run);
-}
-
-struct control_run *control_run_start(struct control_link *link, struct control_message *prepare,
-                                      const struct control_run_config *config, struct err *error)
-{
-    struct control_run *run = calloc(1, sizeof *run);
-    if (!run) {
-        err_system(error, ENOMEM, "serve", "cannot take a client");
-        return NULL;
-    }
-    run->wanted = (uint32_t)prepare->connections;
-    run->ends = calloc(run->wanted, sizeof *run->ends);
-    run->wake_fd = eventfd(0, EFD_CLOEXEC);
-    for (uint32_t i = 0; run->ends && i < run->wanted; i++) {
-        run->ends[i] = (struct net_end){-1, -1};
-    }
-    run->config = *config;
-    if (!run->ends || run->wake_fd < 0 ||
-        getrandom(run->token, sizeof run->token, 0) != sizeof run->token) {
-        err_system(error, errno, "serve", "cannot take a client");
-        release_run(run);
-        return NULL;
-    }
-    run->link = *link;
-    run->prepare = *prepare;
-    int failed = pthread_create(&run->thread, NULL, run_thread, run);
-    if (failed) {
-        err_system(error, failed, "serve", "cannot start a thread");
-        release_run(run);
-        return NULL;
-    }
-    *link = (struct control_link){.fd = -1};
-    *prepare = (struct control_message){0};
-    return run;
-}
-
-void control_run_free(struct control_run *run)
-{
-    pthread_join(run->thread, NULL);
-    control_release(&run->prepare);
-    release_run(run);
 }

@@ -450,7 +450,7 @@ static void *serve_control(void *argument)
             ppoll(server->files, first + there, time_to_look(server, there, now_ns, &look), NULL);
         if (ready < 0 && errno != EINTR) {
             err_system(&server->failure, errno, "serve", "cannot wait for clients");
-            atomic_store(server->config.ended, true);
+            atomic_store(server->config.failed, true);
             break;
         }
         if (ready > 0 && server->files[0].revents) {

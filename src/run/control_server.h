@@ -26,7 +26,7 @@ struct control_server_config {
     const struct tls_secret *secret; /* NULL: none, and loopback only; outlives the server */
     uint32_t connections_most;       /* of all clients together */
     uint32_t files_most;             /* that it may take beside them */
-    _Atomic bool *ended;             /* becomes true where it cannot go on; close says why */
+    _Atomic bool *failed;            /* becomes true where it cannot go on; close says why */
     /* Called from any thread with what went wrong with a client; NULL: nobody is told. */
     void (*report)(void *owner, const struct err *failure);
     void *owner;

@@ -19,11 +19,12 @@ static bool stopped(const struct data_stream *stream)
     return atomic_load_explicit(&stream->run->stop, memory_order_relaxed);
 }
 
+/* UINT64_MAX: not known. */
 static uint64_t retransmits(const struct data_stream *stream)
 {
     struct tcp_figures figures;
     if (stream->run->test.udp || !stream->sends || tcp_figures_read(stream->fd, &figures)) {
-        return 0;
+        return UINT64_MAX;
     }
     return figures.retransmits;
 }
@@ -277,7 +278,7 @@ void iperf3_data_stream_flow(const struct data_stream *stream, uint64_t stop_ns,
 {
     const struct stream_counts *counts = &stream->counts;
     const struct stream_counts *omitted = stream->counting ? &stream->omitted : &stream->counts;
-    bool knows = stream->sends && !stream->run->test.udp;
+    bool knows = counts->retransmits != UINT64_MAX && omitted->retransmits != UINT64_MAX;
 
     *flow = (struct iperf3_flow){
         .omitted_messages = omitted->highest - omitted->lost,

@@ -68,11 +68,15 @@ class FewFiles(unittest.TestCase):
             self.assertEqual(serving.stop().returncode, 0)
 
     def test_it_cannot_wait_any_more(self):
-        """Not even that many files may be waited for: it ends, and says why."""
+        """As many as are there may not be waited for: it ends, and says why."""
         with Serving(LOCAL) as serving:
-            resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE, (1, 1))
-            with serving.connect():
-                until(lambda: serving.process.poll() is not None)
+            pid = serving.process.pid
+            held = [serving.connect() for _ in range(50)]
+            until(lambda: open_files(pid) > 50)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (30, 30))
+            until(lambda: serving.process.poll() is not None)
+            for one in held:
+                one.close()
             stderr = serving.process.communicate()[1]
             self.assertEqual(stderr.splitlines(),
                              ["sonde: serve: cannot wait for clients: Invalid argument"])

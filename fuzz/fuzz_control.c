@@ -21,13 +21,15 @@ static void require(bool condition)
 static void plan(const struct control_message *message)
 {
     struct control_plan plan;
+    _Atomic uint64_t reserved_bytes = 0;
     struct err error = {0};
-    if (control_plan_read(&plan, message, &error) < 0) {
+    if (control_plan_read(&plan, message, &reserved_bytes, &error) < 0) {
         require(error.code != ERR_NONE && error.what[0]);
     } else {
         require(plan.workload && plan.engine && plan.options);
     }
     control_plan_release(&plan);
+    require(reserved_bytes == 0);
 }
 
 static void take_record(const json_t *json)

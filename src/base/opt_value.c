@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plain.h"
 #include "base/units.h"
 
 struct opt_label opt_label(const struct opt *row, bool by_letter)
@@ -24,11 +25,21 @@ struct opt_quoted opt_quote(const char *text, size_t length)
     while (kept < length && kept > 0 && ((unsigned char)text[kept] & 0xc0) == 0x80) {
         kept--; /* not in the middle of a UTF-8 character */
     }
-    for (size_t i = 0; i < kept; i++) {
-        unsigned char c = (unsigned char)text[i];
-        quoted.text[i] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
+    memcpy(quoted.text, text, kept);
+    quoted.text[kept] = '\0';
+    char *to = quoted.text;
+    for (const char *from = quoted.text; *from;) {
+        size_t shown = plain_utf8(from), control = plain_control(from);
+        if (shown == 0 || control) {
+            *to++ = '?';
+            from += control ? control : 1;
+        } else {
+            memmove(to, from, shown);
+            to += shown;
+            from += shown;
+        }
     }
-    snprintf(quoted.text + kept, 4, "%s", kept < length ? "..." : "");
+    snprintf(to, 4, "%s", kept < length ? "..." : "");
     return quoted;
 }
 

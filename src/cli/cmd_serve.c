@@ -104,7 +104,7 @@ struct serving {
     struct address addresses[LISTEN_MAX];
     uint32_t address_count;
     struct address controls[LISTEN_MAX]; /* sonde:// */
-    uint32_t control_count;
+    uint32_t control_count, control_files;
     struct serve_control *control_server;
     struct address iperf3[LISTEN_MAX]; /* iperf3:// */
     uint32_t iperf3_count;
@@ -112,7 +112,7 @@ struct serving {
     struct tls_secret secret;
     struct tls_context *tls; /* of tls:// addresses; NULL: there are none */
     uint64_t secure;         /* bit i: addresses[i] is one */
-    uint32_t listening; /* addresses whose socket was made: only these are unlinked */
+    uint32_t listening;      /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
     struct worker_slot *slots;
     uint32_t slot_count;
@@ -202,21 +202,28 @@ static void serve_until_stopped(struct serving *serving, int stop_fd)
     atomic_store(&serving->control->phase, RUN_STOP);
 }
 
-static int check_limits(const struct serving *serving, struct err *error)
+static int check_limits(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
     bool each = engines[options->engine]->flags & ENGINE_ONE_CHANNEL;
     struct limits_warnings warnings = {.count = 0};
+    const uint64_t others = options->connections_max + serving->address_count * options->threads +
+                            16 + (uint64_t)serving->iperf3_count * SERVE_IPERF3_FILES;
     struct limits_need need = {
-        .files = options->connections_max + serving->address_count * options->threads + 16 +
-                 (uint64_t)serving->iperf3_count * SERVE_IPERF3_FILES,
+        .files = others + (serving->control_count ? CONTROL_SERVER_FILES : 0),
         .threads = each ? options->connections_max : options->threads,
     };
-    int result = limits_check(&need, &warnings, error);
-    if (result < 0) {
-        err_hint(error, "lower --max-connections, or raise the limit (ulimit -n)");
+    struct err ignored;
+    if (serving->control_count && limits_check(&need, &warnings, &ignored) < 0) {
+        need.files = others + CONTROL_SERVER_FILES_LEAST; /* it serves fewer clients at a time */
     }
-    return result;
+    if (limits_check(&need, &warnings, error) < 0) {
+        return err_hint(error, "lower --max-connections, or raise the limit (ulimit -n)");
+    }
+    uint64_t left = limits_files_left();
+    left = left > others ? left - others : 0;
+    serving->control_files = left < CONTROL_SERVER_FILES ? (uint32_t)left : CONTROL_SERVER_FILES;
+    return 0;
 }
 
 static bool all_network(const struct serving *serving)
@@ -231,10 +238,14 @@ static bool all_network(const struct serving *serving)
 
 static int open_control(struct serving *serving, struct err *error)
 {
+    const struct serve_control_config config = {
+        .secret = serving->options.secret ? &serving->secret : NULL,
+        .connections_most = (uint32_t)serving->options.connections_max,
+        .files_most = serving->control_files,
+        .failed = &serving->ended,
+    };
     return serving->control_count
-               ? serve_control_open(&serving->control_server,
-                                    serving->options.secret ? &serving->secret : NULL,
-                                    (uint32_t)serving->options.connections_max, serving->controls,
+               ? serve_control_open(&serving->control_server, &config, serving->controls,
                                     serving->control_count, error)
                : 0;
 }
@@ -462,12 +473,15 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
             result = -1;
         }
     }
-    struct err iperf3_error = {0};
+    struct err iperf3_error = {0}, control_error = {0};
     if (serve_iperf3_close(serving->iperf3_server, &iperf3_error) < 0 && result == 0) {
         *error = iperf3_error;
         result = -1;
     }
-    serve_control_close(serving->control_server);
+    if (serve_control_close(serving->control_server, &control_error) < 0 && result == 0) {
+        *error = control_error;
+        result = -1;
+    }
     for (uint32_t i = 0; i < serving->listening; i++) {
         address_unlink(&serving->addresses[i]);
     }

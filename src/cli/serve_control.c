@@ -7,12 +7,14 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "cli/rarely.h"
 #include "run/control_server.h"
 
 struct serve_control {
     struct control_server *server;
     _Atomic uint64_t begun, served, failed, refused, received_bytes, sent_bytes;
-    _Atomic uint64_t reported_ns; /* when the last error of a stranger was printed */
+    struct rarely reported; /* errors of strangers */
+    struct err failure;     /* why it gave up */
 };
 
 static const struct metric metrics[] = {
@@ -29,15 +31,14 @@ static const struct metric metrics[] = {
      "payload of streams that the servers of finished sessions sent", METRIC_VALUE, 0, 0, false},
 };
 
-/* At most a line a second, whatever strangers do. */
 static void on_refused(void *owner, const struct err *failure)
 {
     struct serve_control *serving = owner;
-    uint64_t now_ns = clock_now_ns(), last_ns = atomic_load(&serving->reported_ns);
+    char more[RARELY_TEXT];
     atomic_fetch_add(&serving->refused, 1);
-    if (now_ns - last_ns >= NS_PER_SECOND &&
-        atomic_compare_exchange_strong(&serving->reported_ns, &last_ns, now_ns)) {
-        fprintf(stderr, "sonde: %s: %s\n", failure->subject, failure->what);
+    if (rarely(&serving->reported, clock_now_ns(), more)) {
+        fprintf(stderr, "sonde: %s: %s%s%s%s\n", failure->subject, failure->what,
+                failure->hint[0] ? ": " : "", failure->hint, more);
     }
 }
 
@@ -81,21 +82,23 @@ static void on_ended(void *owner, const struct control_session *session)
             fprintf(out, ", %s %s", units_count(text, (double)session->count), session->counted);
         }
     } else {
-        fprintf(out, ": not finished: %s", session->failure->what);
+        const char *hint = session->failure->hint;
+        fprintf(out, ": not finished: %s%s%s", session->failure->what, hint[0] ? ": " : "", hint);
     }
     fputc('\n', out);
     fclose(out);
     fputs(line, stderr);
 }
 
-int serve_control_open(struct serve_control **result, const struct tls_secret *secret,
-                       uint32_t connections_most, struct address *addresses, uint32_t count,
-                       struct err *error)
+int serve_control_open(struct serve_control **result, const struct serve_control_config *ask,
+                       struct address *addresses, uint32_t count, struct err *error)
 {
     struct serve_control *serving = *result = calloc(1, sizeof *serving);
     const struct control_server_config config = {
-        .secret = secret,
-        .connections_most = connections_most,
+        .secret = ask->secret,
+        .connections_most = ask->connections_most,
+        .files_most = ask->files_most,
+        .failed = ask->failed,
         .refused = on_refused,
         .ended = on_ended,
         .owner = serving,
@@ -109,7 +112,7 @@ int serve_control_open(struct serve_control **result, const struct tls_secret *s
 void serve_control_stop(struct serve_control *serving)
 {
     if (serving) {
-        control_server_close(serving->server);
+        control_server_close(serving->server, &serving->failure);
         serving->server = NULL;
     }
 }
@@ -129,8 +132,14 @@ int serve_control_fill(const struct serve_control *serving, struct record_run *r
     return 0;
 }
 
-void serve_control_close(struct serve_control *serving)
+int serve_control_close(struct serve_control *serving, struct err *error)
 {
+    int result = 0;
     serve_control_stop(serving);
+    if (serving && serving->failure.code != ERR_NONE) {
+        *error = serving->failure;
+        result = -1;
+    }
     free(serving);
+    return result;
 }

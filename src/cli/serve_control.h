@@ -10,14 +10,21 @@
 
 struct serve_control;
 
-/* Listens on the addresses (updated: port 0). secret: NULL: none; outlives it. */
-int serve_control_open(struct serve_control **serving, const struct tls_secret *secret,
-                       uint32_t connections_most, struct address *addresses, uint32_t count,
-                       struct err *error);
+struct serve_control_config {
+    const struct tls_secret *secret; /* NULL: none; outlives it */
+    /* struct control_server_config's: */
+    uint32_t connections_most, files_most;
+    _Atomic bool *failed;
+};
+
+/* Listens on the addresses (updated: port 0). */
+int serve_control_open(struct serve_control **serving, const struct serve_control_config *config,
+                       struct address *addresses, uint32_t count, struct err *error);
 /* Ends every session that is going on: from here on the sums stand still. NULL is allowed. */
 void serve_control_stop(struct serve_control *serving);
 /* Adds the sums to a run. 0 or -1 without memory. */
 int serve_control_fill(const struct serve_control *serving, struct record_run *run);
-void serve_control_close(struct serve_control *serving); /* NULL is allowed */
+/* 0, or -1 with *error where the server had to give up. NULL is allowed. */
+int serve_control_close(struct serve_control *serving, struct err *error);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "cli/rarely.h"
 #include "run/iperf3_data.h"
 #include "run/iperf3_server.h"
 
@@ -21,8 +22,8 @@ struct listener {
     pthread_t thread;
     bool started, failed;
     struct err failure;
-    sem_t listening; /* posted once it listens, or cannot */
-    uint64_t reported_ns;
+    sem_t listening;        /* posted once it listens, or cannot */
+    struct rarely reported; /* who was turned away */
 };
 
 struct serve_iperf3 {
@@ -174,15 +175,13 @@ static void on_finished(void *owner, const struct iperf3_server_test *test,
     print_test(test, own, why);
 }
 
-/* At most a line a second, whatever strangers do. */
 static void on_refused(void *owner, const char *peer, const char *why)
 {
     struct listener *listener = owner;
-    uint64_t now_ns = clock_now_ns();
+    char more[RARELY_TEXT];
     atomic_fetch_add(&listener->serving->refused, 1);
-    if (now_ns - listener->reported_ns >= NS_PER_SECOND) {
-        listener->reported_ns = now_ns;
-        fprintf(stderr, "sonde: iperf3: %s was turned away: %s\n", peer, why);
+    if (rarely(&listener->reported, clock_now_ns(), more)) {
+        fprintf(stderr, "sonde: iperf3: %s was turned away: %s%s\n", peer, why, more);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/opt_value.h"
+#include "base/plain.h"
 
 /* Of a text in an object or a list. */
 #define COUNT_MOST ((json_int_t)1 << 60)
@@ -78,16 +79,8 @@ static bool too_deep(const char *text, size_t length)
 static bool is_text(const json_t *value, uint64_t least, uint64_t most)
 {
     size_t length = json_string_length(value);
-    if (!json_is_string(value) || length < least || length > most) {
-        return false;
-    }
-    const char *text = json_string_value(value);
-    for (size_t i = 0; i < length; i++) {
-        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f) {
-            return false; /* a terminal might obey it */
-        }
-    }
-    return true;
+    return json_is_string(value) && length >= least && length <= most &&
+           plain_text(json_string_value(value));
 }
 
 static bool is_chosen(const struct control_field *field, const json_t *value)
@@ -149,7 +142,7 @@ static int check_texts(const struct control_field *field, json_t *value, struct 
     }
     json_object_foreach(value, key, item)
     {
-        if (!is_text(item, 0, ITEM_BYTES) || strlen(key) > KEY_BYTES) {
+        if (!is_text(item, 0, ITEM_BYTES) || strlen(key) > KEY_BYTES || !plain_text(key)) {
             return err_set(error, ERR_PROTOCOL, subject, "%s: \"%s\": \"%s\" is no plain text",
                            names[field->kind], field->name, opt_quote(key, strlen(key)).text);
         }

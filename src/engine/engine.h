@@ -255,6 +255,7 @@ enum {
     ENGINE_SENDS_AT_ONCE = 4, /* honours OP_TRY */
     ENGINE_ZEROCOPY = 8,      /* honours OP_ZEROCOPY */
     ENGINE_FILES = 16,        /* honours op->file */
+    ENGINE_BUFFERS = 64,      /* lends several receive buffers at a time: about one a channel */
 };
 
 struct engine_ops {

@@ -175,7 +175,7 @@ static void uring_fini(struct engine *engine)
 const struct engine_ops engine_uring = {
     .name = "uring",
     .help = "io_uring: many operations in one entry, receives into provided buffers",
-    .flags = ENGINE_ZEROCOPY,
+    .flags = ENGINE_ZEROCOPY | ENGINE_BUFFERS,
     .why_not = uring_why_not,
     .init = uring_init,
     .add = uring_add,

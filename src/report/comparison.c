@@ -351,9 +351,10 @@ static int add_group(struct comparison_report *report, const struct members *mem
     return result;
 }
 
-static bool has_label(const struct members *members, const char *label)
+/* Among the first `count` of them. */
+static bool has_label(const struct members *members, size_t count, const char *label)
 {
-    for (size_t i = 0; i < members->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (strcmp(members->items[i].label, label) == 0) {
             return true;
         }
@@ -364,12 +365,7 @@ static bool has_label(const struct members *members, const char *label)
 /* The label at `index` stands there for the first time. */
 static bool is_first(const struct members *members, size_t index)
 {
-    for (size_t i = 0; i < index; i++) {
-        if (strcmp(members->items[i].label, members->items[index].label) == 0) {
-            return false;
-        }
-    }
-    return true;
+    return !has_label(members, index, members->items[index].label);
 }
 
 static size_t count_labels(const struct members *members)
@@ -386,7 +382,7 @@ static int warn_left_out(struct comparison_report *report, const struct members 
 {
     int result = 0;
     for (size_t i = 0; i < members->count && result == 0; i++) {
-        if (is_first(members, i) && !has_label(other, members->items[i].label)) {
+        if (is_first(members, i) && !has_label(other, other->count, members->items[i].label)) {
             result = comparison_warn(report, "'%s' of %s has no counterpart: left out",
                                      members->items[i].label, side);
         }
@@ -405,7 +401,7 @@ static int build_groups(struct comparison_report *report, const struct members *
     }
     for (size_t i = 0; i < members[0].count; i++) {
         const char *label = members[0].items[i].label;
-        if (is_first(&members[0], i) && has_label(&members[1], label) &&
+        if (is_first(&members[0], i) && has_label(&members[1], members[1].count, label) &&
             add_group(report, members, label, label) != 0) {
             return -1;
         }

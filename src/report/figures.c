@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plain.h"
 const struct figures_percentile figures_percentiles[] = {
     {25, "25", false},    {50, "50", true},       {75, "75", true},
     {90, "90", true},     {95, "95", true},       {99, "99", true},
@@ -151,40 +152,6 @@ int figures_finish(FILE *out, const char *what, struct err *error)
     return 0;
 }
 
-size_t figures_utf8(const char *text)
-{
-    const unsigned char *byte = (const unsigned char *)text;
-    /* Unicode standard, table 3-7: the second byte's range depends on the first. */
-    unsigned low = 0x80, high = 0xbf;
-    size_t length;
-    if (byte[0] == 0) {
-        return 0;
-    } else if (byte[0] < 0x80) {
-        return 1;
-    } else if (byte[0] >= 0xc2 && byte[0] <= 0xdf) {
-        length = 2;
-    } else if (byte[0] >= 0xe0 && byte[0] <= 0xef) {
-        length = 3;
-        low = byte[0] == 0xe0 ? 0xa0 : low;
-        high = byte[0] == 0xed ? 0x9f : high;
-    } else if (byte[0] >= 0xf0 && byte[0] <= 0xf4) {
-        length = 4;
-        low = byte[0] == 0xf0 ? 0x90 : low;
-        high = byte[0] == 0xf4 ? 0x8f : high;
-    } else {
-        return 0;
-    }
-    if (byte[1] < low || byte[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < length; i++) {
-        if (byte[i] < 0x80 || byte[i] > 0xbf) {
-            return 0;
-        }
-    }
-    return length;
-}
-
 char *figures_valid_text(const char *text)
 {
     size_t room = strlen(text) * 3 + 1; /* U+FFFD takes three bytes */
@@ -194,7 +161,7 @@ char *figures_valid_text(const char *text)
         return NULL;
     }
     while (*text) {
-        size_t length = figures_utf8(text);
+        size_t length = plain_utf8(text);
         if (length) {
             memcpy(to, text, length);
             to += length;

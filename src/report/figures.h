@@ -67,10 +67,6 @@ uint64_t figures_class_low(size_t class);
 /* Turns the state of `out` after printing into a result: 0, or -1 with *error. */
 int figures_finish(FILE *out, const char *what, struct err *error);
 
-/* Bytes of the valid UTF-8 sequence at `text` (1..4), 0 where there is none: not even U+0000,
- * surrogates, overlong forms or values above U+10FFFF. */
-size_t figures_utf8(const char *text);
-
 /* A malloc'ed copy in which each byte that is not part of valid UTF-8 has become U+FFFD; NULL
  * without memory. */
 char *figures_valid_text(const char *text);

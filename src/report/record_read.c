@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plain.h"
 #include "report/json_build.h"
 #include "report/record_grow.h"
 #include "report/record_reader.h"
@@ -87,11 +88,9 @@ void read_text(struct run_reader *reader, const json_t *object, const char *key,
 {
     json_t *value = result_member(&reader->checks, object, key, RESULT_TEXT, false);
     const char *text = value ? json_string_value(value) : "";
-    for (size_t i = 0; text[i]; i++) {
-        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f) {
-            result_wrong(&reader->checks, "\"%s\" is no plain text", key);
-            return;
-        }
+    if (!plain_text(text)) {
+        result_wrong(&reader->checks, "\"%s\" is no plain text", key);
+        return;
     }
     snprintf(to, size, "%s", text);
 }

@@ -3,20 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plain.h"
 #include "base/units.h"
-#include "report/figures.h"
 #include "report/text.h"
 
-/* Writes `from` with control characters (C0, DEL, C1) and invalid UTF-8 as \xNN. `to` must hold
+/* Writes `from` with control characters (base/plain.h) and invalid UTF-8 as \xNN. `to` must hold
  * four times its length and one. */
 static void clean(char *to, const char *from)
 {
     static const char digits[] = "0123456789abcdef";
     while (*from) {
-        size_t length = figures_utf8(from);
-        unsigned char first = (unsigned char)from[0], second = (unsigned char)from[1];
-        bool control = first < 0x20 || first == 0x7f || (first == 0xc2 && second < 0xa0);
-        size_t escaped = length == 0 ? 1 : control ? length : 0;
+        size_t length = plain_utf8(from);
+        size_t escaped = length == 0 ? 1 : plain_control(from);
         if (escaped) {
             for (size_t i = 0; i < escaped; i++) {
                 unsigned char byte = (unsigned char)from[i];

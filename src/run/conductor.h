@@ -66,6 +66,7 @@ struct conductor {
     struct tally_flow *session_flows; /* what it is told of the client's connections */
     uint32_t session_flow_count;
     uint64_t session_flows_ns, session_end_ns; /* since when (0: not yet), until when */
+    struct err peer_failure;                   /* why it is spoken with no more; none: it is */
     bool peer_finished;                        /* it has given its results */
     bool peer_counted;   /* and what its server counted: `server` and server_whole hold it */
     bool peer_same_host; /* where that runs */

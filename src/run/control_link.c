@@ -286,6 +286,29 @@ static int wait_for(struct control_link *link, short events, uint64_t until_ns, 
     return 0;
 }
 
+int control_link_secure(struct control_link *link, uint64_t until_ns, int stop_fd,
+                        struct err *error)
+{
+    static const char hint[] = "was it started with --secret?";
+    while (!link->secured) {
+        if (control_link_move(link, error) < 0) {
+            return error->hint[0] ? -1 : err_hint(error, hint);
+        }
+        if (link->secured) {
+            break;
+        }
+        if (link->ended) {
+            err_set(error, ERR_PROTOCOL, link->peer, "the server does not speak TLS here");
+            return err_hint(error, hint);
+        }
+        short events = (short)(POLLIN | (control_link_waits(link) ? POLLOUT : 0));
+        if (wait_for(link, events, until_ns, stop_fd, error) < 0) {
+            return error->code == ERR_INTERRUPTED ? -1 : err_hint(error, hint);
+        }
+    }
+    return 0;
+}
+
 int control_link_await(struct control_link *link, struct control_message *message,
                        uint64_t until_ns, int stop_fd, struct err *error)
 {
@@ -297,6 +320,7 @@ int control_link_await(struct control_link *link, struct control_message *messag
         if (found > 0 && message->kind == CONTROL_ERROR) {
             control_error_adopt(link, message, error);
             control_release(message);
+            link->refused = true;
             return -1;
         }
         if (found > 0) {
@@ -325,10 +349,10 @@ int control_link_expect(struct control_link *link, enum control_kind kind,
     return 0;
 }
 
-int control_link_flush(struct control_link *link, uint64_t until_ns, struct err *error)
+int control_link_flush(struct control_link *link, uint64_t until_ns, int stop_fd, struct err *error)
 {
     while (control_link_waits(link)) {
-        if (wait_for(link, POLLOUT, until_ns, -1, error) < 0 || write_out(link, error) < 0) {
+        if (wait_for(link, POLLOUT, until_ns, stop_fd, error) < 0 || write_out(link, error) < 0) {
             return -1;
         }
     }
@@ -341,6 +365,16 @@ static const char *const codes[] = {
     [ERR_USAGE] = "usage", [ERR_SYSTEM] = "system",           [ERR_PROTOCOL] = "protocol",
     [ERR_LIMIT] = "limit", [ERR_UNSUPPORTED] = "unsupported", [ERR_INTERRUPTED] = "interrupted",
 };
+
+void control_error_of_peer(const struct control_link *link, const struct err *failure,
+                           struct err *named)
+{
+    *named = *failure;
+    if (strcmp(failure->subject, link->peer) != 0) {
+        err_set(named, failure->code, link->peer, "%s: %s", failure->subject, failure->what);
+        err_hint(named, "%s", failure->hint);
+    }
+}
 
 void control_error_message(const struct err *error, struct control_message *message)
 {

@@ -21,6 +21,7 @@ struct control_link {
     struct tls *tls; /* owned; NULL: plain */
     bool secured;    /* the handshake is over */
     bool ended;      /* the peer sends nothing more */
+    bool refused;    /* it has said why, in a message "error" that was awaited */
     size_t text_most;
     char peer[128];               /* the subject of errors */
     struct control_bytes in, out; /* plain text read; bytes for the socket */
@@ -49,6 +50,10 @@ int control_link_next(struct control_link *link, struct control_message *message
 int control_link_send(struct control_link *link, const struct control_message *message,
                       struct err *error);
 
+/* Waits until TLS is over, at most until an instant; where there is none it is. stop_fd: as struct
+ * session_config's. 0 or -1. */
+int control_link_secure(struct control_link *link, uint64_t until_ns, int stop_fd,
+                        struct err *error);
 /* Waits for a message until an instant; stop_fd: as struct session_config's. The peer's message
  * "error" becomes *error. 0 or -1. */
 int control_link_await(struct control_link *link, struct control_message *message,
@@ -57,9 +62,13 @@ int control_link_await(struct control_link *link, struct control_message *messag
 int control_link_expect(struct control_link *link, enum control_kind kind,
                         struct control_message *message, uint64_t until_ns, int stop_fd,
                         struct err *error);
-/* Writes everything that is queued, waiting at most until then. */
-int control_link_flush(struct control_link *link, uint64_t until_ns, struct err *error);
+/* Writes everything that is queued, waiting at most until then; stop_fd as above. */
+int control_link_flush(struct control_link *link, uint64_t until_ns, int stop_fd,
+                       struct err *error);
 
+/* What is said here of a failure, whatever its subject: its subject becomes the peer. */
+void control_error_of_peer(const struct control_link *link, const struct err *failure,
+                           struct err *named);
 /* An error as a message for the peer (texts point into *error), and back. */
 void control_error_message(const struct err *error, struct control_message *message);
 int control_error_adopt(const struct control_link *link, const struct control_message *message,

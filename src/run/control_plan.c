@@ -4,9 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "engine/engine.h"
+#include "engine/message.h"
+#include "run/limits.h"
 #include "run/session.h"
 
+/* Buffers that an engine of ENGINE_BUFFERS has at least. */
+#define ENGINE_BUFFERS_LEAST 16
 /* More threads than this serve no connection better, whoever asks for them. */
 #define THREADS_MOST 256
 
@@ -96,8 +101,48 @@ static int set_watch(struct control_plan *plan, struct opt_set *sets, json_t *wa
     return plan->observe ? opt_set_text(sets, 1, "observe", "server", error) : 0;
 }
 
+/* Buffers that the workers receive into. */
+static uint64_t receive_buffers(const struct control_plan *plan, uint64_t workers)
+{
+    bool datagrams = plan->transport->caps & TRANSPORT_DATAGRAMS;
+    uint64_t each = datagrams ? MESSAGES_RECEIVED_AT_ONCE : 1;
+    if (plan->engine->flags & ENGINE_BUFFERS) {
+        uint64_t channels = (plan->connections + workers - 1) / workers;
+        each = channels > ENGINE_BUFFERS_LEAST ? channels : ENGINE_BUFFERS_LEAST;
+    }
+    return workers * each;
+}
+
+/* What the server's process will keep, as far as the client chooses how much. */
+static uint64_t memory_of(const struct control_plan *plan)
+{
+    const struct role *server = plan->workload->server;
+    uint64_t workers = plan->engine->flags & ENGINE_ONE_CHANNEL ? plan->connections : plan->threads;
+    uint64_t of_worker = server->worker_memory ? server->worker_memory(plan->options) : 0;
+    return workers * of_worker + receive_buffers(plan, workers) * plan->wire.receive_bytes +
+           plan->connections * server->connection_memory(plan->options);
+}
+
+static int reserve(struct control_plan *plan, _Atomic uint64_t *reserved_bytes, struct err *error)
+{
+    char most[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX], taken[UNITS_TEXT_MAX];
+    uint64_t bytes = memory_of(plan);
+    uint64_t before = atomic_fetch_add(reserved_bytes, bytes);
+    plan->memory_bytes = bytes;
+    plan->reserved_bytes = reserved_bytes;
+    if (before + bytes <= LIMITS_SERVED_BYTES) {
+        return 0;
+    }
+    err_set(error, ERR_LIMIT, "memory",
+            "the server keeps at most %s for its clients: this needs %s, %s are in use",
+            units_bytes(most, (double)LIMITS_SERVED_BYTES), units_bytes(wanted, (double)bytes),
+            units_bytes(taken, (double)before));
+    return err_hint(error, "smaller blocks, batches or --receive-buffer, or fewer "
+                           "--server-threads");
+}
+
 int control_plan_read(struct control_plan *plan, const struct control_message *message,
-                      struct err *error)
+                      _Atomic uint64_t *reserved_bytes, struct err *error)
 {
     *plan = (struct control_plan){0};
     if (find_parts(plan, message, error) < 0) {
@@ -110,7 +155,9 @@ int control_plan_read(struct control_plan *plan, const struct control_message *m
     }
     plan->observe = message->observe;
     plan->connections = (uint32_t)message->connections;
-    plan->threads = (uint32_t)message->threads;
+    plan->threads = /* one without a connection would have nothing to do */
+        (uint32_t)(message->threads < message->connections ? message->threads
+                                                           : message->connections);
     plan->sets[0] = (struct opt_set){
         .rows = workload->options, .count = workload->option_count, .target = plan->options};
     plan->sets[1] =
@@ -134,15 +181,20 @@ int control_plan_read(struct control_plan *plan, const struct control_message *m
     if (workload->check && workload->check(plan->options, plan->wire.receive_bytes, error) < 0) {
         return -1;
     }
-    return workload->fits
-               ? workload->fits(plan->options, NULL, plan->engine, plan->transport, error)
-               : 0;
+    if (workload->fits &&
+        workload->fits(plan->options, NULL, plan->engine, plan->transport, error) < 0) {
+        return -1;
+    }
+    return reserve(plan, reserved_bytes, error);
 }
 
 void control_plan_release(struct control_plan *plan)
 {
     opt_release(plan->sets, plan->set_count, NULL);
     free(plan->options);
+    if (plan->reserved_bytes) {
+        atomic_fetch_sub(plan->reserved_bytes, plan->memory_bytes);
+    }
     *plan = (struct control_plan){0};
 }
 

@@ -3,6 +3,8 @@
 #ifndef SONDE_RUN_CONTROL_PLAN_H
 #define SONDE_RUN_CONTROL_PLAN_H
 
+#include <stdatomic.h>
+
 #include "codec/control.h"
 #include "run/options.h"
 #include "run/run.h"
@@ -19,14 +21,17 @@ struct control_plan {
     struct watch_options watch;
     bool observe;
     uint32_t connections, threads;
+    uint64_t memory_bytes; /* that its server will keep; reserved */
+    _Atomic uint64_t *reserved_bytes;
     struct opt_set sets[CONTROL_PLAN_SETS];
     size_t set_count;
 };
 
-/* From a message that outlives the plan (texts stay in it). -1 with *error, which says what is not
- * acceptable; the plan is to be released in any case. */
+/* From a message that outlives the plan (texts stay in it). *reserved_bytes: what all plans that
+ * are not released take of LIMITS_SERVED_BYTES; it outlives them. -1 with *error, which says what
+ * is not acceptable; the plan is to be released in any case. */
 int control_plan_read(struct control_plan *plan, const struct control_message *message,
-                      struct err *error);
+                      _Atomic uint64_t *reserved_bytes, struct err *error);
 void control_plan_release(struct control_plan *plan); /* safe to call twice */
 
 /* The message that asks for the server's side of a plan, with JSON values that

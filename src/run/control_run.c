@@ -5,12 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "codec/knock.h"
 #include "report/record_read.h"
 #include "run/collect.h"
 #include "run/control_door.h"
@@ -51,38 +48,6 @@ struct conduct {
 };
 
 /* ---- data connections ---- */
-
-int control_run_take(struct control_run *run, const struct hello *hello, int fd)
-{
-    uint64_t one = 1;
-    bool same = knock_same_token(run->token, hello->token);
-    if (!same || !run->token_valid || hello->number >= run->wanted ||
-        run->ends[hello->number].read_fd >= 0) {
-        return -1;
-    }
-    run->ends[hello->number] = (struct net_end){fd, fd};
-    if (++run->come == run->wanted) {
-        run->token_valid = false;
-        (void)!write(run->wake_fd, &one, sizeof one);
-    }
-    return 0;
-}
-
-/* No further data connection; those that came are closed unless the server's process has them. */
-static void refuse_more(struct control_run *run)
-{
-    pthread_mutex_lock(run->config.lock);
-    run->token_valid = false;
-    pthread_mutex_unlock(run->config.lock);
-}
-
-static void close_ends(struct control_run *run)
-{
-    for (uint32_t i = 0; i < run->wanted; i++) {
-        net_end_close(run->ends[i]);
-        run->ends[i] = (struct net_end){-1, -1};
-    }
-}
 
 /* What the client says before all are there. 1: that they are, of datagrams; streams have nothing
  * to say. */
@@ -129,7 +94,9 @@ static int await_connections(struct conduct *conduct, struct err *error)
             return err_set(error, ERR_SYSTEM, "serve", "the server is closing");
         }
         if (files[0].revents && !conduct->door) {
-            return read(run->wake_fd, &count, sizeof count) == sizeof count ? 0 : -1;
+            return read(run->wake_fd, &count, sizeof count) == sizeof count
+                       ? 0
+                       : err_system(error, errno, run->link.peer, "cannot wait");
         }
         if (conduct->door && control_door_serve(conduct->door, error) < 0) {
             return -1;
@@ -190,11 +157,12 @@ static int start_server(struct conduct *conduct, struct err *error)
         .close_others = true,
     };
     conduct->server_pid = server_spawn(&config, error);
-    close_ends(run);
+    control_run_close_ends(run);
     return conduct->server_pid < 0 ? -1 : 0;
 }
 
-/* Until its workers serve. */
+/* Until its workers serve, or have: a connection may end at once, and with it the thread that had
+ * no other. Meanwhile whether the client still is there. */
 static int await_ready(struct conduct *conduct, struct err *error)
 {
     const struct control_plan *plan = &conduct->plan;
@@ -202,8 +170,10 @@ static int await_ready(struct conduct *conduct, struct err *error)
     uint32_t wanted = each ? plan->connections : plan->threads;
     uint64_t until_ns = clock_now_ns() + READY_NS;
     struct timespec pause = clock_timespec(NS_PER_MS);
+    struct pollfd files[] = {{.fd = conduct->run->link.fd, .events = POLLIN},
+                             {.fd = conduct->run->config.stop_fd, .events = POLLIN}};
     for (;;) {
-        uint32_t ready = 0;
+        uint32_t served = 0;
         for (uint32_t i = 0; i < conduct->slot_count; i++) {
             struct worker_slot *slot = &conduct->slots[i];
             uint32_t state = atomic_load(&slot->state);
@@ -211,15 +181,23 @@ static int await_ready(struct conduct *conduct, struct err *error)
                 *error = slot->failure;
                 return -1;
             }
-            ready += state == SLOT_READY;
+            served += atomic_load(&slot->served);
         }
-        if (ready >= wanted) {
+        if (served >= wanted) {
             return 0;
         }
         if (clock_now_ns() > until_ns) {
             return err_set(error, ERR_SYSTEM, "server", "did not start in time");
         }
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        if (ppoll(files, 2, &pause, NULL) < 0 && errno != EINTR) {
+            return err_system(error, errno, conduct->run->link.peer, "cannot wait");
+        }
+        if (files[1].revents) {
+            return err_set(error, ERR_SYSTEM, "serve", "the server is closing");
+        }
+        if (files[0].revents && hear_early(conduct, error) != 0) {
+            return -1;
+        }
     }
 }
 
@@ -227,7 +205,8 @@ static int prepare(struct conduct *conduct, struct err *error)
 {
     const struct control_plan *plan = &conduct->plan;
     char *argv[] = {"sonde", NULL};
-    if (control_plan_read(&conduct->plan, &conduct->run->prepare, error) < 0 ||
+    if (control_plan_read(&conduct->plan, &conduct->run->prepare,
+                          conduct->run->config.reserved_bytes, error) < 0 ||
         record_init(&conduct->record, 1, argv, error) < 0) {
         return -1;
     }
@@ -480,7 +459,10 @@ static int follow_all(struct conduct *conduct, struct err *error)
     for (;;) {
         struct control_message message;
         uint64_t wait_ns = conduct->measuring ? MEASURE_NS : ANSWER_NS;
-        if (control_link_await(&run->link, &message, clock_now_ns() + wait_ns, run->config.stop_fd,
+        /* Who does not take the answers is asked no further: they would pile up here. */
+        if (control_link_flush(&run->link, clock_now_ns() + ANSWER_NS, run->config.stop_fd, error) <
+                0 ||
+            control_link_await(&run->link, &message, clock_now_ns() + wait_ns, run->config.stop_fd,
                                error) < 0) {
             return -1;
         }
@@ -508,12 +490,12 @@ static int conduct_run(struct conduct *conduct, struct err *error)
 static void release(struct conduct *conduct)
 {
     struct err ignored;
-    refuse_more(conduct->run);
+    control_run_refuse_more(conduct->run);
     if (conduct->server_pid > 0) {
         server_stop(conduct->server_pid, conduct->control, &ignored);
     }
     close_door(conduct);
-    close_ends(conduct->run);
+    control_run_close_ends(conduct->run);
     watch_close(conduct->watch);
     tally_release(&conduct->part);
     tally_release(&conduct->plain);
@@ -569,20 +551,30 @@ static void tell_end(const struct conduct *conduct, const struct err *failure)
     }
 }
 
-static void *run_thread(void *argument)
+/* At both ends. */
+static void say_failure(struct control_run *run, struct err *error)
+{
+    struct control_message message;
+    struct err ignored;
+    if (error->code == ERR_INTERRUPTED) {
+        err_set(error, ERR_SYSTEM, "serve", "the server is closing");
+    }
+    control_error_message(error, &message);
+    control_link_send(&run->link, &message, &ignored);
+}
+
+void *control_run_thread(void *argument)
 {
     struct control_run *run = argument;
     struct conduct *conduct = calloc(1, sizeof *conduct);
     struct err error = {0}, ignored;
-    if (conduct) {
+    if (!conduct) {
+        err_system(&error, ENOMEM, "memory", "cannot conduct a run");
+        say_failure(run, &error);
+    } else {
         conduct->run = run;
-        if (conduct_run(conduct, &error) < 0 && error.code != ERR_NONE) {
-            struct control_message message;
-            if (error.code == ERR_INTERRUPTED) {
-                err_set(&error, ERR_SYSTEM, "serve", "the server is closing");
-            }
-            control_error_message(&error, &message);
-            control_link_send(&run->link, &message, &ignored);
+        if (conduct_run(conduct, &error) < 0) {
+            say_failure(run, &error);
         }
         if (!conduct->finished && error.code == ERR_NONE) {
             err_set(&error, ERR_PROTOCOL, run->link.peer, "the client left early");
@@ -591,58 +583,8 @@ static void *run_thread(void *argument)
         release(conduct);
         free(conduct);
     }
-    control_link_flush(&run->link, clock_now_ns() + NS_PER_SECOND, &ignored);
+    control_link_flush(&run->link, clock_now_ns() + NS_PER_SECOND, -1, &ignored);
     control_link_close(&run->link);
     atomic_store(&run->over, true);
     return NULL;
-}
-
-static void release_run(struct control_run *run)
-{
-    if (run->wake_fd >= 0) {
-        close(run->wake_fd);
-    }
-    free(run->ends);
-    free(run);
-}
-
-struct control_run *control_run_start(struct control_link *link, struct control_message *prepare,
-                                      const struct control_run_config *config, struct err *error)
-{
-    struct control_run *run = calloc(1, sizeof *run);
-    if (!run) {
-        err_system(error, ENOMEM, "serve", "cannot take a client");
-        return NULL;
-    }
-    run->wanted = (uint32_t)prepare->connections;
-    run->ends = calloc(run->wanted, sizeof *run->ends);
-    run->wake_fd = eventfd(0, EFD_CLOEXEC);
-    for (uint32_t i = 0; run->ends && i < run->wanted; i++) {
-        run->ends[i] = (struct net_end){-1, -1};
-    }
-    run->config = *config;
-    if (!run->ends || run->wake_fd < 0 ||
-        getrandom(run->token, sizeof run->token, 0) != sizeof run->token) {
-        err_system(error, errno, "serve", "cannot take a client");
-        release_run(run);
-        return NULL;
-    }
-    run->link = *link;
-    run->prepare = *prepare;
-    int failed = pthread_create(&run->thread, NULL, run_thread, run);
-    if (failed) {
-        err_system(error, failed, "serve", "cannot start a thread");
-        release_run(run);
-        return NULL;
-    }
-    *link = (struct control_link){.fd = -1};
-    *prepare = (struct control_message){0};
-    return run;
-}
-
-void control_run_free(struct control_run *run)
-{
-    pthread_join(run->thread, NULL);
-    control_release(&run->prepare);
-    release_run(run);
 }

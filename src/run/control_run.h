@@ -1,5 +1,5 @@
 /* One client's run at the serving end: a thread that follows the client's messages and conducts
- * the workload's server. Private to control_server.c and control_run.c. */
+ * the workload's server. Private to control_server.c, control_run.c and control_run_start.c. */
 #ifndef SONDE_RUN_CONTROL_RUN_H
 #define SONDE_RUN_CONTROL_RUN_H
 
@@ -14,9 +14,10 @@
 #include "run/control_server.h"
 
 struct control_run_config {
-    uint16_t port;         /* where data connections are taken */
-    int stop_fd;           /* readable: the server is closing */
-    pthread_mutex_t *lock; /* of who accepts data connections */
+    uint16_t port;                    /* where data connections are taken */
+    int stop_fd;                      /* readable: the server is closing */
+    pthread_mutex_t *lock;            /* of who accepts data connections */
+    _Atomic uint64_t *reserved_bytes; /* control_plan_read's */
     /* struct control_server_config's */
     void (*ended)(void *owner, const struct control_session *session);
     void *owner;
@@ -47,5 +48,12 @@ void control_run_free(struct control_run *run);
 /* Called with the lock held: takes a data connection that names this run. 0, or -1 where its token
  * is another one's, or is used up. */
 int control_run_take(struct control_run *run, const struct hello *hello, int fd);
+
+/* For the thread: it takes no further data connection, and closes those that came (the server's
+ * process has its own). */
+void control_run_refuse_more(struct control_run *run);
+void control_run_close_ends(struct control_run *run);
+/* The thread; `argument` is the struct control_run. */
+void *control_run_thread(void *argument);
 
 #endif

@@ -23,6 +23,11 @@
 #define GUEST_TEXT_MOST ((size_t)64 << 10)
 #define BACKLOG 4096
 #define LOOK_NS (NS_PER_SECOND / 4)
+/* Files that a client being served has beside its data connections: its control channel, an
+ * eventfd, the socket that datagrams knock at, one to spare while its process is started. */
+#define CLIENT_FILES 4
+/* Out of files, and nobody there who could make room: so long nobody is let in. */
+#define PAUSE_NS (100 * NS_PER_MS)
 
 /* A connection of which it is not known yet, or not for long, what it is. */
 struct guest {
@@ -38,16 +43,22 @@ struct guest {
 struct control_server {
     struct control_server_config config;
     int listeners[CONTROL_LISTENERS_MOST];
-    uint16_t ports[CONTROL_LISTENERS_MOST];
     uint32_t listener_count;
-    int stop_fd; /* eventfd: readable once the server is closing */
+    uint32_t guests_most, clients_most; /* as many as there are files for */
+    int stop_fd;                        /* eventfd: readable once the server is closing */
     bool started;
     pthread_t thread;
-    pthread_mutex_t lock; /* data connections of the runs */
+    struct err failure;       /* why the thread ended by itself; to be read once it is joined */
+    uint64_t accept_again_ns; /* nobody is let in before */
+    pthread_mutex_t lock;     /* data connections of the runs */
     struct control_run *runs[CONTROL_CLIENTS_MOST];
+    _Atomic uint64_t reserved_bytes; /* that the runs take of LIMITS_SERVED_BYTES */
     uint32_t run_count;
     struct guest guests[GUESTS_MOST];
+    /* What is waited for: stop_fd, the listeners, and those guests that are there. ppoll takes no
+     * more entries than there may be open files. */
     struct pollfd files[1 + CONTROL_LISTENERS_MOST + GUESTS_MOST];
+    struct guest *polled[GUESTS_MOST]; /* whose the files behind the listeners' are */
 };
 
 /* ---- addresses ---- */
@@ -108,10 +119,13 @@ static void refuse(struct guest *guest, const struct err *reason)
     send_away(guest);
 }
 
-static void report(const struct control_server *server, const struct err *failure)
+static void report(const struct control_server *server, const struct guest *guest,
+                   const struct err *failure)
 {
+    struct err named;
     if (server->config.refused && failure->code != ERR_NONE) {
-        server->config.refused(server->config.owner, failure);
+        control_error_of_peer(&guest->link, failure, &named);
+        server->config.refused(server->config.owner, &named);
     }
 }
 
@@ -127,20 +141,28 @@ static void name_peer(const struct sockaddr_storage *from, char *to, size_t size
     snprintf(to, size, "client %s%s%s:%u", six ? "[" : "", host, six ? "]" : "", port_of(from));
 }
 
-/* A place for a new one: a free one, or that of the oldest; NULL where all are young. */
-static struct guest *find_place(struct control_server *server, uint64_t now_ns)
+/* The one who would have to go for another; NULL where all are young. */
+static struct guest *find_oldest(struct control_server *server, uint64_t now_ns)
 {
     struct guest *oldest = NULL;
-    for (size_t i = 0; i < GUESTS_MOST; i++) {
+    for (size_t i = 0; i < server->guests_most; i++) {
         struct guest *guest = &server->guests[i];
-        if (guest->fd < 0) {
-            return guest;
-        }
-        if (!oldest || guest->since_ns < oldest->since_ns) {
+        if (guest->fd >= 0 && (!oldest || guest->since_ns < oldest->since_ns)) {
             oldest = guest;
         }
     }
-    return now_ns - oldest->since_ns < GUEST_LEAST_NS ? NULL : oldest;
+    return oldest && now_ns - oldest->since_ns >= GUEST_LEAST_NS ? oldest : NULL;
+}
+
+/* A place for a new one: a free one, or that of the oldest; NULL where all are young. */
+static struct guest *find_place(struct control_server *server, uint64_t now_ns)
+{
+    for (size_t i = 0; i < server->guests_most; i++) {
+        if (server->guests[i].fd < 0) {
+            return &server->guests[i];
+        }
+    }
+    return find_oldest(server, now_ns);
 }
 
 static uint64_t connections_in_use(const struct control_server *server)
@@ -159,11 +181,12 @@ static void begin_run(struct control_server *server, struct guest *guest,
     const struct control_run_config config = {.port = port,
                                               .stop_fd = server->stop_fd,
                                               .lock = &server->lock,
+                                              .reserved_bytes = &server->reserved_bytes,
                                               .ended = server->config.ended,
                                               .owner = server->config.owner};
     struct err error = {0};
-    if (server->run_count == CONTROL_CLIENTS_MOST) {
-        err_set(&error, ERR_LIMIT, "serve", "%d clients are being served", CONTROL_CLIENTS_MOST);
+    if (server->run_count == server->clients_most) {
+        err_set(&error, ERR_LIMIT, "serve", "%u clients are being served", server->clients_most);
     } else if (connections_in_use(server) + prepare->connections >
                server->config.connections_most) {
         err_set(&error, ERR_LIMIT, "--connections",
@@ -175,7 +198,7 @@ static void begin_run(struct control_server *server, struct guest *guest,
         error.code == ERR_NONE ? control_run_start(&guest->link, prepare, &config, &error) : NULL;
     control_release(prepare);
     if (!run) {
-        report(server, &error);
+        report(server, guest, &error);
         refuse(guest, &error);
         return;
     }
@@ -225,7 +248,7 @@ static void follow_control(struct control_server *server, struct guest *guest, u
             control_release(&message);
         }
     }
-    report(server, &error);
+    report(server, guest, &error);
     /* Before TLS is over there is nothing to say that he could read, but for its alert. */
     if (guest->link.secured && !guest->link.ended) {
         refuse(guest, &error);
@@ -330,6 +353,20 @@ static uint16_t local_port(int fd)
     return getsockname(fd, (struct sockaddr *)&own, &length) < 0 ? 0 : port_of(&own);
 }
 
+/* Out of files or memory: whoever only waits makes room; else nobody is let in for a while. */
+static void accept_failed(struct control_server *server, int number, uint64_t now_ns)
+{
+    if (number == EAGAIN || number == EINTR || number == ECONNABORTED) {
+        return;
+    }
+    struct guest *oldest = find_oldest(server, now_ns);
+    if (oldest) {
+        send_away(oldest);
+    } else {
+        server->accept_again_ns = now_ns + PAUSE_NS;
+    }
+}
+
 static void accept_guests(struct control_server *server, int listener, uint64_t now_ns)
 {
     for (;;) {
@@ -341,7 +378,8 @@ static void accept_guests(struct control_server *server, int listener, uint64_t 
         socklen_t length = sizeof from;
         int fd = accept4(listener, (struct sockaddr *)&from, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            return; /* none waits, or there are no files: later */
+            accept_failed(server, errno, now_ns);
+            return;
         }
         send_away(place);
         *place = (struct guest){.fd = fd, .since_ns = now_ns, .from = from};
@@ -364,50 +402,63 @@ static void join_runs(struct control_server *server, bool all)
     }
 }
 
-/* Fills the files to wait for; guests whose time is over are sent away. How many files. */
-static nfds_t plan_wait(struct control_server *server, bool *busy, uint64_t now_ns)
+/* Fills the files to wait for; guests whose time is over are sent away. How many are there. */
+static size_t plan_wait(struct control_server *server, uint64_t now_ns)
 {
-    size_t used = 0;
-    *busy = server->run_count > 0;
-    server->files[used++] = (struct pollfd){.fd = server->stop_fd, .events = POLLIN};
-    for (uint32_t i = 0; i < server->listener_count; i++) {
-        server->files[used++] = (struct pollfd){.fd = server->listeners[i], .events = POLLIN};
-    }
-    bool full = find_place(server, now_ns) == NULL;
-    for (uint32_t i = 0; full && i < server->listener_count; i++) {
-        server->files[1 + i].fd = -1;
-    }
-    for (size_t i = 0; i < GUESTS_MOST; i++) {
+    size_t there = 0, first = 1 + server->listener_count;
+    for (size_t i = 0; i < server->guests_most; i++) {
         struct guest *guest = &server->guests[i];
         if (guest->fd >= 0 && now_ns - guest->since_ns > GUEST_NS) {
             send_away(guest);
         }
-        *busy |= guest->fd >= 0;
-        bool waits = guest->fd >= 0 && guest->control && control_link_waits(&guest->link);
-        server->files[used++] =
-            (struct pollfd){.fd = guest->fd, .events = (short)(POLLIN | (waits ? POLLOUT : 0))};
+        if (guest->fd >= 0) {
+            bool waits = guest->control && control_link_waits(&guest->link);
+            server->files[first + there] =
+                (struct pollfd){.fd = guest->fd, .events = (short)(POLLIN | (waits ? POLLOUT : 0))};
+            server->polled[there++] = guest;
+        }
     }
-    return used;
+    bool full = now_ns < server->accept_again_ns || find_place(server, now_ns) == NULL;
+    server->files[0] = (struct pollfd){.fd = server->stop_fd, .events = POLLIN};
+    for (uint32_t i = 0; i < server->listener_count; i++) {
+        server->files[1 + i] =
+            (struct pollfd){.fd = full ? -1 : server->listeners[i], .events = POLLIN};
+    }
+    return there;
+}
+
+/* How long may be waited: while somebody is there, time passes (deadlines, runs that are over).
+ * NULL: until something comes. */
+static const struct timespec *time_to_look(const struct control_server *server, size_t there,
+                                           uint64_t now_ns, struct timespec *look)
+{
+    bool pause = now_ns < server->accept_again_ns;
+    *look = clock_timespec(pause ? server->accept_again_ns - now_ns : LOOK_NS);
+    return pause || there > 0 || server->run_count > 0 ? look : NULL;
 }
 
 static void *serve_control(void *argument)
 {
     struct control_server *server = argument;
     for (;;) {
-        bool busy;
         uint64_t now_ns = clock_now_ns();
-        nfds_t count = plan_wait(server, &busy, now_ns);
-        /* While somebody is there, time passes: deadlines, runs that are over. */
-        struct timespec look = clock_timespec(LOOK_NS);
-        int ready = ppoll(server->files, count, busy ? &look : NULL, NULL);
+        struct timespec look;
+        size_t there = plan_wait(server, now_ns), first = 1 + server->listener_count;
+        int ready =
+            ppoll(server->files, first + there, time_to_look(server, there, now_ns, &look), NULL);
+        if (ready < 0 && errno != EINTR) {
+            err_system(&server->failure, errno, "serve", "cannot wait for clients");
+            atomic_store(server->config.failed, true);
+            break;
+        }
         if (ready > 0 && server->files[0].revents) {
             break;
         }
         now_ns = clock_now_ns();
-        size_t first = 1 + server->listener_count;
-        for (size_t i = 0; ready > 0 && i < GUESTS_MOST; i++) {
-            if (server->files[first + i].revents && server->guests[i].fd >= 0) {
-                follow_guest(server, &server->guests[i], local_port(server->guests[i].fd));
+        for (size_t i = 0; ready > 0 && i < there; i++) {
+            struct guest *guest = server->polled[i];
+            if (server->files[first + i].revents && guest->fd >= 0) {
+                follow_guest(server, guest, local_port(guest->fd));
             }
         }
         for (uint32_t i = 0; ready > 0 && i < server->listener_count; i++) {
@@ -428,6 +479,11 @@ int control_server_open(struct control_server **opened, const struct control_ser
         return err_system(error, server ? E2BIG : ENOMEM, "serve", "cannot start");
     }
     server->config = *config;
+    /* Half of the files for who is being served, half for who comes. */
+    uint32_t half = config->files_most / 2;
+    server->guests_most = half < GUESTS_MOST ? half : GUESTS_MOST;
+    server->clients_most =
+        half / CLIENT_FILES < CONTROL_CLIENTS_MOST ? half / CLIENT_FILES : CONTROL_CLIENTS_MOST;
     pthread_mutex_init(&server->lock, NULL);
     for (size_t i = 0; i < GUESTS_MOST; i++) {
         server->guests[i].fd = -1;
@@ -452,15 +508,19 @@ int control_server_open(struct control_server **opened, const struct control_ser
     return 0;
 }
 
-void control_server_close(struct control_server *server)
+int control_server_close(struct control_server *server, struct err *error)
 {
     uint64_t one = 1;
     if (!server) {
-        return;
+        return 0;
     }
     if (server->started) {
         (void)!write(server->stop_fd, &one, sizeof one);
         pthread_join(server->thread, NULL);
+    }
+    int result = server->failure.code == ERR_NONE ? 0 : -1;
+    if (result < 0) {
+        *error = server->failure;
     }
     join_runs(server, true);
     for (size_t i = 0; i < GUESTS_MOST; i++) {
@@ -474,4 +534,5 @@ void control_server_close(struct control_server *server)
     }
     pthread_mutex_destroy(&server->lock);
     free(server);
+    return result;
 }

@@ -6,6 +6,8 @@
 #ifndef SONDE_RUN_CONTROL_SERVER_H
 #define SONDE_RUN_CONTROL_SERVER_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -15,6 +17,10 @@
 struct control_server;
 
 enum { CONTROL_CLIENTS_MOST = 256, CONTROL_LISTENERS_MOST = 32 };
+
+/* Files that it makes use of beside its clients' data connections: with fewer it serves fewer at a
+ * time, and with less than the least it is not worth starting. */
+enum { CONTROL_SERVER_FILES = 2048, CONTROL_SERVER_FILES_LEAST = 64 };
 
 /* One client's session, once it is over. */
 struct control_session {
@@ -33,6 +39,8 @@ struct control_session {
 struct control_server_config {
     const struct tls_secret *secret; /* NULL: none, and loopback only; outlives the server */
     uint32_t connections_most;       /* of all clients together */
+    uint32_t files_most;             /* that it may take beside them */
+    _Atomic bool *failed;            /* becomes true where it cannot go on; close says why */
     /* Called from any thread; NULL: nobody is told. Somebody was not served, and why; a session is
      * over. */
     void (*refused)(void *owner, const struct err *why);
@@ -48,7 +56,8 @@ int control_address_parse(const char *rest, const struct tls_secret *secret, boo
 /* Listens on the addresses (updated: port 0) and starts the thread. */
 int control_server_open(struct control_server **server, const struct control_server_config *config,
                         struct address *addresses, uint32_t address_count, struct err *error);
-/* Ends every run that is going on and frees everything; NULL is allowed. */
-void control_server_close(struct control_server *server);
+/* Ends every run that is going on and frees everything; NULL is allowed. -1 with *error where it
+ * had ended by itself. */
+int control_server_close(struct control_server *server, struct err *error);
 
 #endif

@@ -455,7 +455,9 @@ int iperf3_client_connect(struct iperf3_client *client, struct net_end *ends, ui
         ends[i] = (struct net_end){.read_fd = fd, .write_fd = fd};
         if (i == 0 && !client->test.udp) {
             socklen_t length = sizeof client->test.congestion;
-            getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, client->test.congestion, &length);
+            if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, client->test.congestion, &length)) {
+                client->test.congestion[0] = '\0'; /* not known */
+            }
             client->test.congestion[sizeof client->test.congestion - 1] = '\0';
         }
     }

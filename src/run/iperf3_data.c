@@ -13,19 +13,23 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/rng.h"
 #include "run/iperf3_data_state.h"
 
 #define STACK_BYTES (256 << 10)
 #define CALL_MOST_US 20000 /* so long does a call wait at most, for a stop to be seen */
 
-/* The block as a file in memory. */
+/* The block in a file in memory, for sendfile. */
 static int open_file(struct data_stream *stream, uint32_t length, struct err *error)
 {
+    void *mapped = MAP_FAILED;
     stream->file = memfd_create("iperf3", MFD_CLOEXEC);
-    if (stream->file < 0 || write(stream->file, stream->buffer, length) != (ssize_t)length) {
+    if (stream->file >= 0 && ftruncate(stream->file, length) == 0) {
+        mapped = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, stream->file, 0);
+    }
+    if (mapped == MAP_FAILED) {
         return err_system(error, errno, "iperf3", "cannot make a file of %u bytes", length);
     }
+    stream->buffer = mapped;
     return 0;
 }
 
@@ -41,20 +45,26 @@ static int open_stream(struct data_stream *stream, int fd, struct err *error)
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most)) {
         return err_system(error, errno, "iperf3", "cannot prepare a stream");
     }
-    stream->buffer = malloc(length);
+    if (stream->sends && stream->run->test.zerocopy && !stream->run->test.udp) {
+        return open_file(stream, length, error);
+    }
+    stream->buffer = malloc(length); /* its thread fills it: here a server's others would wait */
     if (stream->buffer == NULL) {
         return err_system(error, errno, "iperf3", "cannot make a buffer of %u bytes", length);
     }
-    if (stream->sends) { /* what cannot be compressed on the way */
-        struct rng rng;
-        rng_seed(&rng, (uint64_t)fd);
-        for (uint32_t i = 0; i < length; i++) {
-            stream->buffer[i] = (uint8_t)rng_next(&rng);
+    return 0;
+}
+
+static void close_stream(struct data_stream *stream)
+{
+    if (stream->file >= 0) {
+        if (stream->buffer) {
+            munmap(stream->buffer, iperf3_length(&stream->run->test));
         }
+        close(stream->file);
+    } else {
+        free(stream->buffer);
     }
-    return stream->sends && stream->run->test.zerocopy && !stream->run->test.udp
-               ? open_file(stream, length, error)
-               : 0;
 }
 
 static void data_end(void *data)
@@ -66,10 +76,7 @@ static void data_end(void *data)
         if (stream->created) {
             pthread_join(stream->thread, NULL);
         }
-        free(stream->buffer);
-        if (stream->file >= 0) {
-            close(stream->file);
-        }
+        close_stream(stream);
     }
     free(run);
 }
@@ -88,10 +95,10 @@ static int data_begin(void *owner, const struct iperf3_test *test, bool server,
     /* A server stops early only where the client is sure to get what it waits for. */
     run->limited = (test->bytes || test->blocks) && (!server || (!test->udp && !test->omit_ns));
     for (uint32_t i = 0; i < count; i++) {
+        run->streams[i].run = run;
         run->streams[i].file = -1;
     }
     for (uint32_t i = 0; i < count; i++) {
-        run->streams[i].run = run;
         run->streams[i].sends = iperf3_flow_sends(test, i, server);
         if (open_stream(&run->streams[i], ends[i].read_fd, error)) {
             data_end(run);

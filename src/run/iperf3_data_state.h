@@ -24,7 +24,7 @@ struct data_stream {
     bool sends, created;
     pthread_t thread;
     uint8_t *buffer; /* one block */
-    int file;        /* the same block, for sendfile; -1: none */
+    int file;        /* that holds it, for sendfile; -1: none */
     struct stream_counts counts, omitted;
     bool counting; /* the omitted time is over */
     bool transit_known;

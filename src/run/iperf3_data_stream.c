@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/rng.h"
 #include "net/tcp_figures.h"
 #include "run/iperf3_data_state.h"
 
@@ -18,11 +19,12 @@ static bool stopped(const struct data_stream *stream)
     return atomic_load_explicit(&stream->run->stop, memory_order_relaxed);
 }
 
+/* UINT64_MAX: not known. */
 static uint64_t retransmits(const struct data_stream *stream)
 {
     struct tcp_figures figures;
     if (stream->run->test.udp || !stream->sends || tcp_figures_read(stream->fd, &figures)) {
-        return 0;
+        return UINT64_MAX;
     }
     return figures.retransmits;
 }
@@ -259,6 +261,18 @@ static void receive_datagrams(struct data_stream *stream)
     drain(stream);
 }
 
+/* With what cannot be compressed on the way. */
+static void fill_block(struct data_stream *stream)
+{
+    size_t length = iperf3_length(&stream->run->test);
+    struct rng rng;
+    rng_seed(&rng, (uint64_t)stream->fd);
+    for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
+        uint64_t bits = rng_next(&rng);
+        memcpy(stream->buffer + i, &bits, length - i < sizeof bits ? length - i : sizeof bits);
+    }
+}
+
 void *iperf3_data_stream_run(void *data)
 {
     struct data_stream *stream = data;
@@ -267,6 +281,7 @@ void *iperf3_data_stream_run(void *data)
     prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: naps of a paced sender are short */
     look_at_clock(stream, clock_now_ns());
     if (stream->sends) {
+        fill_block(stream);
         (udp ? send_datagrams : send_stream)(stream);
     } else {
         (udp ? receive_datagrams : receive_stream)(stream);
@@ -281,7 +296,7 @@ void iperf3_data_stream_flow(const struct data_stream *stream, uint64_t stop_ns,
 {
     const struct stream_counts *counts = &stream->counts;
     const struct stream_counts *omitted = stream->counting ? &stream->omitted : &stream->counts;
-    bool knows = stream->sends && !stream->run->test.udp;
+    bool knows = counts->retransmits != UINT64_MAX && omitted->retransmits != UINT64_MAX;
 
     *flow = (struct iperf3_flow){
         .omitted_messages = omitted->highest - omitted->lost,

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "run/iperf3_server_state.h"
+#include "run/limits.h"
 
 #define BACKLOG 1024
 #define ACCEPTS_MOST 64 /* at once, before others have their turn */
@@ -365,7 +366,7 @@ int iperf3_serve(const struct iperf3_server_config *config, struct err *error)
     own->pending_most = own->pending_most ? own->pending_most : 256;
     own->tests_most = own->tests_most ? own->tests_most : 64;
     own->streams_most = own->streams_most ? own->streams_most : 1024;
-    own->buffer_bytes_most = own->buffer_bytes_most ? own->buffer_bytes_most : 512U << 20;
+    own->buffer_bytes_most = own->buffer_bytes_most ? own->buffer_bytes_most : LIMITS_SERVED_BYTES;
     own->duration_most_ns =
         own->duration_most_ns ? own->duration_most_ns : IPERF3_TIME_MOST_S * NS_PER_SECOND;
     own->interval_ns = own->interval_ns ? own->interval_ns : NS_PER_SECOND;

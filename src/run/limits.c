@@ -68,6 +68,17 @@ static uint64_t sum(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+uint64_t limits_files_left(void)
+{
+    struct rlimit limit;
+    uint64_t opened = open_files();
+
+    if (getrlimit(RLIMIT_NOFILE, &limit)) {
+        return 0;
+    }
+    return limit.rlim_cur > opened ? limit.rlim_cur - opened : 0;
+}
+
 static int check_files(const struct limits_need *need, struct err *error)
 {
     uint64_t allowed, opened = open_files(), all = sum(need->files, opened);

@@ -21,6 +21,10 @@ struct limits_need {
     uint64_t backlog; /* of listening sockets */
 };
 
+/* What a server keeps for all its clients together at most, where they say how much: blocks,
+ * batches, buffers. */
+#define LIMITS_SERVED_BYTES ((uint64_t)512 << 20)
+
 enum { LIMITS_WARNINGS_MAX = 8, LIMITS_WARNING_BYTES = 224 };
 
 /* Texts for the record's warnings. */
@@ -33,6 +37,9 @@ struct limits_warnings {
  * ones where that helps. 0, or -1 with *error of code ERR_LIMIT. *warnings may be NULL. */
 int limits_check(const struct limits_need *need, struct limits_warnings *warnings,
                  struct err *error);
+
+/* Files that this process may still open under the limit that holds now. */
+uint64_t limits_files_left(void);
 
 /* Local ports that a source address has towards one destination: net.ipv4.ip_local_port_range less
  * the reserved ones in it. 0 where that cannot be read. */

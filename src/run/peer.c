@@ -57,9 +57,23 @@ void peer_count(struct conductor *conductor, const struct tally *client)
     }
 }
 
+/* What was waited for did not come: a further question would only find that out again, later and
+ * for a reason that says less. */
+static int keep_failure(struct conductor *conductor, int result, const struct err *error)
+{
+    if (result < 0 && conductor->peer_failure.code == ERR_NONE) {
+        conductor->peer_failure = *error;
+    }
+    return result;
+}
+
 int peer_start(struct conductor *conductor, struct err *error)
 {
-    return conductor->session ? conductor->plan->session->start(conductor->session, error) : 0;
+    if (!conductor->session) {
+        return 0;
+    }
+    return keep_failure(conductor, conductor->plan->session->start(conductor->session, error),
+                        error);
 }
 
 bool peer_ended(struct conductor *conductor)
@@ -113,7 +127,9 @@ int peer_attach(struct conductor *conductor, int turn, struct err *error)
     if (!observes(conductor)) {
         return 0;
     }
-    return conductor->plan->session->attach(conductor->session, turn_name(conductor, turn), error);
+    int result =
+        conductor->plan->session->attach(conductor->session, turn_name(conductor, turn), error);
+    return keep_failure(conductor, result, error);
 }
 
 void peer_block(struct conductor *conductor, int turn)
@@ -130,13 +146,17 @@ void peer_block(struct conductor *conductor, int turn)
 int peer_sync(struct conductor *conductor, struct err *error)
 {
     const struct session_ops *ops = conductor->plan->session;
-    return conductor->session && ops->sync ? ops->sync(conductor->session, error) : 0;
+    if (!conductor->session || !ops->sync) {
+        return 0;
+    }
+    return keep_failure(conductor, ops->sync(conductor->session, error), error);
 }
 
 void peer_stop(struct conductor *conductor)
 {
     conductor->session_end_ns = clock_now_ns();
-    if (conductor->session && conductor->plan->session->stop) {
+    if (conductor->session && conductor->plan->session->stop &&
+        conductor->peer_failure.code == ERR_NONE) {
         conductor->plan->session->stop(conductor->session);
     }
 }
@@ -198,6 +218,10 @@ int peer_finish(struct conductor *conductor, struct err *error)
     const struct tally *client = &conductor->client.plain;
     if (!conductor->session) {
         return 0;
+    }
+    if (conductor->peer_failure.code != ERR_NONE) {
+        *error = conductor->peer_failure;
+        return -1;
     }
     struct session_flow *shares = make_shares(conductor);
     const struct session_own own = {

@@ -9,6 +9,8 @@
 /* Reaches the peer; and makes the connections: conductor->client_ends. 0 or -1 with *error. */
 int peer_open(struct conductor *conductor, struct err *error);
 int peer_connect(struct conductor *conductor, struct err *error);
+/* Once one of start, attach and sync has failed, the peer is asked nothing more: finish fails at
+ * once, for the same reason. */
 int peer_start(struct conductor *conductor, struct err *error);
 bool peer_ended(struct conductor *conductor);
 

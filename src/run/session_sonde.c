@@ -46,29 +46,45 @@ static int stop_of(const struct session *session)
     return session->config.stop_fd;
 }
 
-/* Sends; an error is kept for later. */
+/* Sends; an error is kept for later. What the server said before it hung up says more than that
+ * it did. */
 static void tell(struct session *session, const struct control_message *message)
 {
-    if (session->failure.code == ERR_NONE) {
-        control_link_send(&session->link, message, &session->failure);
+    struct control_message said;
+    struct err failed = {0};
+    if (session->failure.code != ERR_NONE ||
+        control_link_send(&session->link, message, &failed) == 0) {
+        return;
+    }
+    while (control_link_await(&session->link, &said, 0, -1, &session->failure) == 0) {
+        control_release(&said);
+    }
+    if (!session->link.refused) {
+        session->failure = failed;
     }
 }
 
 static int tell_or_fail(struct session *session, const struct control_message *message,
                         struct err *error)
 {
+    tell(session, message);
     if (session->failure.code != ERR_NONE) {
         *error = session->failure;
         return -1;
     }
-    return control_link_send(&session->link, message, error);
+    return 0;
 }
 
+/* What fails here fails for ever: whoever asks next is told the same. */
 static int expect(struct session *session, enum control_kind kind, struct control_message *message,
                   uint64_t wait_ns, struct err *error)
 {
-    return control_link_expect(&session->link, kind, message, clock_now_ns() + wait_ns,
-                               stop_of(session), error);
+    int result = control_link_expect(&session->link, kind, message, clock_now_ns() + wait_ns,
+                                     stop_of(session), error);
+    if (result < 0 && session->failure.code == ERR_NONE) {
+        session->failure = *error;
+    }
+    return result;
 }
 
 /* ---- connecting ---- */
@@ -144,21 +160,9 @@ static int say_hello(struct session *session, struct err *error)
                                           .program = "sonde " SONDE_VERSION};
     struct control_message answer;
     /* TLS has to be over before anything can be said in it. */
-    while (!session->link.secured) {
-        struct pollfd file = {.fd = session->link.fd, .events = POLLIN};
-        if (control_link_move(&session->link, error) < 0) {
-            return error->hint[0] ? -1 : err_hint(error, "was it started with --secret?");
-        }
-        if (session->link.secured) {
-            break;
-        }
-        if (session->link.ended || poll(&file, 1, (int)(ANSWER_NS / NS_PER_MS)) <= 0) {
-            err_set(error, ERR_PROTOCOL, session->address.text,
-                    "the server does not speak TLS here");
-            return err_hint(error, "was it started with --secret?");
-        }
-    }
-    if (control_link_send(&session->link, &hello, error) < 0 ||
+    if (control_link_secure(&session->link, clock_now_ns() + ANSWER_NS, stop_of(session), error) <
+            0 ||
+        control_link_send(&session->link, &hello, error) < 0 ||
         expect(session, CONTROL_HELLO, &answer, ANSWER_NS, error) < 0) {
         return -1;
     }

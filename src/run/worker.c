@@ -551,6 +551,7 @@ void worker_run(const struct worker_config *config)
             bank->start_ns = now_ns;
         }
         set_state(&worker, SLOT_READY);
+        atomic_fetch_add(&config->slot->served, 1);
         while (round_trip(&worker)) {
         }
     }

@@ -55,6 +55,7 @@ struct worker_slot {
     _Alignas(64) _Atomic uint32_t cut_wanted;
     _Alignas(64) _Atomic uint32_t cut_done;
     _Atomic uint32_t state;        /* enum slot_state */
+    _Atomic uint32_t served;       /* threads that have become ready in it, one after the other */
     _Atomic uint32_t open;         /* connections open now */
     _Atomic uint64_t outstanding;  /* after the drain: operations never answered */
     _Atomic uint64_t finished_ns;  /* when SLOT_FINISHED was reached */

@@ -30,6 +30,12 @@ void datagram_close_worker(void *shared)
     free(shared);
 }
 
+size_t datagram_worker_memory(const void *options)
+{
+    const struct stream_options *stream = options;
+    return sizeof(struct datagram_worker) + stream->length_bytes;
+}
+
 size_t datagram_connection_memory(const void *options)
 {
     const struct stream_options *stream = options;

@@ -50,6 +50,7 @@ static inline const struct stream_options *datagram_options(const struct role_co
 
 void *datagram_open_worker(const void *options, uint32_t connections, struct err *error);
 void datagram_close_worker(void *shared);
+size_t datagram_worker_memory(const void *options);
 size_t datagram_connection_memory(const void *options);
 
 /* Bytes of stream `number`; UINT64_MAX: no end. */
@@ -91,6 +92,7 @@ extern const struct histogram_metric datagram_histograms[1];
     .histogram_count = sizeof datagram_histograms / sizeof *datagram_histograms,                   \
     .refused_counter = STREAM_COUNT_REFUSED, .flow_counters = STREAM_FLOW_DATAGRAM_COUNTERS,       \
     .drops_counter = STREAM_COUNT_DROPS, .connection_memory = datagram_connection_memory,          \
-    .open_worker = datagram_open_worker, .close_worker = datagram_close_worker
+    .worker_memory = datagram_worker_memory, .open_worker = datagram_open_worker,                  \
+    .close_worker = datagram_close_worker
 
 #endif

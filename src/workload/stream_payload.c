@@ -5,9 +5,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+size_t stream_payload_memory(size_t bytes)
+{
+    return bytes + STREAM_PATTERN_PERIOD;
+}
+
 static size_t room_of(const struct stream_payload *payload)
 {
-    return payload->bytes + STREAM_PATTERN_PERIOD;
+    return stream_payload_memory(payload->bytes);
 }
 
 /* -1 with errno. */

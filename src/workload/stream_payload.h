@@ -19,6 +19,9 @@ struct stream_payload {
     struct op_file file; /* fd -1: it is in no file */
 };
 
+/* What it takes where one send offers so many bytes. */
+size_t stream_payload_memory(size_t bytes);
+
 /* 0 or -1 with *error. */
 int stream_payload_open(struct stream_payload *payload, size_t bytes, bool in_file,
                         struct err *error);

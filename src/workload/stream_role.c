@@ -72,6 +72,11 @@ static void *open_worker(const void *options, uint32_t connections, struct err *
     return worker;
 }
 
+static size_t worker_memory(const void *options)
+{
+    return stream_payload_memory(((const struct stream_options *)options)->length_bytes);
+}
+
 static void close_worker(void *shared)
 {
     struct stream_worker *worker = shared;
@@ -517,8 +522,9 @@ static const struct histogram_metric histograms[] = {
     .connection_bytes = sizeof(struct stream_connection), .histograms = histograms,                \
     .histogram_count = sizeof histograms / sizeof *histograms,                                     \
     .refused_counter = STREAM_COUNT_REFUSED, .flow_counters = STREAM_FLOW_COUNTERS,                \
-    .connection_memory = connection_memory, .open_worker = open_worker,                            \
-    .close_worker = close_worker, .step = step, .outstanding = outstanding, .close = close_role
+    .connection_memory = connection_memory, .worker_memory = worker_memory,                        \
+    .open_worker = open_worker, .close_worker = close_worker, .step = step,                        \
+    .outstanding = outstanding, .close = close_role
 
 const struct role stream_client = {STREAM_ROLE, .open = open_client, .can_take = can_take};
 const struct role stream_server = {STREAM_ROLE, .open = open_server};

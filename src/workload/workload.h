@@ -70,6 +70,8 @@ struct role {
     uint32_t drops_counter; /* datagrams: counts what its sockets had no room for; 0: not counted */
     /* Most that one connection may come to need: for the plan's check of memory. */
     size_t (*connection_memory)(const void *options);
+    /* What open_worker makes. NULL: next to nothing. */
+    size_t (*worker_memory)(const void *options);
     /* Makes what the worker's connections share (send patterns, buffer pools), for at most
      * `connections` connections. NULL with *error on failure. */
     void *(*open_worker)(const void *options, uint32_t connections, struct err *error);

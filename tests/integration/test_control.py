@@ -818,6 +818,8 @@ class Strangers(unittest.TestCase):
             "no such engine": prepared(engine="null"),
             "not for the peer": prepared(watch={"observe": "comm=sshd"}, observe=True),
             "the server takes": prepared(connections=10001),
+            "for its clients": prepared(workload="stream", transport="udp", connections=24,
+                                        options={"length": "65000", "batch": "1024"}),
         }
         with Serving(LOCAL) as serving:
             for text, what in texts.items():

@@ -7,10 +7,13 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
+import zlib
 
 from sonde_program import (
     PATIENCE_S, Folder, Serving, check_failed_record, check_one_line, checked_record, metric,
@@ -226,6 +229,31 @@ class WhatGoesWrong(unittest.TestCase):
             self.assertIn("throughput", stdout)
         self.assertNotIn("error", server.output)  # it was told properly
 
+    def test_why_the_server_gave_up(self):
+        """An error in place of the start, and then nobody: the error is what is said."""
+        def serve(listener):
+            control, _ = listener.accept()
+            with control:
+                control.recv(37, socket.MSG_WAITALL)  # the cookie
+                control.sendall(b"\x09")
+                (length,) = struct.unpack(">I", control.recv(4, socket.MSG_WAITALL))
+                control.recv(length, socket.MSG_WAITALL)
+                control.sendall(b"\x0a")
+                stream, _ = listener.accept()
+                with stream:
+                    stream.recv(37, socket.MSG_WAITALL)
+                    control.sendall(b"\xfe" + struct.pack(">ii", 144, 0))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+            thread.start()
+            done = run("stream", "iperf3://127.0.0.1:%d" % listener.getsockname()[1], "-d", "1",
+                       "-q")
+            thread.join()
+        line = check_one_line(self, done, 1)
+        self.assertIn("144", line)
+        self.assertNotIn("EXCHANGE_RESULTS", line)
+
     def test_killed_in_the_middle(self):
         for arguments in ((), ("-R",)):
             with self.subTest(arguments=arguments), RealServer() as server:
@@ -292,6 +320,24 @@ class RealClientToServe(unittest.TestCase):
             self.assertRegex(done.stdout, r"iperf3 received +[1-9]")
             self.assertNotIn("connections accepted", done.stdout)
             self.assertNotIn("(none)", done.stdout)
+
+    def test_what_it_sends_cannot_be_compressed(self):
+        cookie = b"abcdefghijklmnopqrstuvwxyz2345672345\0"
+        for zerocopy in (0, 1):
+            parameters = json.dumps({"tcp": True, "omit": 0, "time": 10, "num": 0, "blockcount": 0,
+                                     "parallel": 1, "len": 65537, "reverse": True,
+                                     "zerocopy": zerocopy}).encode()
+            with Serving("iperf3://127.0.0.1:0") as serving, serving.connect() as control:
+                control.sendall(cookie)
+                self.assertEqual(control.recv(1), b"\x09")
+                control.sendall(struct.pack(">I", len(parameters)) + parameters)
+                self.assertEqual(control.recv(1), b"\x0a")
+                with serving.connect() as data:
+                    data.sendall(cookie)
+                    with data.makefile("rb") as source:
+                        blocks = source.read(2 * 65537)
+            self.assertEqual(blocks[:65537], blocks[65537:])
+            self.assertGreater(len(zlib.compress(blocks[:65537])), 65000)
 
     def test_beside_other_addresses(self):
         with Serving("tcp://127.0.0.1:0", "iperf3://127.0.0.1:0", "sonde://127.0.0.1:0") as serving:

@@ -152,6 +152,11 @@ static void test_what_is_wrong_is_named(void **state)
         {"{\"message\":\"hello\",\"version_least\":1,\"version_most\":1,\"program\":\"\\u001b["
          "2J\"}",
          "hello: \"program\" is no plain text"},
+        {"{\"message\":\"hello\",\"version_least\":1,\"version_most\":1,\"program\":\"\\u009b2J\"}",
+         "hello: \"program\" is no plain text"},
+        {"{\"message\":\"hello\",\"version_least\":1,\"version_most\":1,\"program\":\"\\u202eJ\"}",
+         "hello: \"program\" is no plain text"},
+        {PREPARE "{\"\\u009b2J\":\"1\"}}", "prepare: \"options\": \"?2J\" is no plain text"},
         {PREPARE "[]}", "prepare: \"options\" is no object"},
         {PREPARE "{\"size\":64}}", "prepare: \"options\": \"size\" is no plain text"},
         {PREPARE "{\"size\":\"1\",\"size\":\"2\"}}", "is no JSON"},

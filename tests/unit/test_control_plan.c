@@ -27,6 +27,8 @@ static struct control_message asked(const char *options, const char *wire)
     };
 }
 
+static _Atomic uint64_t reserved_bytes;
+
 static void forget(struct control_plan *plan, struct control_message *message)
 {
     control_plan_release(plan);
@@ -42,7 +44,7 @@ static void test_options_of_both_kinds(void **state)
               "{\"receive-buffer\":\"16k\",\"nodelay\":\"no\",\"congestion\":\"reno\"}");
     struct control_plan plan;
     struct err error = {0};
-    assert_int_equal(control_plan_read(&plan, &message, &error), 0);
+    assert_int_equal(control_plan_read(&plan, &message, &reserved_bytes, &error), 0);
     const struct call_options *options = plan.options;
     assert_ptr_equal(plan.workload, &workload_call);
     assert_string_equal(plan.engine->name, "epoll");
@@ -96,7 +98,7 @@ static void test_there_and_back(void **state)
                                     .server_engine = epoll,
                                     .session = &session_sonde};
     assert_int_equal(control_plan_message(&wanted, true, &message, &error), 0);
-    assert_int_equal(control_plan_read(&plan, &message, &error), 0);
+    assert_int_equal(control_plan_read(&plan, &message, &reserved_bytes, &error), 0);
     const struct call_options *there = plan.options;
     assert_int_equal(there->size_bytes, 3072);
     assert_int_equal(there->high, 17);
@@ -125,7 +127,7 @@ static void test_streams_and_datagrams(void **state)
         struct err error = {0};
         message.workload = "stream";
         message.transport = datagrams ? "udp" : "tcp";
-        assert_int_equal(control_plan_read(&plan, &message, &error), 0);
+        assert_int_equal(control_plan_read(&plan, &message, &reserved_bytes, &error), 0);
         const struct stream_options *options = plan.options;
         assert_ptr_equal(plan.workload, datagrams ? &workload_stream_datagrams : &workload_stream);
         assert_ptr_equal(plan.transport, datagrams ? &transport_udp : &transport_tcp);
@@ -137,16 +139,23 @@ static void test_streams_and_datagrams(void **state)
     }
 }
 
-static void refuses(struct control_message message, const char *subject, const char *what)
+static void refuses_only(struct control_message *message, const char *subject, const char *what)
 {
     struct control_plan plan;
     struct err error = {0};
-    assert_int_equal(control_plan_read(&plan, &message, &error), -1);
+    assert_int_equal(control_plan_read(&plan, message, &reserved_bytes, &error), -1);
     assert_string_equal(error.subject, subject);
     if (!strstr(error.what, what)) {
         fail_msg("\"%s\" does not say \"%s\"", error.what, what);
     }
-    forget(&plan, &message);
+    control_plan_release(&plan);
+    control_plan_release(&plan);
+}
+
+static void refuses(struct control_message message, const char *subject, const char *what)
+{
+    refuses_only(&message, subject, what);
+    control_plan_message_release(&message);
 }
 
 static void test_what_is_refused(void **state)
@@ -186,6 +195,80 @@ static void test_what_is_refused(void **state)
     refuses(message, "--observe", "not for the peer to choose");
 }
 
+static bool uring_can(void)
+{
+    char reason[160];
+    for (size_t i = 0; engines[i]; i++) {
+        if (strcmp(engines[i]->name, "uring") == 0) {
+            return engines[i]->why_not(reason, sizeof reason) == 0;
+        }
+    }
+    return false;
+}
+
+/* So many blocks and batches as nobody needs are refused; what a run takes is free again when it is
+ * over. */
+static void test_memory_is_bounded(void **state)
+{
+    (void)state;
+    struct control_message message = asked("{\"length\":\"64m\",\"reverse\":\"yes\"}", "{}");
+    message.workload = "stream";
+    message.threads = message.connections = 9;
+    refuses(message, "memory", "at most 512 MiB for its clients");
+    message = asked("{\"length\":\"65000\",\"batch\":\"1024\",\"reverse\":\"yes\"}", "{}");
+    message.workload = "stream";
+    message.transport = "udp";
+    message.connections = 9;
+    refuses(message, "memory", "for its clients");
+    message = asked("{}", "{\"receive-buffer\":\"16m\"}");
+    message.threads = message.connections = 40;
+    refuses(message, "memory", "for its clients");
+    if (uring_can()) {
+        message = asked("{}", "{\"receive-buffer\":\"16m\"}");
+        message.engine = "uring";
+        message.connections = 40;
+        message.threads = 1;
+        refuses(message, "memory", "for its clients");
+    }
+    assert_int_equal(reserved_bytes, 0);
+}
+
+/* One after the other, and together only as long as there is room. */
+static void test_runs_share_the_memory(void **state)
+{
+    (void)state;
+    struct control_message message = asked("{\"length\":\"64m\"}", "{}");
+    struct control_plan plans[3];
+    struct err error = {0};
+    message.workload = "stream";
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(control_plan_read(&plans[i], &message, &reserved_bytes, &error), 0);
+        }
+        message.threads = 3; /* with what the others have */
+        refuses_only(&message, "memory", "385 MiB are in use");
+        message.threads = 2;
+        for (int i = 0; i < 3; i++) {
+            control_plan_release(&plans[i]);
+        }
+        assert_int_equal(reserved_bytes, 0);
+    }
+    control_plan_message_release(&message);
+}
+
+/* A thread without a connection is not started. */
+static void test_threads_without_connections(void **state)
+{
+    (void)state;
+    struct control_message message = asked("{}", "{}");
+    struct control_plan plan;
+    struct err error = {0};
+    message.threads = 200;
+    assert_int_equal(control_plan_read(&plan, &message, &reserved_bytes, &error), 0);
+    assert_int_equal(plan.threads, 3);
+    forget(&plan, &message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +276,9 @@ int main(void)
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_streams_and_datagrams),
         cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_memory_is_bounded),
+        cmocka_unit_test(test_runs_share_the_memory),
+        cmocka_unit_test(test_threads_without_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,7 @@ static void test_what_is_wrong_is_named(void **state)
         {"{\"probes\":[{\"name\":\"a\",\"rows\":[{\"pid\":1e3}]}]}",
          "probes[0]: \"pid\" is no count"},
         {"{\"errors\":[{\"errno\":70000}]}", "\"errno\" is none"},
+        {"{\"probes\":[{\"name\":\"\\u009b2J\"}]}", "\"name\" is no plain text"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct record record = {0};

@@ -1,0 +1,80 @@
+/* What the files of `sonde serve` share. */
+#ifndef SONDE_CLI_SERVE_STATE_H
+#define SONDE_CLI_SERVE_STATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/output.h"
+#include "cli/serve.h"
+#include "cli/serve_control.h"
+#include "cli/serve_iperf3.h"
+#include "run/options.h"
+#include "run/security.h"
+#include "run/server.h"
+#include "workload/call.h"
+#include "workload/ping.h"
+
+enum { LISTEN_MAX = 32 };
+
+struct serve_options {
+    uint32_t engine; /* index in engines[] */
+    uint64_t threads, connections_max;
+    struct wire_options wire;
+    struct tls_options tls;
+    uint64_t duration_ns;
+    const char *secret; /* a file; NULL: none */
+};
+
+/* What a server does with what it receives. One process serves one kind: its figures are then of
+ * one thing. */
+struct service {
+    const char *prefix; /* of its addresses */
+    const char *does;   /* to what it receives */
+    const struct role *role;
+    const struct metric *metrics;
+    size_t metric_count;
+};
+
+/* Everything that a serving process holds. */
+struct serving {
+    struct serve_options options;
+    struct call_options echo;
+    struct ping_options ping;
+    const struct service *service; /* NULL: no address has said it yet */
+    struct output_options output;
+    const struct serve_hooks *hooks; /* NULL: none */
+    struct address addresses[LISTEN_MAX];
+    uint32_t address_count;
+    struct address controls[LISTEN_MAX]; /* sonde:// */
+    uint32_t control_count, control_files;
+    struct serve_control *control_server;
+    struct address iperf3[LISTEN_MAX]; /* iperf3:// */
+    uint32_t iperf3_count;
+    struct serve_iperf3 *iperf3_server;
+    struct tls_secret secret;
+    struct tls_context *tls; /* of tls:// addresses; NULL: there are none */
+    uint64_t secure;         /* bit i: addresses[i] is one */
+    uint32_t listening;      /* addresses whose socket was made: only these are unlinked */
+    struct run_control *control;
+    struct worker_slot *slots;
+    uint32_t slot_count;
+    struct server_config config;
+    struct err failure;
+    _Atomic bool ended;
+};
+
+/* Takes what is to be served, and where: addresses, sonde:// and iperf3:// among them. 0 or -1 with
+ * *error. */
+int serve_take_addresses(struct serving *serving, const struct opt_arguments *arguments,
+                         struct err *error);
+
+/* The prefix of the service for whoever is given the address: a client that writes it speaks what
+ * is served there. */
+const char *serve_prefix_of(const struct serving *serving, const struct address *address);
+
+/* Of streams of bytes: echo, discard. */
+bool serve_is_bytes(const struct service *service);
+
+#endif

@@ -169,7 +169,7 @@ static void test_gather(void **state)
         assert_non_null(json_object_get(report, keys[i]));
     }
     assert_int_equal(json_array_size(json_object_get(report, "engines")), 5);
-    assert_int_equal(json_array_size(json_object_get(report, "transports")), 6);
+    assert_int_equal(json_array_size(json_object_get(report, "transports")), 7);
     assert_true(json_array_size(json_object_get(report, "probes")) >= 1);
     size_t i;
     json_t *item;

@@ -42,7 +42,8 @@ struct conductor {
     /* sonde's own server */
     struct address address; /* of the target, own or not */
     bool own_server;
-    bool window_ends; /* its last cut is being asked for, and the drain begins with it */
+    bool counting_begins; /* the gate is to be opened with the next cut */
+    bool window_ends;     /* its last cut is being asked for, and the drain begins with it */
     struct tls_context *client_tls, *server_tls; /* of a secure target; else NULL */
     struct worker_slot *server_slots;
     uint32_t server_slot_count;

@@ -299,10 +299,14 @@ static int attach(struct conduct *conduct, const struct control_message *message
     return control_link_send(&conduct->run->link, &answer, error);
 }
 
-/* Cuts the server's workers: what they did since the last cut. */
-static void collect_part(struct conduct *conduct)
+/* Cuts the server's workers: what they did since the last cut. `opens`: counting begins with it. */
+static void collect_part(struct conduct *conduct, bool opens)
 {
-    collect(conduct->slots, conduct->slot_count, &conduct->part);
+    collect_ask(conduct->slots, conduct->slot_count);
+    if (opens) { /* not once an idle worker has been waited for */
+        gate_open(watch_gate(conduct->watch), clock_now_ns());
+    }
+    collect_take(conduct->slots, conduct->slot_count, &conduct->part);
     for (size_t i = 0; i < BANK_COUNTERS; i++) {
         conduct->whole[i] += conduct->part.bank->counters[i];
     }
@@ -312,24 +316,21 @@ static int cut(struct conduct *conduct, const struct control_message *message, s
 {
     struct watch *watch = conduct->watch;
     bool on = watch_attached(watch) != WATCH_OFF;
-    if (on && strcmp(message->gate, CONTROL_GATE_CLOSE) == 0) {
+    bool opens = on && strcmp(message->gate, CONTROL_GATE_OPEN) == 0;
+    bool closes = on && strcmp(message->gate, CONTROL_GATE_CLOSE) == 0;
+    if (opens && watch_begin(watch, error) < 0) {
+        return -1;
+    }
+    if (closes) {
         gate_close(watch_gate(watch), clock_now_ns()); /* before an idle worker is waited for */
     }
-    collect_part(conduct);
+    collect_part(conduct, opens);
     if (strcmp(message->part, CONTROL_PART_PLAIN) == 0) {
         tally_add(&conduct->plain, &conduct->part);
     } else if (strcmp(message->part, CONTROL_PART_SEEN) == 0) {
         tally_add(&conduct->seen, &conduct->part);
     }
-    if (on && strcmp(message->gate, CONTROL_GATE_OPEN) == 0) {
-        if (watch_begin(watch, error) < 0) {
-            return -1;
-        }
-        gate_open(watch_gate(watch), clock_now_ns());
-    } else if (on && strcmp(message->gate, CONTROL_GATE_CLOSE) == 0) {
-        return watch_end(watch, error);
-    }
-    return 0;
+    return closes ? watch_end(watch, error) : 0;
 }
 
 static uint64_t scaled(uint64_t count, double scale)
@@ -396,7 +397,7 @@ static int finish(struct conduct *conduct, const struct control_message *message
         return err_set(error, ERR_PROTOCOL, run->link.peer, "the run is finished already");
     }
     conduct->end_ns = clock_now_ns();
-    collect_part(conduct); /* until the last connection ended */
+    collect_part(conduct, false); /* until the last connection ended */
     bank_add_errors(conduct->plain.bank, conduct->part.bank);
     if (watch_attach(conduct->watch, WATCH_OFF, error) < 0 || fill(conduct, message, error) < 0) {
         return -1;

@@ -70,10 +70,11 @@ int watch_attach(struct watch *watch, int probe, struct err *error);
 int watch_begin(struct watch *watch, struct err *error);
 int watch_end(struct watch *watch, struct err *error);
 
-/* Leaves of what a part of the window counted from first_ns to last_ns (*scope: all of it) the
- * share that fell to the time in which the gate was open: it opens once the cut before the part has
- * been taken, and closes when the one behind it is asked for. */
-void watch_gated(const struct watch *watch, uint64_t first_ns, uint64_t last_ns,
+/* Of what a part of the window counted from first_ns to last_ns (*scope), as much as fell to the
+ * time in which the gate was open: it opens when the cut before a stretch's first part is asked
+ * for, and closes when the one behind its last is; workers are cut a little later. To be called for
+ * each part of a stretch, in turn. */
+void watch_gated(struct watch *watch, uint64_t first_ns, uint64_t last_ns,
                  struct probe_scope *scope);
 
 /* What the part of the probe that is on covered. */

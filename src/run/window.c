@@ -90,6 +90,9 @@ static void collect_ends(struct conductor *conductor, struct tally *client, stru
     if (conductor->own_server) {
         collect_ask(conductor->server_slots, conductor->server_slot_count);
     }
+    if (conductor->counting_begins) { /* not once an idle worker has been waited for */
+        gate_open(watch_gate(conductor->watch), clock_now_ns());
+    }
     if (conductor->window_ends) { /* nothing is begun behind the cut that ends the window */
         atomic_store(&conductor->shared->client.phase, RUN_DRAIN);
     }
@@ -244,7 +247,7 @@ static uint64_t part_length(const struct conductor *conductor, uint64_t *parts_i
     return options->interval_ns / *parts_in_interval;
 }
 
-/* Counting begins: behind the cut that begins the observed part. */
+/* Counting begins with the next cut, which begins the observed part. */
 static int begin_counting(struct conductor *conductor, struct err *error)
 {
     if (watch_probes(conductor->watch) == 0) {
@@ -256,7 +259,7 @@ static int begin_counting(struct conductor *conductor, struct err *error)
     conductor->calls_before = watch_calls(conductor->watch);
     /* It looks after the run beside what is measured. */
     watch_gate(conductor->watch)->muted = (uint32_t)gettid();
-    gate_open(watch_gate(conductor->watch), clock_now_ns());
+    conductor->counting_begins = true;
     return 0;
 }
 
@@ -288,10 +291,11 @@ static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_n
             return -1;
         }
         *on = probe;
-        discard(conductor, probe == WATCH_OFF ? SESSION_GATE_KEEP : SESSION_GATE_OPEN);
         if (probe != WATCH_OFF && begin_counting(conductor, error) < 0) {
             return -1;
         }
+        discard(conductor, probe == WATCH_OFF ? SESSION_GATE_KEEP : SESSION_GATE_OPEN);
+        conductor->counting_begins = false;
     }
     watch_part_begins(conductor->watch);
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;

@@ -4,6 +4,7 @@ all probes that serve here, as `sonde doctor` says."""
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import unittest
 
@@ -35,6 +36,35 @@ def probe_of(case, record, name):
     found = [probe for probe in record["runs"][0]["probes"] if probe["name"] == name]
     case.assertEqual(len(found), 1, record["runs"][0]["probes"])
     return found[0]
+
+
+class CallsOfAnOperation(unittest.TestCase):
+    """A ping is one send and one receive at each end: so say the kernel's counts, whatever else an
+    end's threads do (with the threads engine the server's first one only accepts, over TCP)."""
+
+    def test_one_each(self):
+        for arguments in (["tcp:"], ["udp:"], ["tcp:", "--server-engine", "epoll"]):
+            with self.subTest(arguments=arguments):
+                ratios = {}
+                for _ in range(5):
+                    done = run("ping", *arguments, "-d", "1s", "-q", "-o", "self", "-o", "server",
+                               "--json")
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    one = checked_record(self, done.stdout)["runs"][0]
+                    for process in one["processes"]:
+                        for call in process["kernel_calls"]["syscalls"]:
+                            if call["name"] in ("sendto", "recvfrom"):
+                                ratios.setdefault((process["role"], call["name"]), []).append(
+                                    call["calls_per_operation"])
+                self.assertEqual(len(ratios), 4, ratios)
+                for key, values in ratios.items():
+                    # Parts are some 50 ms long here; the threads of one end are cut at almost the
+                    # same time, and in between other programs have the CPU.
+                    self.assertAlmostEqual(statistics.median(values), 1, delta=0.025,
+                                           msg=f"{key}: {values}")
+                self.assertFalse([call for process in one["processes"]
+                                  for call in process["kernel_calls"]["syscalls"]
+                                  if call["name"] == "clock_nanosleep"], "the conductor's")
 
 
 class Turns(unittest.TestCase):

@@ -360,6 +360,14 @@ bool as_iperf3_side_row(const struct as_iperf3_report *report, uint32_t index, b
         .out_of_order = (int64_t)flow->window.out_of_order,
         .jitter_ms = flow->window.jitter_ns / 1e6,
     };
+    if (flow->omitted_within && side == peer) {
+        /* The real one takes off what it has itself left out, at whichever end it is. */
+        const struct iperf3_flow *here = &own->flows[index];
+        row->counts.packets -= (int64_t)(here->omitted_messages + here->omitted_lost);
+        row->counts.lost -= (int64_t)here->omitted_lost;
+        row->counts.packets = row->counts.packets > 0 ? row->counts.packets : 0;
+        row->counts.lost = row->counts.lost > 0 ? row->counts.lost : 0;
+    }
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/units.h"
@@ -79,7 +80,11 @@ static void on_ended(void *owner, const struct control_session *session)
         print_bytes(out, "received", session->received_bytes, session->duration_ns);
         print_bytes(out, "sent", session->sent_bytes, session->duration_ns);
         if (session->counted) {
-            fprintf(out, ", %s %s", units_count(text, (double)session->count), session->counted);
+            /* "server received" of a run's figures: here there is no other end. */
+            const char *word =
+                strncmp(session->counted, "server ", 7) ? session->counted : session->counted + 7;
+            fprintf(out, ", %s %ss %s", units_count(text, (double)session->count),
+                    session->operation, word);
         }
     } else {
         const char *hint = session->failure->hint;

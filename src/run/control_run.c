@@ -521,6 +521,7 @@ static void count_all(const struct conduct *conduct, struct control_session *ses
         if (metric->kind == METRIC_COUNT) {
             session->count = conduct->whole[metric->numerator];
             session->counted = metric->title;
+            session->operation = workload->operation;
             return;
         }
         if (metric->kind == METRIC_PER_SECOND && strcmp(metric->unit, "bytes/s") == 0) {

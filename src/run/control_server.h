@@ -32,7 +32,8 @@ struct control_session {
      * workload's server counts. */
     uint64_t received_bytes, sent_bytes;
     uint64_t count;
-    const char *counted;       /* what `count` counts: "messages received"; NULL: nothing */
+    const char *counted;       /* what `count` counts, as a metric's title; NULL: nothing */
+    const char *operation;     /* of what: "ping" */
     const struct err *failure; /* NULL: it finished */
 };
 

@@ -8,6 +8,8 @@
 
 #define SIZE_CLASSES 65 /* 0, 1, 2-3, 4-7, ... */
 #define BAR_WIDTH 20
+/* Two ends that counted parts of the same messages: so little may one have more than the other. */
+#define SAME_MOST 0.01
 
 static bool of_sizes(const struct record_histogram *entry)
 {
@@ -165,12 +167,24 @@ static double parts_of(const struct record_run *run, bool client, uint64_t *coun
     return sum_ns;
 }
 
+/* Whether both ends' parts are of the same round trips: with several in flight the client knows the
+ * stamps of some alone, and what the server did with the others says nothing of these. */
+static bool same_messages(const struct record_run *run)
+{
+    uint64_t own = 0, peer = 0;
+    parts_of(run, true, &own);
+    parts_of(run, false, &peer);
+    return (double)peer <= (1 + SAME_MOST) * (double)own;
+}
+
 /* The peer's parts, and what lies neither there nor here. */
 static void peer_rows(struct table *table, const struct record_run *run, double holder_ns,
                       double whole_ns)
 {
     uint64_t count = 0;
     double sum_ns = parts_of(run, false, &count);
+    bool same = same_messages(run);
+    whole_ns = same ? whole_ns : NAN;
     for (size_t i = 0; i < run->histogram_count; i++) {
         const struct record_histogram *entry = &run->histograms[i];
         if (is_part(entry) && !of_client(entry)) {
@@ -180,7 +194,7 @@ static void peer_rows(struct table *table, const struct record_run *run, double 
                      entry->histogram);
         }
     }
-    if (count) {
+    if (count && same) {
         part_row(table, "  ", "network, both ways", holder_ns - sum_ns, whole_ns, NULL);
     }
 }
@@ -215,6 +229,13 @@ static void part_table(struct text *text, const struct record_run *run)
     part_row(&table, "", "sum", whole_ns, whole_ns, NULL);
     fputc('\n', text->out);
     table_print(&table, text);
+    if (!same_messages(run)) {
+        text_paragraph(
+            text, 2, 4,
+            "the split is of %lu round trips, behind whose message no other had been sent "
+            "yet; the server's rows are of all messages, and no part of the sum",
+            count);
+    }
 }
 
 void text_histograms(struct text *text, const struct record_run *run)

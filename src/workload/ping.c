@@ -53,8 +53,7 @@ uint32_t ping_head_bytes(const struct ping_options *options)
     return options->size_bytes < OWN_HEAD_MOST ? (uint32_t)options->size_bytes : OWN_HEAD_MOST;
 }
 
-/* How many different sequence numbers fit into a head, less one; all ones. */
-static uint64_t sequence_mask(const struct ping_options *options)
+uint64_t ping_sequence_mask(const struct ping_options *options)
 {
     if (options->format == PING_SOCKPERF) {
         return UINT64_MAX;
@@ -74,7 +73,7 @@ void ping_put_head(const struct ping_options *options, uint8_t *message, uint64_
         sockperf_encode(message, &header);
         return;
     }
-    sequence &= sequence_mask(options);
+    sequence &= ping_sequence_mask(options);
     for (uint32_t i = ping_head_bytes(options); i-- > 0;) {
         message[i] = (uint8_t)sequence;
         sequence >>= 8;
@@ -104,7 +103,7 @@ const char *ping_take_head(const struct ping_options *options, const uint8_t *me
     for (uint32_t i = 0; i < bytes; i++) {
         *sequence = *sequence << 8 | message[i];
     }
-    *sequence &= sequence_mask(options);
+    *sequence &= ping_sequence_mask(options);
     return NULL;
 }
 
@@ -121,7 +120,7 @@ void ping_make_answer(uint8_t *message)
 bool ping_whole_sequence(const struct ping_options *options, uint64_t wire, uint64_t last,
                          uint64_t *sequence)
 {
-    uint64_t back = (last - wire) & sequence_mask(options);
+    uint64_t back = (last - wire) & ping_sequence_mask(options);
     *sequence = last - back;
     return back < last;
 }
@@ -174,7 +173,7 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
         return err_hint(error, "raise --receive-buffer");
     }
     /* Half of the numbers tell an old message from a new one, the other half may be in flight. */
-    uint64_t most = sequence_mask(options) / 2 + 1;
+    uint64_t most = ping_sequence_mask(options) / 2 + 1;
     if (options->high > most || options->burst > most) {
         err_set(error, ERR_USAGE, options->high > most ? "--high" : "--burst",
                 "at most %lu messages of %lu bytes can be told apart in flight", most,

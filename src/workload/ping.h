@@ -121,6 +121,9 @@ bool ping_is_request(const uint8_t *message, size_t length);
 /* Own format: makes an answer of a request, in place. */
 void ping_make_answer(uint8_t *message);
 
+/* How many different sequence numbers fit into a head, less one; all ones. */
+uint64_t ping_sequence_mask(const struct ping_options *options);
+
 /* The sequence number whose low bits are `wire`, the latest one that is not above `last`; false
  * where there has been none yet. Numbers begin with 1. */
 bool ping_whole_sequence(const struct ping_options *options, uint64_t wire, uint64_t last,

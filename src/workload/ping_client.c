@@ -119,10 +119,24 @@ static void submit_rest(struct role_context *context, struct ping_connection *pi
     }
 }
 
+/* Whether the next message would have the number of one from before the last answer: an answer to
+ * either could be taken for the other's. */
+static bool numbers_are_used_up(const struct role_context *context,
+                                const struct ping_connection *ping)
+{
+    const struct ping_options *options = ping_options_of(context);
+    return ping_is_datagram(&ping->base.channel) && options->answer_every <= 1 &&
+           ping->begun - ping->highest_answered > ping_sequence_mask(options);
+}
+
 /* Begins to send the next message that was issued, unless one is under way. */
 static void send_next(struct role_context *context, struct ping_connection *ping, uint64_t now_ns)
 {
     if (ping->sending || ping->failed || ping->begun == ping->issued) {
+        return;
+    }
+    if (numbers_are_used_up(context, ping)) {
+        fail(context, ping, PHASE_PROTOCOL, 0, "sequence numbers used up by losses (raise --size)");
         return;
     }
     ping->begun++;
@@ -293,7 +307,11 @@ static const char *answered(struct role_context *context, struct ping_connection
         return "an answer to a message that was never sent";
     }
     struct message *message = ping_message_of(ping, sequence);
-    if (sequence + ping->room <= ping->issued || message->state == MESSAGE_ANSWERED) {
+    if (sequence + ping->room <= ping->issued) { /* whether it came before can no longer be told */
+        counters[PING_COUNT_LATE]++;
+        return NULL;
+    }
+    if (message->state == MESSAGE_ANSWERED) {
         counters[PING_COUNT_DUPLICATED]++;
         return "a second answer to the same message";
     }
@@ -306,6 +324,9 @@ static const char *answered(struct role_context *context, struct ping_connection
     if (message->state == MESSAGE_GIVEN_UP) {
         counters[PING_COUNT_LATE]++;
         message->state = MESSAGE_ANSWERED;
+        if (sequence > ping->highest_answered) {
+            ping->highest_answered = sequence;
+        }
         return NULL;
     }
     if (sequence < ping->highest_answered) {

@@ -929,7 +929,7 @@ class Deaths(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
             lines = serving.stop().stderr.splitlines()
         for i, (line, words) in enumerate(zip(lines, (
-                ("ping over tcp", "1 connection,", "50 messages received"),
+                ("ping over tcp", "1 connection,", "50 pings received"),
                 ("stream over tcp", "2 connections,", "received 1,048,576 bytes at"),
                 ("stream over tcp", "1 connection,", "sent 2,097,152 bytes at")), strict=True), 1):
             for word in ("sonde: session %d: client 127.0.0.1:" % i, *words):

@@ -52,8 +52,8 @@ static void execute(const struct engine_ops *engine, const char *target, uint64_
 {
     struct run_options options = {.connections = 3,
                                   .threads = 1,
-                                  .duration_ns = 50 * NS_PER_MS,
-                                  .interval_ns = 50 * NS_PER_MS,
+                                  .duration_ns = 150 * NS_PER_MS,
+                                  .interval_ns = 150 * NS_PER_MS,
                                   .drain_ns = NS_PER_SECOND,
                                   .wire = {.receive_bytes = 4096, .nodelay = true},
                                   .connect_timeout_ns = 5 * NS_PER_SECOND,

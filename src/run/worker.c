@@ -111,12 +111,13 @@ static void cut_flows(struct worker *worker, struct bank *next)
     }
 }
 
-/* The window's ends are where its cuts are. */
+/* The window's ends are where its cuts are. Without a warm-up no cut begins it: it has no beginning
+ * then but that of the work. */
 static void follow_stage(struct worker *worker, uint64_t now_ns)
 {
     struct role_context *context = &worker->context;
     uint32_t stage = atomic_load_explicit(&worker->config->control->stage, memory_order_relaxed);
-    if (stage >= RUN_WINDOW && context->measured_from_ns == 0) {
+    if (stage == RUN_WINDOW && context->measured_from_ns == 0) {
         context->measured_from_ns = now_ns;
     }
     if (stage == RUN_AFTER && context->measured_until_ns == 0) {

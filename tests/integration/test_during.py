@@ -199,13 +199,13 @@ class Faults(unittest.TestCase):
         self.assertIn("the very socket", check_one_line(self, done, 2))
 
     def test_a_load_that_moves_nothing(self):
-        """An echo answers what nobody reads, until neither end can send."""
+        """An echo sends back what nobody has asked for."""
         folder = Folder(self)
         with Serving("tcp://127.0.0.1:0") as server:
             done = run("ping", server.address, "--during", "stream", "--during-target",
                        server.address, "-n", "200", "-q", "--json=" + folder.file("json"))
         line, _ = self.failed(done, folder)
-        self.assertIn("moved nothing within", line)
+        self.assertIn("the server sends back what it gets (an echo)", line)
         self.assertIn("sonde serve sonde://", line)
 
     def test_a_load_that_cannot_start(self):

@@ -72,7 +72,8 @@ class Sched(unittest.TestCase):
         self.assertLess(row["on_cpu_ns"], cpu_ns * 1.02 + 50e6)
         self.assertGreaterEqual(row["switches_voluntary"], 20)
         self.assertLessEqual(abs(row["switches_voluntary"] - voluntary), 10)
-        self.assertLessEqual(abs(row["switches_involuntary"] - involuntary), 10)
+        # On a busy machine it is preempted now and then before and after that, too.
+        self.assertLessEqual(abs(row["switches_involuntary"] - involuntary), 10 + involuntary / 2)
         self.assertGreaterEqual(row["sleeping_ns"], 100e6)
         everything = sum(row[key] for key in ("on_cpu_ns", "sleeping_ns", "blocked_ns",
                                               "waiting_ns", "preempted_ns"))

@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/serve.h"
 #include "cli/serve_iperf3.h"
+#include "codec/websocket_handshake.h"
 #include "run/collect.h"
 #include "run/control_server.h"
 #include "run/fill.h"
@@ -23,6 +24,7 @@
 #include "run/server.h"
 #include "workload/call.h"
 #include "workload/ping.h"
+#include "workload/ws.h"
 
 #define LISTEN_MAX 32
 /* How long a stop waits for answers that are under way. */
@@ -65,6 +67,7 @@ struct service {
 };
 
 static const struct service echo_service = {"", &echo_server, echo_metrics, ECHO_METRICS};
+static const struct service ws_service = {"ws+", &ws_server, ws_server_metrics, WS_SERVER_METRICS};
 /* In the order of enum ping_format. */
 static const struct service ping_services[] = {
     {"ping+", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
@@ -76,6 +79,7 @@ struct serving {
     struct serve_options options;
     struct call_options echo;
     struct ping_options ping;
+    struct ws_options ws;
     const struct service *service; /* NULL: no address has said it yet */
     struct output_options output;
     const struct serve_hooks *hooks; /* NULL: none */
@@ -116,11 +120,15 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = ping_server_rows,
                                .count = PING_SERVER_OPTIONS,
                                .target = serving ? &serving->ping : NULL};
-    sets[4] = (struct opt_set){.title = "Output",
+    sets[4] = (struct opt_set){.title = "WebSocket",
+                               .rows = ws_server_rows,
+                               .count = WS_SERVER_OPTIONS,
+                               .target = serving ? &serving->ws.server : NULL};
+    sets[5] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
                                .target = serving ? &serving->output : NULL};
-    return 5;
+    return 6;
 }
 
 static size_t sets_for_help(struct opt_set *sets)
@@ -228,6 +236,15 @@ static int open_control(struct serving *serving, struct err *error)
                : 0;
 }
 
+static const void *options_of(const struct serving *serving)
+{
+    if (serving->service == &ws_service) {
+        return &serving->ws;
+    }
+    return serving->service == &echo_service ? (const void *)&serving->echo
+                                             : (const void *)&serving->ping;
+}
+
 static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
@@ -263,11 +280,12 @@ static int prepare(struct serving *serving, struct err *error)
     serving->slots = serving->control
                          ? shared_memory(serving->slot_count * sizeof *serving->slots, error)
                          : NULL;
+    serving->ws.server.idle_timeout_ns = serving->echo.echo.idle_timeout_ns;
+    serving->ws.server.memory_bytes = serving->echo.echo.memory_bytes;
     serving->config = (struct server_config){
         .engine = engine,
         .role = serving->service->role,
-        .options = serving->service == &echo_service ? (const void *)&serving->echo
-                                                     : (const void *)&serving->ping,
+        .options = options_of(serving),
         .control = serving->control,
         .slots = serving->slots,
         .slot_count = serving->slot_count,
@@ -288,9 +306,23 @@ static int prepare(struct serving *serving, struct err *error)
                                  : 0;
 }
 
+static bool is_plain_ws(const struct serving *serving, const struct address *address)
+{
+    return serving->service == &ws_service && address->transport == &transport_tcp;
+}
+
+/* Behind its prefix. */
+static const char *text_of(const struct serving *serving, const struct address *address)
+{
+    return address->text + (is_plain_ws(serving, address) ? strlen("tcp") : 0);
+}
+
 /* A client that is given the address with it speaks what is served there. */
 static const char *prefix_of(const struct serving *serving, const struct address *address)
 {
+    if (is_plain_ws(serving, address)) {
+        return "ws"; /* for "tcp" */
+    }
     bool plain = serving->service == &ping_services[PING_OWN] &&
                  address->transport->caps & TRANSPORT_DATAGRAMS;
     return plain ? "" : serving->service->prefix;
@@ -311,7 +343,7 @@ static void announce(const struct serving *serving)
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
         fprintf(stderr, "sonde: serving on %s%s (%s)%s\n", prefix_of(serving, address),
-                address->text, engines[serving->options.engine]->name,
+                text_of(serving, address), engines[serving->options.engine]->name,
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
     for (uint32_t i = 0; i < serving->control_count; i++) {
@@ -350,7 +382,8 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         for (uint32_t i = 0; i < serving->address_count; i++) {
             size_t used = strlen(run->detail);
             snprintf(run->detail + used, sizeof run->detail - used, "%s%s%s", i ? ", " : "",
-                     prefix_of(serving, &serving->addresses[i]), serving->addresses[i].text);
+                     prefix_of(serving, &serving->addresses[i]),
+                     text_of(serving, &serving->addresses[i]));
         }
         for (uint32_t i = 0; i < serving->control_count; i++) {
             size_t used = strlen(run->detail);
@@ -430,18 +463,23 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
 }
 
 /* What is to be served at an address: its prefix says it; datagrams are answered one by one. */
-static int take_service(struct serving *serving, const char *url, bool has_format, uint32_t format,
-                        const struct address *address, struct err *error)
+static int take_service(struct serving *serving, const char *url, bool ws, bool has_format,
+                        uint32_t format, const struct address *address, struct err *error)
 {
     bool datagrams = address->transport->caps & TRANSPORT_DATAGRAMS;
-    const struct service *service =
-        has_format || datagrams ? &ping_services[has_format ? format : PING_OWN] : &echo_service;
+    const struct service *service = ws ? &ws_service
+                                    : has_format || datagrams
+                                        ? &ping_services[has_format ? format : PING_OWN]
+                                        : &echo_service;
     if (serving->service && serving->service != service) {
         err_set(error, ERR_USAGE, url, "is served otherwise than the addresses before it");
         return err_hint(error, "start another sonde serve for it");
     }
+    if (ws && datagrams) {
+        return err_set(error, ERR_USAGE, url, "WebSocket needs a stream of bytes");
+    }
     serving->service = service;
-    serving->ping.format = service == &echo_service ? 0 : (uint32_t)(service - ping_services);
+    serving->ping.format = has_format ? format : PING_OWN;
     return 0;
 }
 
@@ -466,6 +504,25 @@ static int take_control(struct serving *serving, const char *rest, struct err *e
     }
     return control_address_parse(rest, file ? &serving->secret : NULL, true,
                                  &serving->controls[serving->control_count++], error);
+}
+
+/* "ws://HOST:PORT/PATH", at any path, or "ws+" and an address of a stream. NULL: it is neither. */
+static const char *take_ws(const char *url, char *plain, size_t size, struct err *error)
+{
+    char reason[160];
+    const char *rest = rest_of(url, "ws://"), *prefixed = rest_of(url, ws_service.prefix);
+    if (!rest && !prefixed) {
+        return NULL;
+    }
+    if (websocket_why_not(reason, sizeof reason) < 0) {
+        err_set(error, ERR_UNSUPPORTED, url, "%s", reason);
+        return NULL;
+    }
+    if (prefixed) {
+        return prefixed;
+    }
+    snprintf(plain, size, "tcp://%.*s", (int)strcspn(rest, "/?"), rest);
+    return plain;
 }
 
 static int take_addresses(struct serving *serving, const struct opt_arguments *arguments,
@@ -494,9 +551,16 @@ static int take_addresses(struct serving *serving, const struct opt_arguments *a
         }
         struct address *address = &serving->addresses[serving->address_count];
         uint32_t format = PING_OWN;
-        bool has_format = ping_take_format(&url, &format);
+        char plain[160];
+        const char *ws = take_ws(url, plain, sizeof plain, error);
+        if (!ws && error->code != ERR_NONE) {
+            return -1;
+        }
+        url = ws ? ws : url;
+        bool has_format = !ws && ping_take_format(&url, &format);
         if (address_parse(url, true, address, error) < 0 ||
-            take_service(serving, arguments->items[i], has_format, format, address, error) < 0) {
+            take_service(serving, arguments->items[i], ws != NULL, has_format, format, address,
+                         error) < 0) {
             return -1;
         }
         if (!address->transport->listen) {
@@ -554,11 +618,14 @@ const struct command command_serve = {
         "for, and what that server measured; for sonde+udp://HOST:PORT that one takes its data "
         "through UDP, at a port of its own. On "
         "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
-        "clients, over TCP and UDP, several at a time, and says in a line what each test moved.",
+        "clients, over TCP and UDP, several at a time, and says in a line what each test moved. At "
+        "ws://HOST:PORT (any path; ws+unix:PATH) it is a WebSocket server for any client: it "
+        "answers handshakes, echoes messages, answers pings and closes.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
                 "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n"
-                "  sonde serve iperf3://   # for iperf3 -c 127.0.0.1\n",
+                "  sonde serve iperf3://   # for iperf3 -c 127.0.0.1\n"
+                "  sonde serve ws://127.0.0.1:9000 -t 2   # for any WebSocket client\n",
     .sets = sets_for_help,
     .run = run,
 };

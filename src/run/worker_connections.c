@@ -11,6 +11,10 @@
 
 /* Operations that one completion may set off before the worker returns to the engine. */
 #define CHAIN_MAX 16
+/* Renewed connections that are dialed before completions get their turn. */
+#define DIALS_IN_A_ROW 64
+/* After one that could not be established: a target that refuses is not hammered. */
+#define DIAL_PAUSE_NS NS_PER_MS
 
 static struct connection *connection_of(struct channel *channel)
 {
@@ -99,10 +103,10 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
     return NULL;
 }
 
-static void start(struct worker *worker, struct connection *connection)
+static void start(struct worker *worker, struct connection *connection, uint64_t now_ns)
 {
     connection->flagged |= CONNECTION_STARTED;
-    struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = clock_now_ns()};
+    struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = now_ns};
     worker_feed(worker, connection, &op);
 }
 
@@ -113,6 +117,10 @@ static void closed(struct worker *worker, struct connection *connection)
     }
     timers_cancel(&worker->timers, &connection->timer);
     unlink_open(worker, connection);
+    if (worker->throttled && worker->open < worker->renew_below) {
+        worker->throttled = false;
+        worker->context.bank->counters[worker->role->resumed_counter] += !worker->context.draining;
+    }
     worker->role->close(&worker->context, connection);
     connection->flagged |= CONNECTION_DEAD;
     connection->next = worker->dead;
@@ -297,12 +305,48 @@ static void accepted(struct worker *worker, struct op *op)
         return;
     }
     connection->flagged |= CONNECTION_ADMITTED;
-    start(worker, connection);
+    start(worker, connection, clock_now_ns());
+}
+
+static void cannot_dial(struct worker *worker, enum bank_phase phase, int number)
+{
+    struct bank *bank = worker->context.bank;
+    bank_error(bank, phase, number, NULL);
+    bank->counters[worker->role->undialed_counter]++;
+    worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
+}
+
+/* Of one that is renewed. */
+static void established(struct worker *worker, struct connection *connection, const struct op *op)
+{
+    connection->flagged &= (uint8_t)~CONNECTION_DIALING;
+    timers_cancel(&worker->timers, &connection->timer);
+    if (op->result == 0) {
+        worker->reached = true;
+        start(worker, connection, op->now_ns ? op->now_ns : clock_now_ns());
+        return;
+    }
+    cannot_dial(worker, PHASE_CONNECT, (int)-op->result);
+    close_connection(worker, connection);
+}
+
+void worker_give_up(struct worker *worker, struct connection *connection)
+{
+    connection->flagged &= (uint8_t)~CONNECTION_DIALING;
+    cannot_dial(worker, PHASE_CONNECT, ETIMEDOUT);
+    close_connection(worker, connection);
 }
 
 static void connected(struct worker *worker, struct connection *connection, struct op *op)
 {
-    worker->connecting--;
+    bool renewed = worker->renew_below > 0;
+    if (renewed && (worker->reached || op->result == 0)) {
+        if (connection->flagged & CONNECTION_DIALING) { /* else it was given up */
+            established(worker, connection, op);
+        }
+        return;
+    }
+    worker->connecting -= !renewed;
     if (op->result == 0) {
         return; /* started by the loop, all at once */
     }
@@ -340,14 +384,20 @@ void worker_deliver(void *owner, struct op *op)
     }
 }
 
-static int dial_one(struct worker *worker, const struct dial *dial)
+static int dial_one(struct worker *worker, const struct dial *dial, uint64_t intended_ns)
 {
     struct net_end end = dial->end;
+    uint64_t dialed_ns = clock_now_ns();
     if (dial->address) {
         struct net_tuning tuning = worker->config->tuning;
         tuning.source = dial->source;
         tuning.source_length = dial->source ? address_source_length(dial->source) : 0;
         int fd = dial->address->transport->open(dial->address, &tuning, &worker->failure);
+        if (fd < 0 && worker->reached) {
+            cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
+            worker->failure = (struct err){0};
+            return 0;
+        }
         if (fd < 0) {
             return -1;
         }
@@ -362,17 +412,55 @@ static int dial_one(struct worker *worker, const struct dial *dial)
     if (!connection) {
         return err_system(&worker->failure, -failed, "connection", "cannot open");
     }
+    connection->dialed_ns = dialed_ns;
+    connection->intended_ns = intended_ns ? intended_ns : dialed_ns;
+    if (intended_ns) {
+        histogram_record(&worker->context.bank->histograms[worker->config->send_lag],
+                         dialed_ns > intended_ns ? dialed_ns - intended_ns : 0, 1);
+    }
     if (dial->address) {
         struct op op = {.kind = OP_CONNECT,
                         .channel = &connection->channel,
                         .data = (const uint8_t *)&dial->address->socket_address,
                         .length = dial->address->length};
-        worker->connecting++;
+        worker->connecting += worker->renew_below == 0;
+        if (worker->renew_below) {
+            connection->flagged |= CONNECTION_DIALING;
+            if (timers_set(&worker->timers, connection, &connection->timer,
+                           dialed_ns + worker->config->connect_timeout_ns)) {
+                return err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
+            }
+        }
         if (submit(worker, &op)) {
             connected(worker, connection, &op);
         }
     }
     return worker->failure.code == ERR_NONE ? 0 : -1;
+}
+
+void worker_dial(struct worker *worker, uint64_t intended_ns)
+{
+    const struct worker_config *config = worker->config;
+    dial_one(worker, &config->dials[worker->next_dial], intended_ns);
+    worker->next_dial = (worker->next_dial + 1) % config->dial_count;
+    if (worker->open >= config->dial_count && !worker->throttled) {
+        worker->throttled = true;
+        worker->context.bank->counters[worker->role->throttled_counter]++;
+    }
+}
+
+bool worker_may_dial(const struct worker *worker, uint64_t now_ns)
+{
+    return worker->renew_below && worker->started && !worker->context.draining &&
+           worker->context.quota && !worker->throttled && worker->failure.code == ERR_NONE &&
+           worker->dial_after_ns <= now_ns;
+}
+
+void worker_renew(struct worker *worker, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < DIALS_IN_A_ROW && worker_may_dial(worker, now_ns); i++) {
+        worker_dial(worker, 0);
+    }
 }
 
 /* A socket to which all peers send: served from the start, like a connection. */
@@ -384,7 +472,7 @@ static int open_datagrams(struct worker *worker, int fd)
     if (!connection) {
         return err_system(&worker->failure, -failed, "listener", "cannot open");
     }
-    start(worker, connection);
+    start(worker, connection, clock_now_ns());
     return 0;
 }
 
@@ -412,8 +500,8 @@ static int open_listener(struct worker *worker, int fd)
 int worker_open_all(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
-    for (uint32_t i = 0; i < config->dial_count; i++) {
-        if (dial_one(worker, &config->dials[i]) < 0) {
+    for (uint32_t i = 0; i < config->dial_count && worker->renew_below == 0; i++) {
+        if (dial_one(worker, &config->dials[i], 0) < 0) {
             return -1;
         }
     }
@@ -429,7 +517,7 @@ int worker_open_all(struct worker *worker)
         }
         worker->given = true;
         if (!config->await_go) {
-            start(worker, connection);
+            start(worker, connection, clock_now_ns());
         }
     }
     for (uint32_t i = 0; i < config->listener_count; i++) {

@@ -13,6 +13,7 @@ enum {
     CONNECTION_STARTED = 8,
     CONNECTION_LISTENER = 16,
     CONNECTION_ADMITTED = 32,
+    CONNECTION_DIALING = 64, /* renewed, and not established yet */
 };
 
 struct worker {
@@ -35,6 +36,11 @@ struct worker {
     uint32_t phase;
     uint32_t connecting, open;
     uint32_t opened;           /* connections so far: the next one's flow */
+    uint32_t renew_below;      /* renewed connections: 0: all were opened before the start */
+    uint32_t next_dial;        /* whose turn it is */
+    uint64_t dial_after_ns;    /* after one that failed: not before */
+    bool throttled;            /* as many are open as may be, and have not fallen below since */
+    bool reached;              /* one was established */
     struct thread_usage usage; /* of its thread, at the last cut */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
@@ -48,6 +54,16 @@ void worker_deliver(void *owner, struct op *op);
 
 /* Opens what the configuration names: dials, ends, listeners. 0 or -1 with worker->failure. */
 int worker_open_all(struct worker *worker);
+
+/* Renewed connections: whether one may be dialed now, and dialing all that are missing. */
+bool worker_may_dial(const struct worker *worker, uint64_t now_ns);
+void worker_renew(struct worker *worker, uint64_t now_ns);
+
+/* Dials one, which should have been dialed at intended_ns (0: now). */
+void worker_dial(struct worker *worker, uint64_t intended_ns);
+
+/* A renewed connection was not established in time. */
+void worker_give_up(struct worker *worker, struct connection *connection);
 
 /* Frees connections that have been closed and stand on no list. */
 void worker_bury(struct worker *worker);

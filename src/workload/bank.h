@@ -21,10 +21,12 @@
 #define BANK_PHASES(X)                                                                             \
     X(SOCKET, "socket")                                                                            \
     X(CONNECT, "connect")                                                                          \
+    X(UPGRADE, "upgrade")                                                                          \
     X(ACCEPT, "accept")                                                                            \
     X(SEND, "send")                                                                                \
     X(RECEIVE, "receive")                                                                          \
     X(PROTOCOL, "protocol")                                                                        \
+    X(CLOSE, "close")                                                                              \
     X(DRAIN, "drain")
 
 enum bank_phase {
@@ -38,7 +40,7 @@ struct bank_error {
     uint32_t phase; /* enum bank_phase */
     int32_t number; /* errno; 0: `name` says it */
     uint64_t count;
-    char name[48]; /* a protocol error's own name */
+    char name[80]; /* a protocol error's own name */
 };
 
 /* What one connection counted, for workloads that tell connections apart (struct role's

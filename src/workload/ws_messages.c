@@ -90,7 +90,7 @@ static int append_message(struct role_context *context, struct ws_client *client
             return -1;
         }
         data = worker->compressed;
-        length = (size_t)(flow.to - worker->compressed);
+        length = flow.made;
     }
     size_t most =
         options->fragment_bytes && options->message != WS_PING ? options->fragment_bytes : SIZE_MAX;

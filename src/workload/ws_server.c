@@ -212,9 +212,8 @@ static void refuse(struct role_context *context, struct ws_peer *peer, int error
     context->bank->counters[WS_SERVER_REQUESTS_REFUSED]++;
     peer->state = PEER_REFUSED;
     if (reserve(pool, &pool->answer, RESPONSE_ROOM, false)) {
-        const char *headers = status == 426 ? "Sec-WebSocket-Version: 13\r\n" : NULL;
         ssize_t bytes =
-            websocket_refusal_write(status ? (int)status : 400, headers,
+            websocket_refusal_write(status ? (int)status : 400, NULL,
                                     (char *)pool->answer.data + pool->answer.end, RESPONSE_ROOM);
         pool->answer.end += bytes > 0 ? (size_t)bytes : 0;
     }
@@ -321,8 +320,7 @@ static int echo(struct role_context *context, struct ws_peer *peer, bool text,
         .from = payload, .length = length, .to = compressed, .room = room};
     int failed = compressed ? websocket_deflate(&peer->compression->deflater, &flow, true)
                             : WEBSOCKET_BAD_MEMORY;
-    if (failed == 0 &&
-        !append_frame(pool, opcode, true, compressed, (size_t)(flow.to - compressed))) {
+    if (failed == 0 && !append_frame(pool, opcode, true, compressed, flow.made)) {
         failed = WEBSOCKET_BAD_MEMORY;
     }
     free(compressed);
@@ -459,6 +457,9 @@ static void send_answer(struct role_context *context, struct ws_peer *peer)
         } else {
             keep(context, peer, answer->data, answer->end);
         }
+    }
+    if (answer->end == 0 && peer->state == PEER_REFUSED && peer->kept.end == 0) {
+        leave(context, peer); /* without memory there is nothing to be said */
     }
     answer->end = 0;
 }

@@ -244,6 +244,7 @@ const struct workload workload_ws = {
     ROWS_OF_BOTH,
     .metrics = handshake_metrics,
     .metric_count = sizeof handshake_metrics / sizeof *handshake_metrics,
+    .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST,
     .operation = "handshake",
     .client = &ws_handshake_client,
 };

@@ -87,7 +87,9 @@ class AgainstWebsockets(unittest.TestCase):
                 self.assertEqual(metric(one, "handshakes"), 200)
                 self.assertEqual(metric(one, "handshakes_failed"), 0)
                 self.assertEqual(metric(one, "connections_dialed"), 200)
-                self.assertEqual(metric(one, "server_ended_first"), 200)
+                # Of the last ones the end may come when the run is over.
+                self.assertIn(metric(one, "server_ended_first"), range(190, 201))
+                self.assertEqual(metric(one, "client_ended_first"), 0)
                 for name in ("response_time", "service_time", "connect", "upgrade", "close"):
                     self.assertEqual(one["histograms"][name]["count"], 200, name)
                 self.assertEqual(one["errors"], [])
@@ -188,7 +190,10 @@ class OwnServer(unittest.TestCase):
         path = os.path.join(os.environ.get("TMPDIR", "/tmp"), "sonde-ws-%d.strace" % os.getpid())
         with Serving("ws://127.0.0.1:0") as server:
             try:
-                one = ws(self, server.address, "--mode", "message", "-n", "400",
+                # LeakSanitizer traces too, and so cannot be traced.
+                quiet = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")
+                         + ":detect_leaks=0"}
+                one = ws(self, server.address, "--mode", "message", "-n", "400", env=quiet,
                          prefix=["strace", "-f", "-qq", "-o", path, "-e", "trace=sendto,recvfrom"])
                 with open(path, encoding="utf-8") as file:
                     lines = file.read().splitlines()

@@ -393,7 +393,7 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
         tuning.source = dial->source;
         tuning.source_length = dial->source ? address_source_length(dial->source) : 0;
         int fd = dial->address->transport->open(dial->address, &tuning, &worker->failure);
-        if (fd < 0 && worker->reached) {
+        if (fd < 0 && worker->renew_below && (worker->reached || worker->open)) {
             cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
             worker->failure = (struct err){0};
             return 0;

@@ -288,6 +288,9 @@ static void refuse_answer(struct role_context *context, struct ws_client *client
                  response->location.at ? " to " : "",
                  response->location.at ? (int)response->location.length : 0,
                  response->location.at ? response->location.at : "");
+        for (char *at = text; *at; at++) {
+            *at = *at < ' ' || *at > '~' ? '?' : *at; /* it is somebody else's */
+        }
         name = text;
     }
     fail(context, client, ways, PHASE_UPGRADE, 0, name);

@@ -413,6 +413,8 @@ static void submit_kept(struct role_context *context, struct ws_peer *peer)
     op->length = peer->kept.end - peer->kept.begin;
 }
 
+static void drained(struct role_context *context, struct ws_peer *peer);
+
 /* Everything has gone. */
 static void all_sent(struct role_context *context, struct ws_peer *peer)
 {
@@ -426,6 +428,9 @@ static void all_sent(struct role_context *context, struct ws_peer *peer)
     if (peer->paused && peer->state != PEER_CLOSED) {
         peer->paused = false;
         step_submit(context, &peer->base, OP_RECEIVE);
+    }
+    if (context->draining) {
+        drained(context, peer);
     }
 }
 

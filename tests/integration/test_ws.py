@@ -301,6 +301,7 @@ UPGRADES = (  # a server's answer, and how the report calls it
     (answers(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "answered with status 200"),
     (answers(b"HTTP/1.1 301 Moved\r\nLocation: ws://other/\r\n\r\n"),
      "answered with status 301 to ws://other/"),
+    (answers(b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe\r\n\r\n"), "answered with status 302 to ??"),
     (answers(b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\n\r\n"), "answered with status 401"),
     (answers(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "a first line that is no HTTP status"),
     (answers(b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),

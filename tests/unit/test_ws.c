@@ -401,6 +401,50 @@ static void what_is_wrong_is_told(void **state)
     pair_close(&pair);
 }
 
+/* Two messages of 4 bytes are in flight: the server answers as it is told. */
+static void check_answer(const uint8_t *answer, size_t length, const char *name)
+{
+    struct pair pair;
+    struct ws_options options = options_of(WS_MESSAGE);
+    options.high = 2;
+    options.size_bytes = 4;
+    pair_open(&pair, &options, 65536, UINT64_MAX);
+    complete_send(&pair, &pair.client, &pair.server.to);
+    deliver(&pair, &pair.server, &pair.client);
+    complete_send(&pair, &pair.server, &pair.client.to);
+    deliver(&pair, &pair.client, &pair.server);
+    assert_int_equal(world_outstanding(&pair.client.world), 2);
+    complete_send(&pair, &pair.client, &pair.server.to);
+    feed(&pair, &pair.client,
+         (struct op){.kind = OP_RECEIVE, .data = answer, .result = (int64_t)length});
+    if (name) {
+        assert_error(&pair.client, PHASE_PROTOCOL, name);
+        assert_true(pair.client.closed);
+        assert_int_equal(of_client(&pair, WS_COUNT_COMPLETED) + of_client(&pair, WS_COUNT_FAILED),
+                         2);
+    } else {
+        assert_no_errors(&pair);
+        assert_int_equal(of_client(&pair, WS_COUNT_COMPLETED), 2);
+    }
+    pair_close(&pair);
+}
+
+static void only_what_was_sent_is_an_answer(void **state)
+{
+    (void)state;
+    static const char lengths[] = "an answer of another length than its message";
+    static const uint8_t right[] = {0x82, 4, 0, 1, 2, 3, 0x82, 4, 1, 2, 3, 4};
+    static const uint8_t swapped[] = {0x82, 4, 1, 2, 3, 4, 0x82, 4, 0, 1, 2, 3};
+    static const uint8_t longer[] = {0x82, 5, 0, 1, 2, 3, 4};
+    static const uint8_t shorter[] = {0x82, 4, 0, 1, 2, 3, 0x82, 3, 1, 2, 3};
+    static const uint8_t text[] = {0x81, 4, 0, 1, 2, 3};
+    check_answer(right, sizeof right, NULL);
+    check_answer(swapped, sizeof swapped, "the answer is not what was sent");
+    check_answer(longer, sizeof longer, lengths);
+    check_answer(shorter, sizeof shorter, lengths);
+    check_answer(text, sizeof text, "an answer of another kind than its message");
+}
+
 static void a_send_that_finds_no_room_is_kept(void **state)
 {
     (void)state;
@@ -471,6 +515,7 @@ int main(void)
         cmocka_unit_test(of_a_flood_of_pings_the_last_is_answered),
         cmocka_unit_test(silence_has_an_end),
         cmocka_unit_test(what_is_wrong_is_told),
+        cmocka_unit_test(only_what_was_sent_is_an_answer),
         cmocka_unit_test(a_send_that_finds_no_room_is_kept),
         cmocka_unit_test(answers_are_bounded),
     };

@@ -71,11 +71,15 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = ping_server_rows,
                                .count = PING_SERVER_OPTIONS,
                                .target = serving ? &serving->ping : NULL};
-    sets[5] = (struct opt_set){.title = "Output",
+    sets[5] = (struct opt_set){.title = "WebSocket",
+                               .rows = ws_server_rows,
+                               .count = WS_SERVER_OPTIONS,
+                               .target = serving ? &serving->ws.server : NULL};
+    sets[6] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_OPTIONS,
                                .target = serving ? &serving->output : NULL};
-    return 6;
+    return 7;
 }
 
 static size_t sets_for_help(struct opt_set *sets)
@@ -232,11 +236,12 @@ static int prepare(struct serving *serving, struct err *error)
     serving->slots = serving->control
                          ? shared_memory(serving->slot_count * sizeof *serving->slots, error)
                          : NULL;
+    serving->ws.server.idle_timeout_ns = serving->echo.echo.idle_timeout_ns;
+    serving->ws.server.memory_bytes = serving->echo.echo.memory_bytes;
     serving->config = (struct server_config){
         .engine = engine,
         .role = serving->service->role,
-        .options = serve_is_bytes(serving->service) ? (const void *)&serving->echo
-                                                    : (const void *)&serving->ping,
+        .options = serve_options_of(serving),
         .control = serving->control,
         .slots = serving->slots,
         .slot_count = serving->slot_count,
@@ -275,7 +280,7 @@ static void announce(const struct serving *serving)
         const struct address *address = &serving->addresses[i];
         bool made = serving->secure >> i & 1 && !serving->options.tls.certificate;
         fprintf(stderr, "sonde: serving on %s%s (%s%s)%s\n", serve_prefix_of(serving, address),
-                address->text, engines[serving->options.engine]->name,
+                serve_text_of(serving, address), engines[serving->options.engine]->name,
                 made ? ", self-signed certificate" : "",
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
@@ -332,7 +337,8 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         for (uint32_t i = 0; i < serving->address_count; i++) {
             size_t used = strlen(run->detail);
             snprintf(run->detail + used, sizeof run->detail - used, "%s%s%s", i ? ", " : "",
-                     serve_prefix_of(serving, &serving->addresses[i]), serving->addresses[i].text);
+                     serve_prefix_of(serving, &serving->addresses[i]),
+                     serve_text_of(serving, &serving->addresses[i]));
         }
         for (uint32_t i = 0; i < serving->control_count; i++) {
             size_t used = strlen(run->detail);
@@ -461,11 +467,14 @@ const struct command command_serve = {
         "through UDP, at a port of its own. A line says of each session who it was and what it "
         "moved. On "
         "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
-        "clients, over TCP and UDP, several at a time, and says in a line what each test moved.",
+        "clients, over TCP and UDP, several at a time, and says in a line what each test moved. At "
+        "ws://HOST:PORT (any path; ws+unix:PATH) it is a WebSocket server for any client: it "
+        "answers handshakes, echoes messages, answers pings and closes.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
                 "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n"
-                "  sonde serve iperf3://   # for iperf3 -c 127.0.0.1\n",
+                "  sonde serve iperf3://   # for iperf3 -c 127.0.0.1\n"
+                "  sonde serve ws://127.0.0.1:9000 -t 2   # for any WebSocket client\n",
     .sets = sets_for_help,
     .run = run,
 };

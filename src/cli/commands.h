@@ -8,6 +8,7 @@
     X(call)                                                                                        \
     X(stream)                                                                                      \
     X(ping)                                                                                        \
+    X(ws)                                                                                          \
     X(ipc)                                                                                         \
     X(serve)                                                                                       \
     X(observe)                                                                                     \

@@ -3,12 +3,15 @@
 #include <string.h>
 
 #include "cli/serve_state.h"
+#include "codec/websocket_handshake.h"
 #include "run/control_server.h"
 
 static const struct service echo_service = {"", "echoes every byte", &echo_server, echo_metrics,
                                             ECHO_METRICS};
 static const struct service discard_service = {"discard+", "answers nothing", &echo_server,
                                                discard_metrics, DISCARD_METRICS};
+static const struct service ws_service = {"ws+", "is a WebSocket server", &ws_server,
+                                          ws_server_metrics, WS_SERVER_METRICS};
 /* In the order of enum ping_format. */
 static const struct service ping_services[] = {
     {"ping+", "answers message by message", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
@@ -16,7 +19,7 @@ static const struct service ping_services[] = {
      PING_SERVER_METRICS},
 };
 
-bool serve_is_bytes(const struct service *service)
+static bool is_bytes(const struct service *service)
 {
     return service == &echo_service || service == &discard_service;
 }
@@ -26,12 +29,34 @@ static const char *const further[] = {"ping+tcp://HOST:PORT",
                                       "sockperf+udp://HOST[:PORT]",
                                       "sockperf+tcp://HOST[:PORT]",
                                       "discard+tcp://HOST:PORT",
+                                      "ws://HOST:PORT",
                                       "sonde://HOST:PORT",
                                       "iperf3://HOST[:PORT]",
                                       NULL};
 
+const void *serve_options_of(const struct serving *serving)
+{
+    if (serving->service == &ws_service) {
+        return &serving->ws;
+    }
+    return is_bytes(serving->service) ? (const void *)&serving->echo : (const void *)&serving->ping;
+}
+
+static bool is_plain_ws(const struct serving *serving, const struct address *address)
+{
+    return serving->service == &ws_service && address->transport == &transport_tcp;
+}
+
+const char *serve_text_of(const struct serving *serving, const struct address *address)
+{
+    return address->text + (is_plain_ws(serving, address) ? strlen("tcp") : 0);
+}
+
 const char *serve_prefix_of(const struct serving *serving, const struct address *address)
 {
+    if (is_plain_ws(serving, address)) {
+        return "ws"; /* for "tcp" */
+    }
     bool plain = serving->service == &ping_services[PING_OWN] &&
                  address->transport->caps & TRANSPORT_DATAGRAMS;
     return plain ? "" : serving->service->prefix;
@@ -57,7 +82,10 @@ static int take_service(struct serving *serving, const char *url, const struct s
     const struct service *service = prefixed    ? prefixed
                                     : datagrams ? &ping_services[PING_OWN]
                                                 : &echo_service;
-    if (datagrams && serve_is_bytes(service)) {
+    if (datagrams && service == &ws_service) {
+        return err_set(error, ERR_USAGE, url, "WebSocket needs a stream of bytes");
+    }
+    if (datagrams && is_bytes(service)) {
         err_set(error, ERR_USAGE, url, "only streams are read to their end");
         return err_hint(error, "write discard+tcp://HOST:PORT or discard+unix:PATH");
     }
@@ -69,7 +97,8 @@ static int take_service(struct serving *serving, const char *url, const struct s
         return err_hint(error, "start another sonde serve for it");
     }
     serving->service = service;
-    serving->ping.format = serve_is_bytes(service) ? 0 : (uint32_t)(service - ping_services);
+    bool messages = service == &ping_services[PING_OWN] || service == &ping_services[PING_SOCKPERF];
+    serving->ping.format = messages ? (uint32_t)(service - ping_services) : PING_OWN;
     serving->echo.echo.discard = service == &discard_service;
     return 0;
 }
@@ -111,12 +140,38 @@ static int refuse_client_scheme(const char *url, struct err *error)
     return 0;
 }
 
+/* "ws://HOST:PORT/PATH", at any path, or "ws+" and an address of a stream: what is behind it. NULL:
+ * it is neither, or *error. */
+static const char *take_ws(const char *url, char *plain, size_t size, struct err *error)
+{
+    char reason[160];
+    const char *rest = rest_of(url, "ws://"), *prefixed = rest_of(url, ws_service.prefix);
+    if (!rest && !prefixed) {
+        return NULL;
+    }
+    if (websocket_why_not(reason, sizeof reason) < 0) {
+        err_set(error, ERR_UNSUPPORTED, url, "%s", reason);
+        return NULL;
+    }
+    if (prefixed) {
+        return prefixed;
+    }
+    snprintf(plain, size, "tcp://%.*s", (int)strcspn(rest, "/?"), rest);
+    return plain;
+}
+
 static int take_address(struct serving *serving, const char *url, struct err *error)
 {
     struct address *address = &serving->addresses[serving->address_count];
     const char *rest = url;
     char ported[sizeof address->text];
-    const struct service *prefixed = take_prefix(&rest);
+    char plain[sizeof address->text];
+    const char *ws = take_ws(url, plain, sizeof plain, error);
+    if (!ws && error->code != ERR_NONE) {
+        return -1;
+    }
+    const struct service *prefixed = ws ? &ws_service : take_prefix(&rest);
+    rest = ws ? ws : rest;
     if (prefixed == &ping_services[PING_SOCKPERF]) {
         rest = ping_sockperf_port(rest, ported, sizeof ported);
     }

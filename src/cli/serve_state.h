@@ -15,6 +15,7 @@
 #include "run/server.h"
 #include "workload/call.h"
 #include "workload/ping.h"
+#include "workload/ws.h"
 
 enum { LISTEN_MAX = 32 };
 
@@ -42,6 +43,7 @@ struct serving {
     struct serve_options options;
     struct call_options echo;
     struct ping_options ping;
+    struct ws_options ws;
     const struct service *service; /* NULL: no address has said it yet */
     struct output_options output;
     const struct serve_hooks *hooks; /* NULL: none */
@@ -74,7 +76,10 @@ int serve_take_addresses(struct serving *serving, const struct opt_arguments *ar
  * is served there. */
 const char *serve_prefix_of(const struct serving *serving, const struct address *address);
 
-/* Of streams of bytes: echo, discard. */
-bool serve_is_bytes(const struct service *service);
+/* Its text behind that prefix. */
+const char *serve_text_of(const struct serving *serving, const struct address *address);
+
+/* The options of its service's role. */
+const void *serve_options_of(const struct serving *serving);
 
 #endif

@@ -404,18 +404,26 @@ static int find_target(struct measurement *measurement, const char *given, bool 
     const char *target = given && form->workload->take_target
                              ? form->workload->take_target(command->options, given)
                              : given;
-    measurement->workload = form->workload;
+    measurement->workload = form->choose ? form->choose(command->options) : form->workload;
     measurement->given_target = target != NULL;
     measurement->session = target ? session_find(target, &measurement->session_target) : NULL;
     if (measurement->session) {
+        if (measurement->workload->own_protocol) {
+            err_set(error, ERR_USAGE, target,
+                    "%s speaks a protocol of its own from the first "
+                    "byte on, and none of sonde's",
+                    measurement->workload->operation);
+            return err_hint(error, "give it the server's own URL");
+        }
         bool datagrams = measurement->session->datagrams && form->datagrams;
-        measurement->workload = datagrams ? form->datagrams : form->workload;
+        measurement->workload = datagrams ? form->datagrams : measurement->workload;
     } else if (target) {
         if (address_parse_among(target, 0, form->further, &measurement->address, error) < 0) {
             return name_target(given, target, error);
         }
         bool datagrams = measurement->address.transport->caps & TRANSPORT_DATAGRAMS;
-        measurement->workload = datagrams && form->datagrams ? form->datagrams : form->workload;
+        measurement->workload =
+            datagrams && form->datagrams ? form->datagrams : measurement->workload;
     }
     const struct workload *workload = measurement->workload;
     if ((target && !measurement->session &&

@@ -32,6 +32,9 @@ struct workload_form {
     struct row_set sockets;           /* over struct wire_options */
     struct row_set server; /* of sonde's own server, over the workload's options; may be empty */
     size_t server_offset;  /* where in these options */
+    /* Which workload the options ask for, among those with the same rows as `workload`. NULL: it.
+     */
+    const struct workload *(*choose)(const void *options);
     /* Carries over what the workload's own options mean for a run. May be NULL. */
     void (*adapt)(const void *options, struct run_options *run);
     const char *const *further; /* forms of a target beside the transports', NULL-terminated */

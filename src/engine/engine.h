@@ -139,7 +139,8 @@ enum op_kind {
     OP_SECURE,   /* of a CHANNEL_SECURE that was accepted: the server's handshake, before anything
                     else; result 0 or -errno, op->security */
     OP_ACCEPT,   /* lasting: each completion's result is a new non-blocking fd or -errno */
-    OP_RECEIVE,  /* lasting: each completion lends data and result bytes until deliver returns;
+    OP_RECEIVE,  /* lasting: each completion lends data and result bytes until deliver returns, and
+                    who receives may write to them (null: to what was sent);
                     result 0: the peer closed; -errno: failed; both end it */
     OP_PAUSE,    /* ends OP_RECEIVE, resumed by another OP_RECEIVE; always DONE */
     OP_SEND,     /* data, length: must stay valid until it completes; one in flight a channel;

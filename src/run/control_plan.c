@@ -41,7 +41,8 @@ static int find_parts(struct control_plan *plan, const struct control_message *m
     for (size_t i = 0; workloads[i]; i++) {
         bool fits =
             plan->workload && workload_check_transport(plan->workload, &through, &ignored) == 0;
-        if (!fits && strcmp(workloads[i]->name, message->workload) == 0) {
+        if (!fits && !workloads[i]->own_protocol &&
+            strcmp(workloads[i]->name, message->workload) == 0) {
             plan->workload = workloads[i];
         }
     }

@@ -160,7 +160,9 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
         return;
     }
     bool null = conductor->plan->engine->flags & ENGINE_NO_KERNEL;
-    uint64_t lost = options->connections > open_at_end ? options->connections - open_at_end : 0;
+    bool renewed = conductor->plan->workload->client->renew_below != NULL;
+    uint64_t lost =
+        !renewed && options->connections > open_at_end ? options->connections - open_at_end : 0;
     conductor->lost = lost;
     if (lost && !null) {
         char what[96];
@@ -185,8 +187,9 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
                 conductor->unfinished, operation);
         err_hint(error, "is the server stuck? a slow one may need a longer --drain");
     } else if (finished_operations(conductor) == 0) {
-        err_set(error, ERR_PROTOCOL, conductor->address.text, "no %s finished in the window",
-                operation);
+        char what[96];
+        snprintf(what, sizeof what, "no %s finished in the window", operation);
+        first_error(conductor, error, what);
         err_hint(error, "a longer --duration, or look at the server");
     } else {
         judge_silence(conductor, error);
@@ -250,9 +253,11 @@ static void finish(struct conductor *conductor, struct err *failure)
     struct err fill_error = {0}, peer_error = {0}, end_error;
     const struct run_options *options = conductor->plan->options;
     finish_peer(conductor, failure);
-    /* The ceiling is of a loop without TLS: it says nothing of one with it. */
-    if (!conductor->client_tls && !conductor->plan->skip_ceiling &&
-        !conductor->plan->workload->bulk && options->rate == 0 && failure->code == ERR_NONE) {
+    /* The ceiling is of a loop without TLS, or a protocol of the workload's own: it says nothing of
+     * one with it. */
+    bool ceiling = !conductor->plan->skip_ceiling && !conductor->plan->workload->bulk &&
+                   !conductor->plan->workload->own_protocol && !conductor->client_tls;
+    if (ceiling && options->rate == 0 && failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
         uint64_t cpus = conductor->placement.allowed - 1;
         cpus = conductor->placement.clients.count

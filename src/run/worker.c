@@ -154,6 +154,9 @@ static void step_all(struct worker *worker, enum op_kind kind, uint64_t now_ns)
             }
             continue;
         }
+        if (connection->flagged & CONNECTION_DIALING) {
+            continue;
+        }
         struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
         worker_feed(worker, connection, &op);
     }
@@ -255,6 +258,14 @@ static void take_arrivals(struct worker *worker, uint64_t now_ns)
         if (intended_ns > now_ns) {
             return;
         }
+        if (worker->renew_below) {
+            if (!worker_may_dial(worker, now_ns)) {
+                return;
+            }
+            arrival_take(&worker->arrival);
+            worker_dial(worker, intended_ns);
+            continue;
+        }
         struct connection *taker = next_taker(worker);
         if (!taker) {
             worker->blocked = true; /* until something completes */
@@ -280,6 +291,10 @@ static void expire_timers(struct worker *worker, uint64_t now_ns)
             worker_give_up_securing(worker, connection, ETIMEDOUT);
             continue;
         }
+        if (connection->flagged & CONNECTION_DIALING) {
+            worker_give_up(worker, connection);
+            continue;
+        }
         struct op op = {.kind = OP_TIMER, .channel = &connection->channel, .now_ns = now_ns};
         worker_feed(worker, connection, &op);
     }
@@ -292,7 +307,7 @@ static void run_flush(struct worker *worker, uint64_t now_ns)
     worker->flush = NULL;
     while (connection) {
         struct connection *next = connection->next_flush;
-        connection->flagged &= (uint8_t)~CONNECTION_IN_FLUSH;
+        connection->flagged &= (uint16_t)~CONNECTION_IN_FLUSH;
         if (!(connection->flagged & CONNECTION_DEAD)) {
             struct op op = {.kind = OP_FLUSH, .channel = &connection->channel, .now_ns = now_ns};
             worker_feed(worker, connection, &op);
@@ -307,7 +322,7 @@ static void run_resume(struct worker *worker, uint64_t now_ns)
     worker->resume = NULL;
     while (connection) {
         struct connection *next = connection->next_resume;
-        connection->flagged &= (uint8_t)~CONNECTION_IN_RESUME;
+        connection->flagged &= (uint16_t)~CONNECTION_IN_RESUME;
         if (!(connection->flagged & CONNECTION_DEAD)) {
             struct op op = {.kind = OP_RESUME, .channel = &connection->channel, .now_ns = now_ns};
             worker_feed(worker, connection, &op);
@@ -356,7 +371,13 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
         uint64_t start_ns = atomic_load(&worker->config->control->start_ns);
         until_ns = start_ns < until_ns ? start_ns : until_ns;
     }
-    if (open_loop_active(worker) && !worker->blocked) {
+    if (worker->renew_below && worker->dial_after_ns > now_ns) {
+        until_ns = worker->dial_after_ns < until_ns ? worker->dial_after_ns : until_ns;
+    } else if (worker->config->rate == 0 && worker_may_dial(worker, now_ns)) {
+        return 0;
+    }
+    bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
+    if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);
         if (arrival_ns <= now_ns + SPIN_NS) {
             return 0;
@@ -381,7 +402,8 @@ static void check_finished(struct worker *worker)
 {
     struct worker_slot *slot = worker->config->slot;
     bool ending = worker->context.quota == 0 || worker->context.draining;
-    if (!worker->started || (worker->open && !ending)) {
+    bool going_on = worker->open || worker->renew_below;
+    if (!worker->started || (going_on && !ending)) {
         return;
     }
     uint64_t left = outstanding(worker);
@@ -422,6 +444,9 @@ static bool round_trip(struct worker *worker)
     if (open_loop_active(worker)) {
         worked = true;
         take_arrivals(worker, now_ns);
+    } else if (worker_may_dial(worker, now_ns)) {
+        worked = true;
+        worker_renew(worker, now_ns);
     }
     if (worker->flush) {
         run_flush(worker, worked ? clock_now_ns() : now_ns);
@@ -479,6 +504,9 @@ static int open_worker(struct worker *worker)
         return -1;
     }
     uint32_t expected = config->dial_count + config->end_count + config->listener_count;
+    if (config->role->renew_below && config->dial_count) {
+        worker->renew_below = config->role->renew_below(config->options, config->dial_count);
+    }
     worker->context.shared = config->role->open_worker(config->options, expected, &worker->failure);
     if (!worker->context.shared) {
         return -1;

@@ -12,8 +12,10 @@
 
 /* Operations that one completion may set off before the worker returns to the engine. */
 #define CHAIN_MAX 16
-/* A client that has not finished its handshake after this long is given up. */
-#define SECURING_NS (10 * NS_PER_SECOND)
+/* Renewed connections that are dialed before completions get their turn. */
+#define DIALS_IN_A_ROW 64
+/* After one that could not be established: a target that refuses is not hammered. */
+#define DIAL_PAUSE_NS NS_PER_MS
 
 static struct connection *connection_of(struct channel *channel)
 {
@@ -48,10 +50,6 @@ static void unlink_open(struct worker *worker, struct connection *connection)
     worker->open--;
     atomic_store_explicit(&worker->config->slot->open, worker->open, memory_order_relaxed);
 }
-
-static void close_connection(struct worker *worker, struct connection *connection);
-static void secured(struct worker *worker, struct connection *connection, const struct op *op);
-static bool submit(struct worker *worker, struct op *op);
 
 static bool is_datagram_socket(int fd)
 {
@@ -97,7 +95,7 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
             return connection;
         }
         /* The engine may still know its files: the memory goes when the close has completed. */
-        close_connection(worker, connection);
+        worker_close_connection(worker, connection);
         return NULL;
     }
     net_end_close(end);
@@ -105,26 +103,11 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
     return NULL;
 }
 
-static void start(struct worker *worker, struct connection *connection)
+void worker_start(struct worker *worker, struct connection *connection, uint64_t now_ns)
 {
     connection->flagged |= CONNECTION_STARTED;
-    struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = clock_now_ns()};
+    struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = now_ns};
     worker_feed(worker, connection, &op);
-}
-
-/* A connection of a server's, once it is secure. */
-static void begin(struct worker *worker, struct connection *connection, bool secure)
-{
-    if (!secure) {
-        start(worker, connection);
-        return;
-    }
-    connection->flagged |= CONNECTION_SECURING;
-    if (timers_set(&worker->timers, connection, &connection->timer, clock_now_ns() + SECURING_NS)) {
-        err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
-    }
-    struct op op = {.kind = OP_SECURE, .channel = &connection->channel};
-    submit(worker, &op);
 }
 
 static void closed(struct worker *worker, struct connection *connection)
@@ -134,6 +117,10 @@ static void closed(struct worker *worker, struct connection *connection)
     }
     timers_cancel(&worker->timers, &connection->timer);
     unlink_open(worker, connection);
+    if (worker->throttled && worker->open < worker->renew_below) {
+        worker->throttled = false;
+        worker->context.bank->counters[worker->role->resumed_counter] += !worker->context.draining;
+    }
     worker->role->close(&worker->context, connection);
     connection->flagged |= CONNECTION_DEAD;
     connection->next = worker->dead;
@@ -171,7 +158,7 @@ static void keep_busy(struct worker *worker, const struct op *op)
 }
 
 /* Submits an operation; true where it is done and its connection has to hear of it. */
-static bool submit(struct worker *worker, struct op *op)
+bool worker_submit(struct worker *worker, struct op *op)
 {
     op->now_ns = 0; /* an operation that is done at once has no completion time of its own */
     if (op->kind == OP_CLOSE) {
@@ -192,16 +179,16 @@ static bool submit(struct worker *worker, struct op *op)
         return false;
     }
     if (op->kind == OP_SECURE) {
-        secured(worker, connection, op); /* it could not even begin */
+        worker_secured(worker, connection, op); /* it could not even begin */
         return false;
     }
     return op->kind == OP_SEND || op->kind == OP_CONNECT || op->result < 0;
 }
 
-static void close_connection(struct worker *worker, struct connection *connection)
+void worker_close_connection(struct worker *worker, struct connection *connection)
 {
     struct op op = {.kind = OP_CLOSE, .channel = &connection->channel};
-    submit(worker, &op);
+    worker_submit(worker, &op);
 }
 
 static void take_wishes(struct worker *worker, struct connection *connection)
@@ -238,7 +225,7 @@ void worker_feed(struct worker *worker, struct connection *connection, struct op
         worker->role->step(&worker->context, connection, op);
         take_wishes(worker, connection);
         for (uint32_t i = 0; i < out->count && !(connection->flagged & CONNECTION_DEAD); i++) {
-            if (submit(worker, &out->ops[i]) && end - begin < CHAIN_MAX) {
+            if (worker_submit(worker, &out->ops[i]) && end - begin < CHAIN_MAX) {
                 chain[end++ % CHAIN_MAX] = out->ops[i];
             }
         }
@@ -323,83 +310,60 @@ static void accepted(struct worker *worker, struct op *op)
         return;
     }
     connection->flagged |= CONNECTION_ADMITTED;
-    begin(worker, connection, secure);
+    worker_begin(worker, connection, secure);
 }
 
-/* Adds one handshake to what the slot's connections have come to. */
-static void count_security(struct worker *worker, const struct op_security *done)
+static void cannot_dial(struct worker *worker, enum bank_phase phase, int number)
 {
-    struct slot_security *security = &worker->config->slot->security;
-    security->handshakes++;
-    security->resumed += done->resumed;
-    security->verified += done->verified;
-    snprintf(security->version, sizeof security->version, "%s", done->version);
-    snprintf(security->cipher, sizeof security->cipher, "%s", done->cipher);
-    histogram_record(&security->handshake_time, done->handshake_ns, 1);
-    if (worker->config->client_tls) {
-        histogram_record(&security->connect_time, done->connect_ns, 1);
-    }
+    struct bank *bank = worker->context.bank;
+    bank_error(bank, phase, number, NULL);
+    bank->counters[worker->role->undialed_counter]++;
+    worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
 }
 
-/* Why connecting failed, in words. */
-static void explain(struct worker *worker, const struct op *op)
+/* Of one that is renewed. */
+static void established(struct worker *worker, struct connection *connection, const struct op *op)
 {
-    const char *target = worker->config->dials[0].address->text;
-    const struct op_security *security = op->security;
-    if (security && security->failure) {
-        worker->failure = *security->failure;
-    } else if (security && security->connected) {
-        err_system(&worker->failure, (int)-op->result, target, "the TLS handshake failed");
-    } else {
-        err_system(&worker->failure, (int)-op->result, target, "cannot connect");
-        if (op->result == -ECONNREFUSED) {
-            err_hint(&worker->failure, "is the server running and listening there?");
-        }
+    connection->flagged &= (uint16_t)~CONNECTION_DIALING;
+    timers_cancel(&worker->timers, &connection->timer);
+    if (op->result == 0) {
+        worker->reached = true;
+        worker_start(worker, connection, op->now_ns ? op->now_ns : clock_now_ns());
+        return;
     }
+    cannot_dial(worker, PHASE_CONNECT, (int)-op->result);
+    worker_close_connection(worker, connection);
+}
+
+void worker_give_up(struct worker *worker, struct connection *connection)
+{
+    connection->flagged &= (uint16_t)~CONNECTION_DIALING;
+    cannot_dial(worker, PHASE_CONNECT, ETIMEDOUT);
+    worker_close_connection(worker, connection);
 }
 
 static void connected(struct worker *worker, struct connection *connection, struct op *op)
 {
-    worker->connecting--;
+    bool renewed = worker->renew_below > 0;
+    if (renewed && (worker->reached || op->result == 0)) {
+        if (connection->flagged & CONNECTION_DIALING) { /* else it was given up */
+            established(worker, connection, op);
+        }
+        return;
+    }
+    worker->connecting -= !renewed;
     if (op->result == 0) {
         if (op->security) {
-            count_security(worker, op->security);
+            worker_count_security(worker, op->security);
         }
         return; /* started by the loop, all at once */
     }
     bool tls = op->security && op->security->connected;
     bank_error(worker->context.bank, tls ? PHASE_TLS : PHASE_CONNECT, (int)-op->result, NULL);
     if (worker->failure.code == ERR_NONE) {
-        explain(worker, op);
+        worker_explain(worker, op);
     }
-    close_connection(worker, connection);
-}
-
-/* A client's handshake is through: it is served from now on, or never. */
-static void secured(struct worker *worker, struct connection *connection, const struct op *op)
-{
-    connection->flagged &= (uint8_t)~CONNECTION_SECURING;
-    timers_cancel(&worker->timers, &connection->timer);
-    if (op->result < 0) {
-        bank_error(worker->context.bank, PHASE_TLS, (int)-op->result, NULL);
-        close_connection(worker, connection);
-        return;
-    }
-    count_security(worker, op->security);
-    if (worker->phase >= RUN_DRAIN) {
-        close_connection(worker, connection);
-    } else if (!worker->config->await_go) {
-        start(worker, connection);
-    }
-}
-
-void worker_give_up_securing(struct worker *worker, struct connection *connection, int number)
-{
-    connection->flagged &= (uint8_t)~CONNECTION_SECURING;
-    if (number) {
-        bank_error(worker->context.bank, PHASE_TLS, number, NULL);
-    }
-    close_connection(worker, connection);
+    worker_close_connection(worker, connection);
 }
 
 void worker_deliver(void *owner, struct op *op)
@@ -414,7 +378,7 @@ void worker_deliver(void *owner, struct op *op)
         connected(worker, connection, op);
         break;
     case OP_SECURE:
-        secured(worker, connection, op);
+        worker_secured(worker, connection, op);
         break;
     case OP_CLOSE:
         if (!(connection->flagged & CONNECTION_LISTENER)) {
@@ -428,14 +392,20 @@ void worker_deliver(void *owner, struct op *op)
     }
 }
 
-static int dial_one(struct worker *worker, const struct dial *dial)
+static int dial_one(struct worker *worker, const struct dial *dial, uint64_t intended_ns)
 {
     struct net_end end = dial->end;
+    uint64_t dialed_ns = clock_now_ns();
     if (dial->address) {
         struct net_tuning tuning = worker->config->tuning;
         tuning.source = dial->source;
         tuning.source_length = dial->source ? address_source_length(dial->source) : 0;
         int fd = dial->address->transport->open(dial->address, &tuning, &worker->failure);
+        if (fd < 0 && worker->renew_below && (worker->reached || worker->open)) {
+            cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
+            worker->failure = (struct err){0};
+            return 0;
+        }
         if (fd < 0) {
             return -1;
         }
@@ -451,17 +421,55 @@ static int dial_one(struct worker *worker, const struct dial *dial)
     if (!connection) {
         return err_system(&worker->failure, -failed, "connection", "cannot open");
     }
+    connection->dialed_ns = dialed_ns;
+    connection->intended_ns = intended_ns ? intended_ns : dialed_ns;
+    if (intended_ns) {
+        histogram_record(&worker->context.bank->histograms[worker->config->send_lag],
+                         dialed_ns > intended_ns ? dialed_ns - intended_ns : 0, 1);
+    }
     if (dial->address) {
         struct op op = {.kind = OP_CONNECT,
                         .channel = &connection->channel,
                         .data = (const uint8_t *)&dial->address->socket_address,
                         .length = dial->address->length};
-        worker->connecting++;
-        if (submit(worker, &op)) {
+        worker->connecting += worker->renew_below == 0;
+        if (worker->renew_below) {
+            connection->flagged |= CONNECTION_DIALING;
+            if (timers_set(&worker->timers, connection, &connection->timer,
+                           dialed_ns + worker->config->connect_timeout_ns)) {
+                return err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
+            }
+        }
+        if (worker_submit(worker, &op)) {
             connected(worker, connection, &op);
         }
     }
     return worker->failure.code == ERR_NONE ? 0 : -1;
+}
+
+void worker_dial(struct worker *worker, uint64_t intended_ns)
+{
+    const struct worker_config *config = worker->config;
+    dial_one(worker, &config->dials[worker->next_dial], intended_ns);
+    worker->next_dial = (worker->next_dial + 1) % config->dial_count;
+    if (worker->open >= config->dial_count && !worker->throttled) {
+        worker->throttled = true;
+        worker->context.bank->counters[worker->role->throttled_counter]++;
+    }
+}
+
+bool worker_may_dial(const struct worker *worker, uint64_t now_ns)
+{
+    return worker->renew_below && worker->started && !worker->context.draining &&
+           worker->context.quota && !worker->throttled && worker->failure.code == ERR_NONE &&
+           worker->dial_after_ns <= now_ns;
+}
+
+void worker_renew(struct worker *worker, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < DIALS_IN_A_ROW && worker_may_dial(worker, now_ns); i++) {
+        worker_dial(worker, 0);
+    }
 }
 
 /* A socket to which all peers send: served from the start, like a connection. */
@@ -473,7 +481,7 @@ static int open_datagrams(struct worker *worker, int fd)
     if (!connection) {
         return err_system(&worker->failure, -failed, "listener", "cannot open");
     }
-    start(worker, connection);
+    worker_start(worker, connection, clock_now_ns());
     return 0;
 }
 
@@ -492,7 +500,7 @@ static int open_listener(struct worker *worker, int fd, bool secure)
     worker->listeners = listener;
     int failed = worker->engine->ops->add(worker->engine, &listener->channel);
     struct op op = {.kind = OP_ACCEPT, .channel = &listener->channel};
-    if (failed == 0 && submit(worker, &op)) {
+    if (failed == 0 && worker_submit(worker, &op)) {
         failed = (int)op.result;
     }
     return failed ? err_system(&worker->failure, -failed, "listener", "cannot accept") : 0;
@@ -517,11 +525,11 @@ static int await_session(struct worker *worker)
 int worker_open_all(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
-    for (uint32_t i = 0; i < config->dial_count; i++) {
+    for (uint32_t i = 0; i < config->dial_count && worker->renew_below == 0; i++) {
         if ((i > 0 || config->index > 0) && await_session(worker) < 0) {
             return -1;
         }
-        if (dial_one(worker, &config->dials[i]) < 0) {
+        if (dial_one(worker, &config->dials[i], 0) < 0) {
             return -1;
         }
     }
@@ -538,7 +546,7 @@ int worker_open_all(struct worker *worker)
         }
         worker->given = true;
         if (config->secure_ends || !config->await_go) {
-            begin(worker, connection, config->secure_ends);
+            worker_begin(worker, connection, config->secure_ends);
         }
     }
     for (uint32_t i = 0; i < config->listener_count; i++) {
@@ -566,13 +574,13 @@ void worker_close_all(struct worker *worker)
     struct err ignored;
     for (struct connection *listener = worker->listeners; listener; listener = listener->next) {
         if (!listener->channel.closing) {
-            submit(worker, &(struct op){.kind = OP_CLOSE, .channel = &listener->channel});
+            worker_submit(worker, &(struct op){.kind = OP_CLOSE, .channel = &listener->channel});
         }
     }
     for (struct connection *next, *connection = worker->first; connection; connection = next) {
         next = connection->next;
         if (!connection->channel.closing) {
-            close_connection(worker, connection);
+            worker_close_connection(worker, connection);
         }
     }
     uint64_t until_ns = clock_now_ns() + NS_PER_SECOND;

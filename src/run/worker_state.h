@@ -15,6 +15,7 @@ enum {
     CONNECTION_ADMITTED = 32,
     CONNECTION_SECURE = 64,    /* a listener: its connections speak TLS */
     CONNECTION_SECURING = 128, /* the handshake is under way: its role does not know of it yet */
+    CONNECTION_DIALING = 256,  /* renewed, and not established yet */
 };
 
 struct worker {
@@ -38,6 +39,11 @@ struct worker {
     uint32_t phase;
     uint32_t connecting, open;
     uint32_t opened;           /* connections so far: the next one's flow */
+    uint32_t renew_below;      /* renewed connections: 0: all were opened before the start */
+    uint32_t next_dial;        /* whose turn it is */
+    uint64_t dial_after_ns;    /* after one that failed: not before */
+    bool throttled;            /* as many are open as may be, and have not fallen below since */
+    bool reached;              /* one was established */
     struct thread_usage usage; /* of its thread, at the last cut */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
@@ -55,6 +61,38 @@ void worker_deliver(void *owner, struct op *op);
 
 /* Opens what the configuration names: dials, ends, listeners. 0 or -1 with worker->failure. */
 int worker_open_all(struct worker *worker);
+
+/* Renewed connections: whether one may be dialed now, and dialing all that are missing. */
+bool worker_may_dial(const struct worker *worker, uint64_t now_ns);
+void worker_renew(struct worker *worker, uint64_t now_ns);
+
+/* Dials one, which should have been dialed at intended_ns (0: now). */
+void worker_dial(struct worker *worker, uint64_t intended_ns);
+
+/* A renewed connection was not established in time. */
+void worker_give_up(struct worker *worker, struct connection *connection);
+
+/* Its role begins with it. */
+void worker_start(struct worker *worker, struct connection *connection, uint64_t now_ns);
+
+/* Hands an operation to the engine; true where it is done. */
+bool worker_submit(struct worker *worker, struct op *op);
+
+/* Asks the engine to close it. */
+void worker_close_connection(struct worker *worker, struct connection *connection);
+
+/* A connection of a server's: its role begins with it at once or, where it is to be secure, after
+ * the handshake. */
+void worker_begin(struct worker *worker, struct connection *connection, bool secure);
+
+/* A client's handshake is through: it is served from now on, or never. */
+void worker_secured(struct worker *worker, struct connection *connection, const struct op *op);
+
+/* Adds one handshake to what the slot's connections have come to. */
+void worker_count_security(struct worker *worker, const struct op_security *done);
+
+/* Why connecting failed, in words, into worker->failure. */
+void worker_explain(struct worker *worker, const struct op *op);
 
 /* Frees connections that have been closed and stand on no list. */
 void worker_bury(struct worker *worker);

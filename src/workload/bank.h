@@ -22,10 +22,12 @@
     X(SOCKET, "socket")                                                                            \
     X(CONNECT, "connect")                                                                          \
     X(TLS, "tls")                                                                                  \
+    X(UPGRADE, "upgrade")                                                                          \
     X(ACCEPT, "accept")                                                                            \
     X(SEND, "send")                                                                                \
     X(RECEIVE, "receive")                                                                          \
     X(PROTOCOL, "protocol")                                                                        \
+    X(CLOSE, "close")                                                                              \
     X(DRAIN, "drain")
 
 enum bank_phase {
@@ -39,7 +41,7 @@ struct bank_error {
     uint32_t phase; /* enum bank_phase */
     int32_t number; /* errno; 0: `name` says it */
     uint64_t count;
-    char name[48]; /* a protocol error's own name */
+    char name[80]; /* a protocol error's own name */
 };
 
 /* What one connection counted, for workloads that tell connections apart (struct role's

@@ -11,7 +11,6 @@
 #include "base/opt.h"
 #include "engine/engine.h"
 #include "net/net.h"
-#include "net/net.h"
 #include "stats/metric.h"
 #include "workload/bank.h"
 
@@ -19,15 +18,23 @@
  * except `channel`, which is the engine's. */
 struct connection {
     struct channel channel;
-    uint32_t timer;  /* index in the worker's timer heap, 0: none */
-    uint8_t flagged; /* CONNECTION_* */
-    uint32_t drops;  /* datagrams that its socket had no room for, when it was last looked at */
-    uint16_t flow;   /* its number among the worker's, from 0; beyond BANK_FLOWS: it has no flow */
+    uint32_t timer;   /* index in the worker's timer heap, 0: none */
+    uint16_t flagged; /* CONNECTION_* */
+    uint16_t flow;    /* its number among the worker's, from 0; beyond BANK_FLOWS: it has no flow */
+    uint32_t drops;   /* datagrams that its socket had no room for, when it was last looked at */
+    uint64_t dialed_ns;   /* client: when its socket was about to be made */
+    uint64_t intended_ns; /* when it should have been: earlier in an open loop that is behind */
     struct connection *next_flush, *next_resume;
     struct connection *next, *previous; /* all open connections of the worker */
 };
 
 #define OUT_OPS 4
+
+/* A role with renew_below has no connections at first. The worker dials them while it runs, each to
+ * one of its dials in turn, as long as there is a quota; a connection is its role's from OP_START
+ * (at the instant when it was established) to the OP_CLOSE that the role asks for. One that cannot
+ * be established is counted by phase and errno, and the worker pauses for a millisecond. In an open
+ * loop an arrival dials, and none goes to `can_take`. */
 
 /* What a step asks for. The worker clears it before each step. */
 struct step_out {
@@ -76,7 +83,8 @@ struct role {
      * `connections` connections. NULL with *error on failure. */
     void *(*open_worker)(const void *options, uint32_t connections, struct err *error);
     void (*close_worker)(void *shared);
-    /* Prepares a zeroed connection; 0 or -errno. */
+    /* Prepares a zeroed connection; 0 or -errno. Where connections are renewed, each is an
+     * operation, which `open` takes off the quota. */
     int (*open)(struct role_context *context, struct connection *connection);
     /* Handles one completed operation at op->now_ns; asks for the next in context->out. */
     void (*step)(struct role_context *context, struct connection *connection, const struct op *op);
@@ -84,6 +92,12 @@ struct role {
     uint64_t (*outstanding)(const struct connection *connection);
     /* True where the connection can take an OP_ARRIVAL now. NULL for servers. */
     bool (*can_take)(const struct role_context *context, const struct connection *connection);
+    /* Clients whose connections come and go (below); NULL: all are opened before the start. Of a
+     * worker with so many at most: it dials until they are open, and then again once fewer than
+     * what is returned are. */
+    uint32_t (*renew_below)(const void *options, uint32_t most);
+    uint32_t throttled_counter, resumed_counter; /* it reached the most; it fell below */
+    uint32_t undialed_counter; /* connections that were dialed and never established */
     /* Releases what open allocated; called once nothing more comes for the connection. */
     void (*close)(struct role_context *context, struct connection *connection);
 };
@@ -141,7 +155,9 @@ struct workload {
     /* Its headline is a rate of bytes: no operations to be compared with a ceiling, quotas are in
      * bytes, CPU time is given for each GiB, and what is sent has to arrive. */
     bool bulk;
-    bool lossy; /* bulk: what is lost is a figure and no error */
+    bool lossy;        /* bulk: what is lost is a figure and no error */
+    bool own_protocol; /* a peer has to speak it from the first byte on: neither a session nor the
+                          null engine serves it */
     double (*asked)(
         const void *options);            /* bulk: bytes per second asked for; NULL or 0: no limit */
     uint32_t sent_bytes, received_bytes; /* bulk: counters of both roles */
@@ -154,7 +170,7 @@ struct workload {
 };
 
 extern const struct workload workload_call, workload_ping, workload_stream,
-    workload_stream_datagrams;
+    workload_stream_datagrams, workload_ws, workload_ws_messages;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];

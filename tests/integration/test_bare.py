@@ -32,7 +32,7 @@ class Bare(unittest.TestCase):
             self.assertIn("built without BPF", record["runs"][0]["observation"])
 
     def test_what_was_asked_for_is_refused(self):
-        for arguments in (["call", "-e", "uring"], ["ipc", "--method", "uring"],
+        for arguments in (["ws"], ["serve", "ws://127.0.0.1:0"], ["call", "-e", "uring"], ["ipc", "--method", "uring"],
                           ["ipc", "--observe", "self", "--require-observe"]):
             done = sonde_program.run(*arguments)
             self.assertNotEqual(done.returncode, 0)

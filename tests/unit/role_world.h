@@ -9,6 +9,7 @@
 #include "workload/call.h"
 #include "workload/ping.h"
 #include "workload/stream.h"
+#include "workload/ws.h"
 
 struct world {
     const struct role *role;
@@ -16,6 +17,7 @@ struct world {
         struct call_options options;
         struct ping_options ping;
         struct stream_options stream;
+        struct ws_options ws;
     };
     struct role_context context;
     struct bank *bank;

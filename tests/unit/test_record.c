@@ -103,7 +103,7 @@ static void test_long_texts_are_cut(void **state)
     assert_int_equal(strlen(run->label), sizeof run->label - 1);
     struct record_process *process = record_add_process(run, text, 1, text);
     assert_int_equal(strlen(process->name), sizeof process->name - 1);
-    assert_int_equal(strlen(record_add_error(run, text, 0, text)->name), 47);
+    assert_int_equal(strlen(record_add_error(run, text, 0, text)->name), 79);
     record_release(&record);
 }
 

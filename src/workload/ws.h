@@ -1,0 +1,95 @@
+/* WebSocket (RFC 6455): opening and closing handshakes, one connection after the other, or messages
+ * on connections that stay. Both modes have the same client underneath and the same server. */
+#ifndef SONDE_WORKLOAD_WS_H
+#define SONDE_WORKLOAD_WS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "workload/workload.h"
+
+#define WS_SIZE_MAX (16 << 20)
+#define WS_HOST_MAX 128
+#define WS_PATH_MAX 512
+
+enum ws_mode { WS_HANDSHAKE, WS_MESSAGE };
+enum ws_message { WS_BINARY, WS_TEXT, WS_PING };
+
+/* Options of the server's role; also those of `sonde serve`. */
+struct ws_server_options {
+    uint64_t frame_most, message_most; /* bytes; of a message also once inflated */
+    bool deflate;                      /* agree to permessage-deflate where it is offered */
+    uint64_t memory_bytes;             /* no row: most that one worker's answers may hold */
+    uint64_t idle_timeout_ns;          /* no row: close what is silent for so long; 0: never */
+};
+
+struct ws_options {
+    uint32_t mode;    /* enum ws_mode */
+    uint32_t message; /* enum ws_message */
+    uint64_t size_bytes, fragment_bytes;
+    uint64_t high; /* messages in flight on a connection */
+    uint64_t low;  /* handshakes in flight of a thread's */
+    uint64_t timeout_ns;
+    uint64_t code; /* to close with */
+    bool deflate;
+    bool verify;
+    struct ws_server_options server;
+    /* No rows; of the target: */
+    char host[WS_HOST_MAX]; /* the header, with a port other than 80 */
+    char path[WS_PATH_MAX]; /* with its query */
+    char plain[160];        /* "tcp://HOST:PORT" */
+    bool secure, wrong;     /* wss:// was asked for; it is no URL that fits */
+};
+
+/* Counters of the client's roles. */
+enum ws_counter {
+    WS_COUNT_COMPLETED, /* messages answered, or handshakes whose close was answered */
+    WS_COUNT_STARTED,   /* handshakes dialed; messages begun */
+    WS_COUNT_FAILED,    /* handshakes; messages lost with their connection */
+    WS_COUNT_BYTES,     /* payload of messages, both ways */
+    WS_COUNT_WIRE_SENT, /* bytes behind the upgrade, with frames' headers */
+    WS_COUNT_WIRE_RECEIVED,
+    WS_COUNT_UPGRADED,
+    WS_COUNT_CLOSED, /* closing handshakes */
+    WS_COUNT_SERVER_FIRST,
+    WS_COUNT_CLIENT_FIRST,
+    WS_COUNT_THROTTLED,
+    WS_COUNT_RESUMED,
+    WS_COUNT_PINGED, /* the server's pings, answered or followed by another */
+};
+
+/* Of both client roles; the first ones of either are the same instants of another operation. */
+enum ws_histogram {
+    WS_RESPONSE_TIME,
+    WS_SERVICE_TIME,
+    WS_SEND_LAG,
+    WS_UPGRADE,
+    WS_CLOSE,
+    WS_CONNECT,
+};
+
+enum ws_server_counter {
+    WS_SERVER_ACCEPTED,
+    WS_SERVER_REFUSED,
+    WS_SERVER_UPGRADED,
+    WS_SERVER_REQUESTS_REFUSED,
+    WS_SERVER_MESSAGES,
+    WS_SERVER_BYTES,
+    WS_SERVER_PINGS,
+    WS_SERVER_CLOSED,
+    WS_SERVER_IDLE_CLOSED,
+};
+
+extern const struct role ws_handshake_client, ws_message_client, ws_server;
+
+/* The workload of the mode that the options ask for. */
+const struct workload *ws_choose(const void *options);
+
+enum { WS_SERVER_METRICS = 9, WS_SERVER_METRICS_OF_RUN = 7, WS_SERVER_OPTIONS = 3 };
+extern const struct metric ws_server_metrics[WS_SERVER_METRICS];
+
+/* Option rows over struct ws_server_options. */
+extern const struct opt ws_server_rows[WS_SERVER_OPTIONS];
+
+#endif

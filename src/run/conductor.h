@@ -42,6 +42,7 @@ struct conductor {
     /* sonde's own server */
     struct address address; /* of the target, own or not */
     bool own_server;
+    uint64_t asked_ns;    /* when the last cut was asked for */
     bool counting_begins; /* the gate is to be opened with the next cut */
     bool window_ends;     /* its last cut is being asked for, and the drain begins with it */
     struct tls_context *client_tls, *server_tls; /* of a secure target; else NULL */

@@ -44,6 +44,7 @@ struct conduct {
     struct watch *watch;
     struct record record; /* one run */
     bool measuring, finished;
+    uint64_t asked_ns;      /* when the last cut was asked for */
     uint64_t go_ns, end_ns; /* of the session; 0: not yet */
 };
 
@@ -303,6 +304,7 @@ static int attach(struct conduct *conduct, const struct control_message *message
 static void collect_part(struct conduct *conduct, bool opens)
 {
     collect_ask(conduct->slots, conduct->slot_count);
+    conduct->asked_ns = clock_now_ns();
     if (opens) { /* not once an idle worker has been waited for */
         gate_open(watch_gate(conduct->watch), clock_now_ns());
     }
@@ -360,7 +362,9 @@ static struct probe_scope scope_of(const struct conduct *conduct, const struct t
 static void seen(struct conduct *conduct, const struct control_message *message)
 {
     struct probe_scope scope = scope_of(conduct, &conduct->part, message);
-    watch_gated(conduct->watch, conduct->part.first_ns, conduct->part.last_ns, &scope);
+    const struct gated_part gated = {conduct->part.first_ns, conduct->part.last_ns,
+                                     conduct->asked_ns};
+    watch_gated(conduct->watch, &gated, &scope);
     watch_seen(conduct->watch, &scope);
 }
 

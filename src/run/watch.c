@@ -387,20 +387,21 @@ int watch_end(struct watch *watch, struct err *error)
     return on && on->ops->end ? on->ops->end(on->probe, error) : 0;
 }
 
-void watch_gated(struct watch *watch, uint64_t first_ns, uint64_t last_ns,
+void watch_gated(const struct watch *watch, const struct gated_part *part,
                  struct probe_scope *scope)
 {
     const struct gate *gate = watch_gate(watch);
-    if (!gate || last_ns <= first_ns) {
+    if (!gate || part->last_ns <= part->first_ns) {
         return;
     }
-    /* A stretch's first part reaches back or forth to where the gate opened, its last to the end.
-     */
-    uint64_t start_ns = watch->gated_until_ns > gate->start_ns ? first_ns : gate->start_ns;
-    uint64_t end_ns = gate->open ? last_ns : gate->end_ns;
-    watch->gated_until_ns = last_ns;
-    double open_ns = end_ns > start_ns ? (double)(end_ns - start_ns) : 0;
-    double share = open_ns / (double)(last_ns - first_ns);
+    double whole_ns = (double)(part->last_ns - part->first_ns), missed_ns = 0;
+    if (gate->start_ns > part->first_ns) {
+        missed_ns += (double)(gate->start_ns - part->first_ns);
+    }
+    if (!gate->open && part->asked_ns > gate->end_ns) {
+        missed_ns += (double)(part->asked_ns - gate->end_ns);
+    }
+    double share = missed_ns < whole_ns ? 1 - missed_ns / whole_ns : 0;
     scope->window_ns = (uint64_t)((double)scope->window_ns * share + 0.5);
     scope->operations = (uint64_t)((double)scope->operations * share + 0.5);
     scope->bytes = (uint64_t)((double)scope->bytes * share + 0.5);

@@ -70,11 +70,17 @@ int watch_attach(struct watch *watch, int probe, struct err *error);
 int watch_begin(struct watch *watch, struct err *error);
 int watch_end(struct watch *watch, struct err *error);
 
-/* Of what a part of the window counted from first_ns to last_ns (*scope), as much as fell to the
- * time in which the gate was open: it opens when the cut before a stretch's first part is asked
- * for, and closes when the one behind its last is; workers are cut a little later. To be called for
- * each part of a stretch, in turn. */
-void watch_gated(struct watch *watch, uint64_t first_ns, uint64_t last_ns,
+/* A part of the window as its workers were cut. */
+struct gated_part {
+    uint64_t first_ns, last_ns; /* the first start, the last end */
+    uint64_t asked_ns;          /* when the cut that ended it was asked for */
+};
+
+/* Takes off what a part counted (*scope) the share of the time in which the gate was closed: it
+ * opens just after the cut before a stretch's first part has been asked for and closes just before
+ * the one behind its last is, unless this thread does not run in between. A worker that is cut
+ * later than asked has done nothing in that time: it looks before each round of its loop. */
+void watch_gated(const struct watch *watch, const struct gated_part *part,
                  struct probe_scope *scope);
 
 /* What the part of the probe that is on covered. */

@@ -42,9 +42,8 @@ struct watch {
     struct probe_set set;
     struct turns turns[PROBES_MOST]; /* of the probes that serve */
     size_t probe_count;
-    int on;                  /* index in turns; WATCH_OFF */
-    uint64_t gated_until_ns; /* end of the last part of a stretch: watch_gated */
-    char state[224];         /* for record_run.observation */
+    int on;          /* index in turns; WATCH_OFF */
+    char state[224]; /* for record_run.observation */
 };
 
 /* CPU time of the foreign processes into run->processes. 0 or -1 without memory. */

@@ -90,6 +90,7 @@ static void collect_ends(struct conductor *conductor, struct tally *client, stru
     if (conductor->own_server) {
         collect_ask(conductor->server_slots, conductor->server_slot_count);
     }
+    conductor->asked_ns = clock_now_ns();
     if (conductor->counting_begins) { /* not once an idle worker has been waited for */
         gate_open(watch_gate(conductor->watch), clock_now_ns());
     }
@@ -188,7 +189,8 @@ static void take_part(struct conductor *conductor, int probe, bool last)
         struct probe_scope scope = {.window_ns = part->window_ns,
                                     .operations = part->bank->counters[workload->operations],
                                     .bytes = part->bank->counters[workload->bytes]};
-        watch_gated(conductor->watch, part->first_ns, part->last_ns, &scope);
+        const struct gated_part gated = {part->first_ns, part->last_ns, conductor->asked_ns};
+        watch_gated(conductor->watch, &gated, &scope);
         watch_seen(conductor->watch, &scope);
         peer_seen(conductor);
         tally_add(&conductor->client.seen, part);

@@ -60,7 +60,7 @@ class CallsOfAnOperation(unittest.TestCase):
                 for key, values in ratios.items():
                     # Parts are some 50 ms long here; the threads of one end are cut at almost the
                     # same time, and in between other programs have the CPU.
-                    self.assertAlmostEqual(statistics.median(values), 1, delta=0.025,
+                    self.assertAlmostEqual(statistics.median(values), 1, delta=0.015,
                                            msg=f"{key}: {values}")
                 self.assertFalse([call for process in one["processes"]
                                   for call in process["kernel_calls"]["syscalls"]

@@ -197,14 +197,25 @@ uint64_t bpf_load_misses(const struct bpf_program *program)
     return info.recursion_misses;
 }
 
-void *bpf_load_map(const struct bpf_map *map, size_t bytes, struct err *error)
+static void *map_memory(const struct bpf_map *map, size_t bytes, int protection, const char *failed,
+                        struct err *error)
 {
-    void *memory = mmap(NULL, bpf_load_pages(bytes), PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
+    void *memory = mmap(NULL, bpf_load_pages(bytes), protection, MAP_SHARED, bpf_map__fd(map), 0);
     if (memory == MAP_FAILED) {
-        bpf_load_failed(error, errno, "cannot map its counts");
+        bpf_load_failed(error, errno, failed);
         return NULL;
     }
     return memory;
+}
+
+void *bpf_load_map(const struct bpf_map *map, size_t bytes, struct err *error)
+{
+    return map_memory(map, bytes, PROT_READ, "cannot map its counts", error);
+}
+
+void *bpf_load_map_writable(const struct bpf_map *map, size_t bytes, struct err *error)
+{
+    return map_memory(map, bytes, PROT_READ | PROT_WRITE, "cannot map its memory", error);
 }
 
 void bpf_load_unmap(void *memory, size_t bytes)

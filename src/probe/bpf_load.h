@@ -43,9 +43,11 @@ void bpf_load_detach(struct bpf_link **link);
 /* Times that a program was skipped because another of the same kind ran on that CPU. */
 uint64_t bpf_load_misses(const struct bpf_program *program);
 
-/* Maps a map's memory for reading; NULL with *error set. Unmapping NULL is allowed. */
+/* Maps a map's memory for reading, or for writing too; NULL with *error set. Unmapping NULL is
+ * allowed. */
 struct bpf_map;
 void *bpf_load_map(const struct bpf_map *map, size_t bytes, struct err *error);
+void *bpf_load_map_writable(const struct bpf_map *map, size_t bytes, struct err *error);
 void bpf_load_unmap(void *memory, size_t bytes);
 
 /* Bytes rounded up to whole pages, as array maps are mapped. */

@@ -76,7 +76,6 @@ bool profile_stack(struct probe *probe, uint64_t hash, struct profile_stack *sta
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -192,15 +191,8 @@ static int load_programs(struct probe *probe, struct err *error)
     if (status != 0) {
         return bpf_load_failed(error, status, "cannot load its BPF programs");
     }
-    size_t bytes = bpf_load_pages(sizeof *probe->memory);
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                        bpf_map__fd(programs->maps.memory), 0);
-    if (memory == MAP_FAILED) {
-        return bpf_load_failed(error, errno, "cannot map its memory");
-    }
-    probe->memory = memory;
-    probe->memory_bytes = bytes;
-    return 0;
+    probe->memory = bpf_load_map_writable(programs->maps.memory, sizeof *probe->memory, error);
+    return probe->memory != NULL ? 0 : -1;
 }
 
 static int stop(struct probe *probe, struct err *error)
@@ -222,9 +214,7 @@ static void close_probe(struct probe *probe)
     if (probe->links != NULL) {
         stop(probe, &ignored);
     }
-    if (probe->memory != NULL) {
-        munmap(probe->memory, probe->memory_bytes);
-    }
+    bpf_load_unmap(probe->memory, sizeof *probe->memory);
     profile_bpf__destroy(probe->programs);
     code_events_close(probe->events);
     code_maps_release(&probe->maps);

@@ -23,7 +23,6 @@ struct probe {
     struct bpf_link **links; /* one a CPU; NULL: not attached, or the CPU is off */
     size_t cpus, cpus_on;
     struct profile_memory *memory; /* mapped */
-    size_t memory_bytes;
     enum profile_event event;
     uint64_t rate; /* samples a second of each CPU */
     bool attached;

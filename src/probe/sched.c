@@ -34,7 +34,6 @@ uint64_t sched_missed(struct probe *probe)
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -101,15 +100,8 @@ static int load_programs(struct probe *probe, struct err *error)
     if (status != 0) {
         return bpf_load_failed(error, status, "cannot load its BPF programs");
     }
-    size_t bytes = bpf_load_pages(sizeof *probe->memory);
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                        bpf_map__fd(programs->maps.memory), 0);
-    if (memory == MAP_FAILED) {
-        return bpf_load_failed(error, errno, "cannot map its memory");
-    }
-    probe->memory = memory;
-    probe->memory_bytes = bytes;
-    return 0;
+    probe->memory = bpf_load_map_writable(programs->maps.memory, sizeof *probe->memory, error);
+    return probe->memory != NULL ? 0 : -1;
 }
 
 /* ---- the operations ---- */
@@ -135,9 +127,7 @@ static void close_probe(struct probe *probe)
         return;
     }
     stop(probe, &ignored);
-    if (probe->memory != NULL) {
-        munmap(probe->memory, probe->memory_bytes);
-    }
+    bpf_load_unmap(probe->memory, sizeof *probe->memory);
     sched_bpf__destroy(probe->programs);
     free(probe->seen);
     free(probe);

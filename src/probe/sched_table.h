@@ -28,8 +28,7 @@ struct probe {
     struct bpf_link *links[LINK_COUNT]; /* NULL: not attached */
     struct bpf_link *look;              /* at all tasks */
     struct sched_memory *memory;        /* mapped */
-    size_t memory_bytes;
-    struct sched_seen *seen; /* THREADS_MOST */
+    struct sched_seen *seen;            /* THREADS_MOST */
     bool attached;
     bool interrupts;   /* told apart from the tasks that they interrupt */
     uint64_t unsteady; /* threads whose times could not be read whole */

@@ -23,7 +23,6 @@ struct probe {
     struct softirq_bpf *programs;
     struct bpf_link *links[LINK_COUNT]; /* NULL: not attached */
     struct cpu_served *served;          /* mapped: [cpu] */
-    size_t served_bytes;
     uint32_t cpus;
     uint64_t *steal_ns, *steal_before_ns; /* cpus each: in windows; as the present one began */
     bool steal_known;
@@ -189,7 +188,6 @@ static uint64_t missed(const struct probe *probe)
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 
 #include "probe/bpf_load.h"
 
@@ -215,15 +213,9 @@ static int load_programs(struct probe *probe, struct err *error)
     if (status != 0) {
         return bpf_load_failed(error, status, "cannot load its BPF programs");
     }
-    size_t bytes = bpf_load_pages(sizeof *probe->served * probe->cpus);
-    void *memory =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(programs->maps.cpus), 0);
-    if (memory == MAP_FAILED) {
-        return bpf_load_failed(error, errno, "cannot map its memory");
-    }
-    probe->served = memory;
-    probe->served_bytes = bytes;
-    return 0;
+    probe->served =
+        bpf_load_map_writable(programs->maps.cpus, sizeof *probe->served * probe->cpus, error);
+    return probe->served != NULL ? 0 : -1;
 }
 
 static int stop(struct probe *probe, struct err *error)
@@ -242,9 +234,7 @@ static void close_probe(struct probe *probe)
         return;
     }
     stop(probe, &ignored);
-    if (probe->served != NULL) {
-        munmap(probe->served, probe->served_bytes);
-    }
+    bpf_load_unmap(probe->served, sizeof *probe->served * probe->cpus);
     softirq_bpf__destroy(probe->programs);
     free(probe->steal_ns);
     free(probe->steal_before_ns);

@@ -58,7 +58,6 @@ int targets_bpf_share(const struct targets *targets, struct bpf_map *map, struct
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "probe/bpf_load.h"
 
@@ -123,13 +122,8 @@ int targets_bpf_open(struct targets *targets, struct err *error)
         return bpf_load_failed(error, status, "cannot load its BPF programs");
     }
     targets->state_bytes = bpf_load_pages(sizeof *targets->state);
-    void *memory = mmap(NULL, targets->state_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                        bpf_map__fd(skeleton->maps.targets), 0);
-    if (memory == MAP_FAILED) {
-        return bpf_load_failed(error, errno, "cannot map its memory");
-    }
-    targets->state = memory;
-    return 0;
+    targets->state = bpf_load_map_writable(skeleton->maps.targets, sizeof *targets->state, error);
+    return targets->state != NULL ? 0 : -1;
 }
 
 int targets_bpf_attach(struct targets *targets, struct err *error)

@@ -126,15 +126,7 @@ int serve_control_fill(const struct serve_control *serving, struct record_run *r
 {
     const uint64_t values[] = {serving->served, serving->failed, serving->refused,
                                serving->received_bytes, serving->sent_bytes};
-    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
-        struct record_value *value = record_add_value(run, &metrics[i]);
-        if (!value) {
-            return -1;
-        }
-        value->available = true;
-        value->value = (double)values[i];
-    }
-    return 0;
+    return record_add_counts(run, metrics, values, sizeof metrics / sizeof *metrics);
 }
 
 int serve_control_close(struct serve_control *serving, struct err *error)

@@ -274,15 +274,7 @@ int serve_iperf3_fill(const struct serve_iperf3 *serving, struct record_run *run
 {
     const uint64_t values[] = {serving->served, serving->not_finished, serving->refused,
                                serving->received_bytes, serving->sent_bytes};
-    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
-        struct record_value *value = record_add_value(run, &metrics[i]);
-        if (!value) {
-            return -1;
-        }
-        value->available = true;
-        value->value = (double)values[i];
-    }
-    return 0;
+    return record_add_counts(run, metrics, values, sizeof metrics / sizeof *metrics);
 }
 
 int serve_iperf3_close(struct serve_iperf3 *serving, struct err *error)

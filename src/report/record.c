@@ -138,6 +138,20 @@ struct record_value *record_add_value(struct record_run *run, const struct metri
     return value;
 }
 
+int record_add_counts(struct record_run *run, const struct metric *metrics, const uint64_t *values,
+                      size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record_value *value = record_add_value(run, &metrics[i]);
+        if (!value) {
+            return -1;
+        }
+        value->available = true;
+        value->value = (double)values[i];
+    }
+    return 0;
+}
+
 struct record_histogram *record_add_histogram(struct record_run *run,
                                               const struct histogram_metric *metric,
                                               const char *role)

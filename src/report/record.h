@@ -271,6 +271,9 @@ void record_release(struct record *record); /* safe to call twice */
  * of the same array become invalid. */
 struct record_run *record_add_run(struct record *record, const char *label);
 struct record_value *record_add_value(struct record_run *run, const struct metric *metric);
+/* Appends `count` rows, of metrics[i] with values[i]. 0, or -1 without memory. */
+int record_add_counts(struct record_run *run, const struct metric *metrics, const uint64_t *values,
+                      size_t count);
 struct record_histogram *record_add_histogram(struct record_run *run,
                                               const struct histogram_metric *metric,
                                               const char *role); /* with a new histogram */

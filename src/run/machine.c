@@ -237,7 +237,7 @@ static void cpu_quota(char *to, size_t size)
 
 unsigned machine_allowed_cpus(void)
 {
-    cpu_set_t sets[8];
+    cpu_set_t sets[MACHINE_CPU_SETS];
     memset(sets, 0, sizeof sets);
     return sched_getaffinity(0, sizeof sets, sets) ? 0 : (unsigned)CPU_COUNT_S(sizeof sets, sets);
 }

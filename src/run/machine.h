@@ -56,6 +56,10 @@ double machine_frequency(void);
 /* CPUs that the calling thread may use; 0: not known. */
 unsigned machine_allowed_cpus(void);
 
+/* CPUs that are told apart, 8,192: the most Linux builds for; and sets of CPU_SETSIZE that hold
+ * them. */
+enum { MACHINE_CPU_SETS = 8, MACHINE_CPUS_KNOWN = MACHINE_CPU_SETS * 1024 };
+
 enum { MACHINE_CPUS_MAX = 1024 };
 
 /* Where to run: the server on the first CPU that this process may use, client workers on the

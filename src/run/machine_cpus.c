@@ -8,7 +8,7 @@
 #include "run/machine.h"
 #include "run/sysfile.h"
 
-enum { CPU_SETS = 8, CPUS_KNOWN = CPU_SETS * CPU_SETSIZE }; /* 8,192: the most Linux builds for */
+_Static_assert(MACHINE_CPUS_KNOWN == MACHINE_CPU_SETS * CPU_SETSIZE, "a set holds so many");
 
 /* True where a list of CPUs "0-3,8" names this one. */
 static bool list_names(const char *list, int cpu)
@@ -29,7 +29,7 @@ static bool list_names(const char *list, int cpu)
 
 int machine_pick_cpus(struct machine_cpus *cpus, struct err *error)
 {
-    cpu_set_t allowed[CPU_SETS];
+    cpu_set_t allowed[MACHINE_CPU_SETS];
     char path[96], siblings[256] = "";
     size_t found = 0;
 
@@ -38,7 +38,7 @@ int machine_pick_cpus(struct machine_cpus *cpus, struct err *error)
     if (sched_getaffinity(0, sizeof allowed, allowed)) {
         return err_system(error, errno, "CPUs", "cannot read which are allowed");
     }
-    for (int cpu = 0; cpu < CPUS_KNOWN && found <= MACHINE_CPUS_MAX; cpu++) {
+    for (int cpu = 0; cpu < MACHINE_CPUS_KNOWN && found <= MACHINE_CPUS_MAX; cpu++) {
         if (!CPU_ISSET_S(cpu, sizeof allowed, allowed)) {
             continue;
         }
@@ -74,9 +74,9 @@ int machine_pick_cpus(struct machine_cpus *cpus, struct err *error)
 
 int machine_pin(int cpu, struct err *error)
 {
-    cpu_set_t set[CPU_SETS];
+    cpu_set_t set[MACHINE_CPU_SETS];
 
-    if (cpu < 0 || cpu >= CPUS_KNOWN) {
+    if (cpu < 0 || cpu >= MACHINE_CPUS_KNOWN) {
         return err_set(error, ERR_USAGE, "CPUs", "there is no CPU %d", cpu);
     }
     memset(set, 0, sizeof set);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CPU_SETS = 8, CPUS_KNOWN = CPU_SETS * CPU_SETSIZE, TOLD_MOST = 8 };
+enum { TOLD_MOST = 8 };
 
 /* One of its first `count`. */
 static bool has(const struct cpu_list *list, size_t count, int cpu)
@@ -39,12 +39,12 @@ static int refuse(const char *option, const char *text, const cpu_set_t *allowed
 {
     err_set(error, ERR_USAGE, option, "\"%s\" is no list of CPUs that sonde may use", text);
     return err_hint(error, "like 0 or 1-3,6; %d are allowed here, see taskset -p $$",
-                    CPU_COUNT_S(CPU_SETS * sizeof *allowed, allowed));
+                    CPU_COUNT_S(MACHINE_CPU_SETS * sizeof *allowed, allowed));
 }
 
 int placement_parse(const char *text, const char *option, struct cpu_list *list, struct err *error)
 {
-    cpu_set_t allowed[CPU_SETS];
+    cpu_set_t allowed[MACHINE_CPU_SETS];
     list->count = 0;
     if (!text) {
         return 0;
@@ -59,7 +59,7 @@ int placement_parse(const char *text, const char *option, struct cpu_list *list,
             at++;
             to = number(&at);
         }
-        if (from < 0 || to < from || to >= CPUS_KNOWN ||
+        if (from < 0 || to < from || to >= MACHINE_CPUS_KNOWN ||
             list->count + (size_t)(to - from) + 1 > MACHINE_CPUS_MAX) {
             return refuse(option, text, allowed, error);
         }

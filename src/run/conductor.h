@@ -120,6 +120,8 @@ bool window_finished(const struct conductor *conductor);
 
 /* fill.c: everything measured into conductor->run. */
 int fill_run(struct conductor *conductor, struct err *error);
+/* fill_host.c: of which what the host went through. */
+void fill_host(struct conductor *conductor);
 /* verdict.c and verdict_stream.c: run->limited_by with its evidence. */
 void fill_verdict(struct conductor *conductor);
 

@@ -7,8 +7,31 @@
 #include "workload/workload.h"
 
 /* Figures that every run has besides its workload's. */
-enum { RUN_EXTRA_METRICS = 15 };
+enum run_extra {
+    RUN_EXTRA_BEHIND,
+    RUN_EXTRA_UNFINISHED,
+    RUN_EXTRA_AFTER,
+    RUN_EXTRA_REACHED,
+    RUN_EXTRA_BUSY,
+    RUN_EXTRA_KERNEL,
+    RUN_EXTRA_RETRANSMITS,
+    RUN_EXTRA_OVERFLOWS,
+    RUN_EXTRA_DROPS,
+    RUN_EXTRA_TIME_WAITS_BEGUN,
+    RUN_EXTRA_TIME_WAITS,
+    RUN_EXTRA_STEAL,
+    RUN_EXTRA_OTHERS,
+    RUN_EXTRA_FREQUENCY,
+    RUN_EXTRA_LOAD,
+    RUN_EXTRA_ZEROCOPY,
+    RUN_EXTRA_ZEROCOPY_REPORTED,
+    RUN_EXTRA_ZEROCOPY_COPIED,
+    RUN_EXTRA_METRICS
+};
 extern const struct metric run_extra_metrics[RUN_EXTRA_METRICS];
+
+/* Adds a figure; NULL without memory, else the row. */
+struct record_value *fill_value(struct record_run *run, const struct metric *metric, double value);
 
 /* Fills an end's calls to the kernel, as sonde's own code counted them. 0, or -1 without memory. */
 int fill_calls(struct record_calls *calls, const struct call_table *table, uint64_t window_ns,

@@ -345,6 +345,8 @@ void worker_give_up(struct worker *worker, struct connection *connection)
 static void connected(struct worker *worker, struct connection *connection, struct op *op)
 {
     bool renewed = worker->renew_below > 0;
+    /* Who resets an established connection before it was looked at is there. */
+    worker->reached |= renewed && op->result == -ECONNRESET;
     if (renewed && (worker->reached || op->result == 0)) {
         if (connection->flagged & CONNECTION_DIALING) { /* else it was given up */
             established(worker, connection, op);

@@ -158,26 +158,28 @@ class Wire:
 
 
 class Mixed(Misbehaving):
-    """A server that does `fault(server, wire)` on each `every`-th connection (from the first on),
-    and is in order on the others."""
+    """A server that misbehaves on each `every`-th connection (from the first on), with
+    `fault(server, wire)` of the faults by turns, and is in order on the others. `extra` are header
+    lines of its answers."""
 
-    def __init__(self, fault, every, **options):
-        self.fault, self.every = fault, every
+    def __init__(self, faults, every, extra=b"", **options):
+        self.faults, self.every, self.extra = faults, every, extra
         self.lock, self.good, self.bad = threading.Lock(), 0, 0
         super().__init__(self.one, **options)
 
     def one(self, _, client):
         with self.lock:
             wrong = (self.good + self.bad) % self.every == 0
+            fault = self.faults[self.bad % len(self.faults)]
             self.bad += wrong
             self.good += not wrong
         client.settimeout(PATIENCE_S)
         wire = Wire(client)
         try:
             if wrong:
-                self.fault(self, wire)
+                fault(self, wire)
             else:
-                wire.upgrade()
+                wire.upgrade(extra=self.extra)
                 wire.behave()
         except EOFError:
             pass

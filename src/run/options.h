@@ -58,6 +58,8 @@ struct run_options {
     const char *sources;
     const char *secret; /* a file; NULL: none */
     uint64_t connect_timeout_ns;
+    bool dials_on; /* renewed connections: one that cannot be established, be it the first, is one
+                      that failed like any other, and dialing goes on at once; no row */
     bool pin;
     const char *cpus, *server_cpus; /* lists of CPUs; NULL: by `pin` */
     struct watch_options watch;

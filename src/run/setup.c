@@ -244,6 +244,7 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .workers = 1,
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
+        .dials_on = options->dials_on,
         .foreign_peer = plan->session ? plan->session->foreign : plan->target && !plan->target->own,
         .greeted = plan->session && plan->session->own_server,
         .ends_apart = plan->session && plan->session->foreign,

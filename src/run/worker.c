@@ -441,6 +441,7 @@ static bool round_trip(struct worker *worker)
         worked = true;
         run_resume(worker, now_ns);
     }
+    worker_look_at_marks(worker);
     if (open_loop_active(worker)) {
         worked = true;
         take_arrivals(worker, now_ns);

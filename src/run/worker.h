@@ -102,6 +102,7 @@ struct worker_config {
     uint32_t index, workers; /* this worker among all */
     uint64_t seed;
     uint64_t connect_timeout_ns;
+    bool dials_on; /* struct run_options' */
     /* Server: */
     const int *listeners; /* non-blocking, taken over: listening sockets, and bound ones of
                              datagrams, each of which is one connection to all its peers */

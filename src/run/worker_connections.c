@@ -117,10 +117,6 @@ static void closed(struct worker *worker, struct connection *connection)
     }
     timers_cancel(&worker->timers, &connection->timer);
     unlink_open(worker, connection);
-    if (worker->throttled && worker->open < worker->renew_below) {
-        worker->throttled = false;
-        worker->context.bank->counters[worker->role->resumed_counter] += !worker->context.draining;
-    }
     worker->role->close(&worker->context, connection);
     connection->flagged |= CONNECTION_DEAD;
     connection->next = worker->dead;
@@ -318,7 +314,9 @@ static void cannot_dial(struct worker *worker, enum bank_phase phase, int number
     struct bank *bank = worker->context.bank;
     bank_error(bank, phase, number, NULL);
     bank->counters[worker->role->undialed_counter]++;
-    worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
+    if (!worker->config->dials_on || phase == PHASE_SOCKET) {
+        worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
+    }
 }
 
 /* Of one that is renewed. */
@@ -347,7 +345,7 @@ static void connected(struct worker *worker, struct connection *connection, stru
     bool renewed = worker->renew_below > 0;
     /* Who resets an established connection before it was looked at is there. */
     worker->reached |= renewed && op->result == -ECONNRESET;
-    if (renewed && (worker->reached || op->result == 0)) {
+    if (renewed && (worker->reached || worker->config->dials_on || op->result == 0)) {
         if (connection->flagged & CONNECTION_DIALING) { /* else it was given up */
             established(worker, connection, op);
         }
@@ -449,12 +447,25 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
     return worker->failure.code == ERR_NONE ? 0 : -1;
 }
 
+static uint32_t in_flight(const struct worker *worker)
+{
+    return worker->open - worker->context.settled;
+}
+
+void worker_look_at_marks(struct worker *worker)
+{
+    if (worker->throttled && in_flight(worker) < worker->renew_below) {
+        worker->throttled = false;
+        worker->context.bank->counters[worker->role->resumed_counter] += !worker->context.draining;
+    }
+}
+
 void worker_dial(struct worker *worker, uint64_t intended_ns)
 {
     const struct worker_config *config = worker->config;
     dial_one(worker, &config->dials[worker->next_dial], intended_ns);
     worker->next_dial = (worker->next_dial + 1) % config->dial_count;
-    if (worker->open >= config->dial_count && !worker->throttled) {
+    if (in_flight(worker) >= config->dial_count && !worker->throttled && worker->context.quota) {
         worker->throttled = true;
         worker->context.bank->counters[worker->role->throttled_counter]++;
     }

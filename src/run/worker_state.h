@@ -62,8 +62,10 @@ void worker_deliver(void *owner, struct op *op);
 /* Opens what the configuration names: dials, ends, listeners. 0 or -1 with worker->failure. */
 int worker_open_all(struct worker *worker);
 
-/* Renewed connections: whether one may be dialed now, and dialing all that are missing. */
+/* Renewed connections: whether one may be dialed now, whether as few are in flight that dialing
+ * goes on, and dialing all that are missing. */
 bool worker_may_dial(const struct worker *worker, uint64_t now_ns);
+void worker_look_at_marks(struct worker *worker);
 void worker_renew(struct worker *worker, uint64_t now_ns);
 
 /* Dials one, which should have been dialed at intended_ns (0: now). */

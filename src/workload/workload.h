@@ -63,6 +63,8 @@ struct role_context {
     uint64_t measured_until_ns; /* once it has ended; before: 0 */
     uint64_t quota;             /* operations that may still be issued; UINT64_MAX: no end */
     uint32_t receive_bytes;     /* size of lent buffers */
+    uint32_t settled; /* renewed connections that are open and count no more against the worker's
+                         most and renew_below: the role's own account of them */
     struct step_out out;
 };
 

@@ -24,6 +24,21 @@ struct ws_server_options {
     uint64_t idle_timeout_ns;          /* no row: close what is silent for so long; 0: never */
 };
 
+/* What became of one handshake. Its connection's worker writes it, and nobody else; instants of
+ * CLOCK_MONOTONIC, 0 where it did not come so far. */
+struct ws_record {
+    uint64_t dialed_ns, connected_ns, opened_ns;
+    uint64_t ended_ns; /* the connection: in order, or when it had failed */
+    bool closed;       /* the close frame was answered: else it has failed */
+};
+
+/* Handshakes in the order in which they were dialed; those that find no room are not kept. */
+struct ws_journal {
+    struct ws_record *records; /* zeroed */
+    uint64_t room;
+    _Atomic uint64_t dialed;
+};
+
 struct ws_options {
     uint32_t mode;    /* enum ws_mode */
     uint32_t message; /* enum ws_message */
@@ -40,6 +55,9 @@ struct ws_options {
     char path[WS_PATH_MAX]; /* with its query */
     char plain[160];        /* "tcp://HOST:PORT" */
     bool secure, wrong;     /* wss:// was asked for; it is no URL that fits */
+    /* No rows; of whoever measures: */
+    struct ws_journal *journal; /* handshake; NULL: none is kept */
+    bool until_open; /* handshake: one that is open counts no more against the most and --low */
 };
 
 /* Counters of the client's roles. */

@@ -539,7 +539,7 @@ int worker_open_all(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
     for (uint32_t i = 0; i < config->dial_count && worker->renew_below == 0; i++) {
-        if ((i > 0 || config->index > 0) && await_session(worker) < 0) {
+        if ((i > 0 || config->follows) && await_session(worker) < 0) {
             return -1;
         }
         if (dial_one(worker, &config->dials[i], 0) < 0) {

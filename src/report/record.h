@@ -350,13 +350,17 @@ struct printer {
     const char *name;
     int (*print)(const struct record *record, FILE *out, struct err *error);
 };
-extern const struct printer printer_text, printer_json, printer_csv, printer_folded;
+extern const struct printer printer_text, printer_json, printer_csv, printer_folded,
+    printer_openmetrics;
 
 /* Prints to a file whole or not at all: temporary file in the same folder, fsync, rename. "-" is
  * standard output. */
 int record_write(const struct record *record, const struct printer *printer, const char *path,
                  struct err *error);
-/* The same for what has been printed already. */
+/* The same for what is soon to be replaced: it does not wait for the disk. */
+int record_write_passing(const struct record *record, const struct printer *printer,
+                         const char *path, struct err *error);
+/* As record_write, of what has been printed already. */
 int record_write_text(const char *text, size_t length, const char *path, struct err *error);
 
 #endif

@@ -39,6 +39,25 @@ static void keep(struct conductor *conductor, const struct bank *late, uint64_t 
     }
 }
 
+/* Whoever keeps the latencies of intervals has those of the drain too. */
+static void tell_drained(const struct conductor *conductor, const struct bank *late)
+{
+    const struct run_plan *plan = conductor->plan;
+    uint64_t now_ns = clock_now_ns(), window_ns = conductor->window_end_ns;
+    const struct run_progress progress = {
+        .window_start_ns = conductor->window_start_ns,
+        .start_ns = window_ns - conductor->window_start_ns,
+        .end_ns = now_ns - conductor->window_start_ns,
+        .window_ns = now_ns - window_ns,
+        .bank = late,
+        .drain = true,
+        .workload = plan->workload,
+    };
+    if (plan->progress && window_ns) {
+        plan->progress(plan->owner, &progress);
+    }
+}
+
 /* Finishes what is in flight; what never ends is counted. */
 static void drain(struct conductor *conductor)
 {
@@ -65,6 +84,9 @@ static void drain(struct conductor *conductor)
     const struct bank *late = conductor->client.part.bank;
     for (size_t i = 0; i < BANK_HISTOGRAMS && wanted; i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
+    }
+    if (wanted) {
+        tell_drained(conductor, late);
     }
     keep(conductor, late, conductor->plan->workload->kept);
     if (wanted && !conductor->plan->workload->bulk) {

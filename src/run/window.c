@@ -150,10 +150,12 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
     series_append(&conductor->series, &point);
     if (plan->progress) {
         struct run_progress progress = {
+            .window_start_ns = conductor->window_start_ns,
             .start_ns = point.start_ns,
             .end_ns = now_ns - conductor->window_start_ns,
             .window_ns = point.duration_ns,
             .bank = conductor->interval.bank,
+            .server = conductor->own_server ? conductor->server_interval.bank : NULL,
             .workload = plan->workload,
             .observed = conductor->interval_kernel_ns > 0,
             .kernel_role = watch_role(conductor->watch),

@@ -149,12 +149,19 @@ double as_wsperf_mean_us(const struct as_wsperf_totals *totals)
 double as_wsperf_deviation_us(const struct as_wsperf_totals *totals)
 {
     uint64_t count = totals->success;
-    long double sum = (long double)totals->sum_us;
+    as_wsperf_wide scaled, squared;
     if (count < 2) {
         return (double)NAN;
     }
-    long double squares = (long double)totals->sum_of_squares - sum * sum / count;
-    return squares > 0 ? (double)sqrtl(squares / (count - 1)) : 0;
+    /* In whole numbers, or the difference of two large ones would be lost; too large for that they
+     * are only where times are of days. */
+    if (__builtin_mul_overflow(totals->sum_of_squares, count, &scaled) ||
+        __builtin_mul_overflow(totals->sum_us, totals->sum_us, &squared)) {
+        long double mean = (long double)totals->sum_us / count;
+        long double squares = (long double)totals->sum_of_squares / count - mean * mean;
+        return squares > 0 ? (double)sqrtl(squares * count / (count - 1)) : 0;
+    }
+    return (double)sqrtl((long double)(scaled - squared) / count / (count - 1));
 }
 
 /* Where the value lies that one in `part` reach or exceed: as the program counts it, at least one.

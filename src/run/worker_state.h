@@ -59,6 +59,20 @@ void worker_give_up_securing(struct worker *worker, struct connection *connectio
 /* Engine's deliver. */
 void worker_deliver(void *owner, struct op *op);
 
+/* An empty connection around files; takes the files over: on failure they are closed, and *failed
+ * is -errno. */
+struct connection *worker_new_connection(struct worker *worker, struct net_end end,
+                                         enum channel_kind kind, bool secure, int *failed);
+
+/* Of files that somebody else has connected. */
+enum channel_kind worker_kind_of(struct net_end end);
+
+/* An OP_CONNECT has completed. */
+void worker_connected(struct worker *worker, struct connection *connection, struct op *op);
+
+/* Dials all connections, before the start. 0 or -1 with worker->failure. */
+int worker_dial_all(struct worker *worker);
+
 /* Opens what the configuration names: dials, ends, listeners. 0 or -1 with worker->failure. */
 int worker_open_all(struct worker *worker);
 

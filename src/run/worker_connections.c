@@ -97,10 +97,12 @@ struct connection *worker_new_connection(struct worker *worker, struct net_end e
     return NULL;
 }
 
-void worker_start(struct worker *worker, struct connection *connection, uint64_t now_ns)
+void worker_start(struct worker *worker, struct connection *connection,
+                  const struct op_security *security, uint64_t now_ns)
 {
     connection->flagged |= CONNECTION_STARTED;
-    struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = now_ns};
+    struct op op = {
+        .kind = OP_START, .channel = &connection->channel, .now_ns = now_ns, .security = security};
     worker_feed(worker, connection, &op);
 }
 
@@ -342,7 +344,7 @@ static int open_datagrams(struct worker *worker, int fd)
     if (!connection) {
         return err_system(&worker->failure, -failed, "listener", "cannot open");
     }
-    worker_start(worker, connection, clock_now_ns());
+    worker_start(worker, connection, NULL, clock_now_ns());
     return 0;
 }
 

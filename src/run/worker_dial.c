@@ -1,6 +1,6 @@
 /* A client's connections: dialing them, once or again and again. */
 #include <errno.h>
-#include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "run/worker_state.h"
@@ -9,6 +9,10 @@
 #define DIALS_IN_A_ROW 64
 /* After one that could not be established: a target that refuses is not hammered. */
 #define DIAL_PAUSE_NS NS_PER_MS
+/* Where so many could not be established, and none before them, none will be. */
+#define UNREACHED_MOST 8
+/* Most that is waited for the first TLS session: a server may give none. */
+#define SESSION_NS NS_PER_SECOND
 
 static void cannot_dial(struct worker *worker, enum bank_phase phase, int number)
 {
@@ -18,45 +22,71 @@ static void cannot_dial(struct worker *worker, enum bank_phase phase, int number
     worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
 }
 
+static enum bank_phase phase_of(const struct op *op)
+{
+    return op->security && op->security->connected ? PHASE_TLS : PHASE_CONNECT;
+}
+
+/* One that is renewed could not be established. It fails the run only where none can be: a bad
+ * connection among good ones is a figure. */
+static void not_established(struct worker *worker, struct connection *connection,
+                            const struct op *op)
+{
+    bool last = worker->context.quota == 0 && worker->open == 1;
+    cannot_dial(worker, phase_of(op), (int)-op->result);
+    if (!worker->reached && (++worker->unreached >= UNREACHED_MOST || last) &&
+        worker->failure.code == ERR_NONE) {
+        worker_explain(worker, op);
+    }
+    worker_close_connection(worker, connection);
+}
+
 /* Of one that is renewed. */
 static void established(struct worker *worker, struct connection *connection, const struct op *op)
 {
     connection->flagged &= (uint16_t)~CONNECTION_DIALING;
     timers_cancel(&worker->timers, &connection->timer);
-    if (op->result == 0) {
-        worker->reached = true;
-        worker_start(worker, connection, op->now_ns ? op->now_ns : clock_now_ns());
+    if (op->result < 0) {
+        not_established(worker, connection, op);
         return;
     }
-    cannot_dial(worker, PHASE_CONNECT, (int)-op->result);
-    worker_close_connection(worker, connection);
+    worker->reached = true;
+    if (op->security) {
+        worker_count_security(worker, op->security);
+    }
+    worker_start(worker, connection, op->security, op->now_ns ? op->now_ns : clock_now_ns());
 }
 
 void worker_give_up(struct worker *worker, struct connection *connection)
 {
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    int fd = connection->channel.fd;
+    /* Where there is a peer already, it is TLS that did not come to an end. */
+    const struct op_security security = {
+        .connected = connection->channel.options & CHANNEL_SECURE &&
+                     getpeername(fd, (struct sockaddr *)&peer, &length) == 0};
+    const struct op op = {.kind = OP_CONNECT, .result = -ETIMEDOUT, .security = &security};
     connection->flagged &= (uint16_t)~CONNECTION_DIALING;
-    cannot_dial(worker, PHASE_CONNECT, ETIMEDOUT);
-    worker_close_connection(worker, connection);
+    not_established(worker, connection, &op);
 }
 
 void worker_connected(struct worker *worker, struct connection *connection, struct op *op)
 {
-    bool renewed = worker->renew_below > 0;
-    if (renewed && (worker->reached || op->result == 0)) {
+    if (worker->renew_below) {
         if (connection->flagged & CONNECTION_DIALING) { /* else it was given up */
             established(worker, connection, op);
         }
         return;
     }
-    worker->connecting -= !renewed;
+    worker->connecting--;
     if (op->result == 0) {
         if (op->security) {
             worker_count_security(worker, op->security);
         }
         return; /* started by the loop, all at once */
     }
-    bool tls = op->security && op->security->connected;
-    bank_error(worker->context.bank, tls ? PHASE_TLS : PHASE_CONNECT, (int)-op->result, NULL);
+    bank_error(worker->context.bank, phase_of(op), (int)-op->result, NULL);
     if (worker->failure.code == ERR_NONE) {
         worker_explain(worker, op);
     }
@@ -118,9 +148,21 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
     return worker->failure.code == ERR_NONE ? 0 : -1;
 }
 
+bool worker_awaits_session(const struct worker *worker, uint64_t now_ns)
+{
+    const struct worker_config *config = worker->config;
+    bool brings_it = config->index == 0 && worker->open == 0;
+    return !worker->session_awaited && !brings_it &&
+           tls_context_awaits_session(config->client_tls) &&
+           now_ns <
+               atomic_load_explicit(&config->control->start_ns, memory_order_relaxed) + SESSION_NS;
+}
+
 void worker_dial(struct worker *worker, uint64_t intended_ns)
 {
     const struct worker_config *config = worker->config;
+    /* Unless this one is to bring the session, there is one now, or there will be none. */
+    worker->session_awaited |= config->index > 0 || worker->open > 0 || worker->reached;
     dial_one(worker, &config->dials[worker->next_dial], intended_ns);
     worker->next_dial = (worker->next_dial + 1) % config->dial_count;
     if (worker->open >= config->dial_count && !worker->throttled) {
@@ -133,7 +175,7 @@ bool worker_may_dial(const struct worker *worker, uint64_t now_ns)
 {
     return worker->renew_below && worker->started && !worker->context.draining &&
            worker->context.quota && !worker->throttled && worker->failure.code == ERR_NONE &&
-           worker->dial_after_ns <= now_ns;
+           worker->dial_after_ns <= now_ns && !worker_awaits_session(worker, now_ns);
 }
 
 void worker_renew(struct worker *worker, uint64_t now_ns)
@@ -147,7 +189,7 @@ void worker_renew(struct worker *worker, uint64_t now_ns)
  * server that gives none is not waited for for long. */
 static int await_session(struct worker *worker)
 {
-    uint64_t until_ns = clock_now_ns() + NS_PER_SECOND;
+    uint64_t until_ns = clock_now_ns() + SESSION_NS;
     while (!worker->session_awaited && worker->failure.code == ERR_NONE &&
            tls_context_awaits_session(worker->config->client_tls) && clock_now_ns() < until_ns) {
         if (worker->engine->ops->reap(worker->engine, clock_now_ns() + NS_PER_MS,

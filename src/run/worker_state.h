@@ -44,6 +44,7 @@ struct worker {
     uint64_t dial_after_ns;    /* after one that failed: not before */
     bool throttled;            /* as many are open as may be, and have not fallen below since */
     bool reached;              /* one was established */
+    uint32_t unreached;        /* until then: how many were not */
     struct thread_usage usage; /* of its thread, at the last cut */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
@@ -86,8 +87,12 @@ void worker_dial(struct worker *worker, uint64_t intended_ns);
 /* A renewed connection was not established in time. */
 void worker_give_up(struct worker *worker, struct connection *connection);
 
-/* Its role begins with it. */
-void worker_start(struct worker *worker, struct connection *connection, uint64_t now_ns);
+/* Whether dialing is held back until another connection has brought a TLS session. */
+bool worker_awaits_session(const struct worker *worker, uint64_t now_ns);
+
+/* Its role begins with it. security: of the handshake that it comes from; NULL: there was none. */
+void worker_start(struct worker *worker, struct connection *connection,
+                  const struct op_security *security, uint64_t now_ns);
 
 /* Hands an operation to the engine; true where it is done. */
 bool worker_submit(struct worker *worker, struct op *op);

@@ -379,7 +379,8 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         run->window_ns = run->wall_ns = tally.window_ns;
         result = fill_served(serving, run, &tally, error);
         if (result == 0 && serving->tls &&
-            security_fill(run, "server", serving->slots, serving->slot_count, &run->tls) < 0) {
+            security_fill(run, "server", !serving->service->role->times_security, serving->slots,
+                          serving->slot_count, &run->tls) < 0) {
             result = err_system(error, ENOMEM, "memory", "cannot keep the record");
         }
     }
@@ -496,8 +497,8 @@ const struct command command_serve = {
         "moved. On "
         "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
         "clients, over TCP and UDP, several at a time, and says in a line what each test moved. At "
-        "ws://HOST:PORT (any path; ws+unix:PATH) it is a WebSocket server for any client: it "
-        "answers handshakes, echoes messages, answers pings and closes.",
+        "ws://HOST:PORT (any path; through TLS wss://HOST:PORT; ws+unix:PATH) it is a WebSocket "
+        "server for any client: it answers handshakes, echoes messages, answers pings and closes.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
                 "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n"

@@ -214,7 +214,8 @@ struct op {
     union {
         const struct op_stamps *stamps; /* CHANNEL_STAMPS, of a receive: lent like data; else NULL
                                          */
-        const struct op_security *security; /* CHANNEL_SECURE, of OP_CONNECT and OP_SECURE */
+        const struct op_security *security; /* CHANNEL_SECURE, of OP_CONNECT and OP_SECURE, and
+                                               of an OP_START right behind one; else NULL */
     };
     /* OP_SEND to an ENGINE_FILES, of a stream without options: the data is sent from this file
      * (sendfile), which stays valid like it. NULL: from memory */

@@ -253,8 +253,8 @@ const struct opt tls_client_rows[TLS_CLIENT_OPTIONS] = {
     ROW_TLS_VERSION,
     ROW_CIPHERS,
     OPT_BOOL(TLS, resume, .name = "resume",
-             .help = "resume the TLS session of the first connection with all others (default: a "
-                     "whole handshake for each)"),
+             .help = "resume the TLS session of the first connection, or one given since, with all "
+                     "others (default: a whole handshake for each)"),
 };
 
 const struct opt tls_server_rows[TLS_SERVER_OPTIONS] = {

@@ -552,6 +552,10 @@ static void step(struct role_context *context, struct connection *connection, co
     switch (op->kind) {
     case OP_START:
         context->bank->counters[WS_SERVER_ACCEPTED]++;
+        if (op->security) {
+            histogram_record(&context->bank->histograms[WS_SERVER_TLS], op->security->handshake_ns,
+                             1);
+        }
         peer->active_ns = op->now_ns;
         if (options_of(context)->idle_timeout_ns) {
             set_timer(context, op->now_ns + options_of(context)->idle_timeout_ns);
@@ -587,8 +591,17 @@ static size_t connection_memory(const void *options)
     return sizeof(struct ws_peer); /* waiting answers are bounded together */
 }
 
+static const struct histogram_metric histograms[] = {
+    [WS_SERVER_TLS] = {"tls_handshake", "ns", "TLS handshake",
+                       "from the accepted connection to the end of TLS's handshake, as this end "
+                       "saw it"},
+};
+
 const struct role ws_server = {
     .connection_bytes = sizeof(struct ws_peer),
+    .histograms = histograms,
+    .histogram_count = sizeof histograms / sizeof *histograms,
+    .times_security = true,
     .refused_counter = WS_SERVER_REFUSED,
     .open_worker = open_worker,
     .close_worker = close_worker,

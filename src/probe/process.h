@@ -51,6 +51,7 @@ struct system_sample {
     uint64_t user_ns, system_ns, idle_ns, irq_ns, softirq_ns, steal_ns; /* summed over CPUs */
     double load_1m;
     uint64_t listen_overflows, listen_drops; /* TcpExt of /proc/net/netstat, this namespace */
+    uint64_t loss_probes;                    /* TcpExt TCPLossProbes */
     uint64_t retransmits;                    /* Tcp RetransSegs of /proc/net/snmp */
 };
 int system_sample(struct system_sample *sample, struct err *error);

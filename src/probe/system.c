@@ -77,6 +77,7 @@ int system_sample(struct system_sample *sample, struct err *error)
     if (proc_file_read("/proc/net/netstat", text, sizeof text, &ignored) > 0) {
         sample->listen_overflows = table_value(text, "TcpExt:", "ListenOverflows");
         sample->listen_drops = table_value(text, "TcpExt:", "ListenDrops");
+        sample->loss_probes = table_value(text, "TcpExt:", "TCPLossProbes");
     }
     if (proc_file_read("/proc/net/snmp", text, sizeof text, &ignored) > 0) {
         sample->retransmits = table_value(text, "Tcp:", "RetransSegs");

@@ -42,6 +42,10 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      "segments that this host (network namespace) sent again during the window, over all "
      "connections",
      METRIC_VALUE, 0, 0, false},
+    {"tcp_loss_probes", "1", "of them loss probes",
+     "segments among these that were not known to be lost, but not acknowledged in time (two round "
+     "trips and some ms): many where the other end's program is slow to read",
+     METRIC_VALUE, 0, 0, false},
     {"listen_overflows", "1", "host's listen overflows",
      "connections that this host dropped during the window because a backlog was full",
      METRIC_VALUE, 0, 0, false},
@@ -76,6 +80,7 @@ enum {
     EXTRA_BUSY,
     EXTRA_KERNEL,
     EXTRA_RETRANSMITS,
+    EXTRA_LOSS_PROBES,
     EXTRA_OVERFLOWS,
     EXTRA_STEAL,
     EXTRA_OTHERS,
@@ -153,6 +158,8 @@ static void fill_host(struct conductor *conductor)
     if (flows_are_tcp(conductor)) { /* nothing else has either */
         set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
                   (double)(after.system.retransmits - before.system.retransmits));
+        set_value(run, &run_extra_metrics[EXTRA_LOSS_PROBES],
+                  (double)(after.system.loss_probes - before.system.loss_probes));
         set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],
                   (double)(after.system.listen_overflows - before.system.listen_overflows));
     }

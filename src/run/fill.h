@@ -7,7 +7,7 @@
 #include "workload/workload.h"
 
 /* Figures that every run has besides its workload's. */
-enum { RUN_EXTRA_METRICS = 15 };
+enum { RUN_EXTRA_METRICS = 16 };
 extern const struct metric run_extra_metrics[RUN_EXTRA_METRICS];
 
 /* Fills an end's calls to the kernel, as sonde's own code counted them. 0, or -1 without memory. */

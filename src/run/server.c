@@ -155,8 +155,6 @@ static int serve_alone(struct server *server, struct net_end end, uint32_t numbe
 static void accepted(void *owner, int fd, bool secure)
 {
     struct member *acceptor = owner;
-    struct err ignored;
-    transport_tcp.tune(fd, &acceptor->worker.tuning, &ignored);
     if (serve_alone(acceptor->server, (struct net_end){fd, fd}, 0, secure) < 0) {
         struct worker_slot *slot = acceptor->worker.slot;
         struct bank *bank = &slot->banks[atomic_load(&slot->cut_done) & 1];

@@ -104,7 +104,7 @@ struct worker_config {
     uint64_t seed;
     uint64_t connect_timeout_ns;
     bool dials_on; /* struct run_options' */
-    bool follows; /* an earlier worker of its process makes the first connection */
+    bool follows;  /* an earlier worker of its process makes the first connection */
     /* Server: */
     const int *listeners; /* non-blocking, taken over: listening sockets, and bound ones of
                              datagrams, each of which is one connection to all its peers */

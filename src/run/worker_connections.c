@@ -234,7 +234,7 @@ void worker_feed(struct worker *worker, struct connection *connection, struct op
 static void refuse(struct worker *worker, int fd)
 {
     worker->context.bank->counters[worker->role->refused_counter]++;
-    close(fd);
+    call_counted(worker->engine->calls, CALL_CLOSE, close(fd), false);
 }
 
 /* Out of files: gives up the reserved one to take the connection and close it, so that the peer
@@ -245,8 +245,9 @@ static void refuse_without_file(struct worker *worker, struct channel *listener,
     if (worker->reserve_fd < 0) {
         return;
     }
-    close(worker->reserve_fd);
+    call_counted(worker->engine->calls, CALL_CLOSE, close(worker->reserve_fd), false);
     int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    call_counted(worker->engine->calls, CALL_ACCEPT4, fd, false);
     if (fd >= 0) {
         refuse(worker, fd);
     }
@@ -286,11 +287,7 @@ static void accepted(struct worker *worker, struct op *op)
         refuse(worker, fd);
         return;
     }
-    struct err ignored;
-    if (config->tuning.nodelay) {
-        /* Fails on a unix socket, where it means nothing. */
-        transport_tcp.tune(fd, &config->tuning, &ignored);
-    }
+    /* Its settings are the listener's: Linux hands them on (server_listen has made them). */
     int failed;
     struct connection *connection =
         worker_new_connection(worker, (struct net_end){fd, fd}, CHANNEL_SOCKET, secure, &failed);

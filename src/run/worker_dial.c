@@ -38,8 +38,8 @@ static void not_established(struct worker *worker, struct connection *connection
     /* Who resets an established connection before it was looked at is there. */
     worker->reached |= op->result == -ECONNRESET && phase_of(op) == PHASE_CONNECT;
     cannot_dial(worker, phase_of(op), (int)-op->result);
-    if (!worker->reached && !worker->config->dials_on && (++worker->unreached >= UNREACHED_MOST || last) &&
-        worker->failure.code == ERR_NONE) {
+    if (!worker->reached && !worker->config->dials_on &&
+        (++worker->unreached >= UNREACHED_MOST || last) && worker->failure.code == ERR_NONE) {
         worker_explain(worker, op);
     }
     worker_close_connection(worker, connection);
@@ -102,10 +102,7 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
     struct net_end end = dial->end;
     uint64_t dialed_ns = clock_now_ns();
     if (dial->address) {
-        struct net_tuning tuning = worker->config->tuning;
-        tuning.source = dial->source;
-        tuning.source_length = dial->source ? address_source_length(dial->source) : 0;
-        int fd = dial->address->transport->open(dial->address, &tuning, &worker->failure);
+        int fd = worker_open_socket(worker, dial);
         if (fd < 0 && worker->renew_below && (worker->reached || worker->open)) {
             cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
             worker->failure = (struct err){0};

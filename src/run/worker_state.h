@@ -83,6 +83,10 @@ bool worker_may_dial(const struct worker *worker, uint64_t now_ns);
 void worker_look_at_marks(struct worker *worker);
 void worker_renew(struct worker *worker, uint64_t now_ns);
 
+/* Opens a socket to dial with, its calls counted like the engine's. The fd, or -1 with the worker's
+ * failure. */
+int worker_open_socket(struct worker *worker, const struct dial *dial);
+
 /* Dials one, which should have been dialed at intended_ns (0: now). */
 void worker_dial(struct worker *worker, uint64_t intended_ns);
 

@@ -240,6 +240,9 @@ static void nobody_there_is_a_failure(void **state)
     assert_int_equal(renewal.slot->failure.code, ERR_SYSTEM);
     assert_int_equal(renewal.slot->failure.number, ECONNREFUSED);
     assert_int_equal(now_open, 0);
+    /* A few were tried: the first one alone says nothing of the others. */
+    assert_int_equal(counted(&renewal, DIALED), 8);
+    assert_int_equal(counted(&renewal, FAILED), 8);
     renewal_close(&renewal);
 }
 
@@ -266,6 +269,40 @@ static void one_that_cannot_be_dialed_is_counted(void **state)
     renewal_close(&renewal);
 }
 
+/* The very first one is refused, and so is each that has its turn later. */
+static void a_bad_one_among_good_ones_is_counted(void **state)
+{
+    (void)state;
+    for (size_t i = 0; engines[i]; i++) {
+        char reason[160];
+        if (engines[i]->flags & (ENGINE_NO_KERNEL | ENGINE_ONE_CHANNEL) ||
+            engines[i]->why_not(reason, sizeof reason) < 0) {
+            continue;
+        }
+        struct renewal renewal;
+        struct err error;
+        struct address nobody;
+        assert_int_equal(address_parse("tcp://127.0.0.1:0", true, &nobody, &error), 0);
+        int fd = transport_tcp.listen(&nobody, 1, false, &error); /* takes a port that is free */
+        assert_true(fd >= 0);
+        close(fd);
+        renewal_open(&renewal, engines[i], (struct visit_options){.stay_ns = NS_PER_MS}, 5 * MOST);
+        renewal.dials[0].address = &nobody;
+        renewal_run(&renewal);
+        assert_int_equal(atomic_load(&renewal.slot->state), SLOT_ENDED);
+        assert_int_equal(renewal.slot->failure.code, ERR_NONE);
+        assert_int_equal(counted(&renewal, DIALED), 5 * MOST);
+        assert_int_equal(counted(&renewal, VISITS), 4 * MOST + (MOST - 5));
+        assert_int_equal(counted(&renewal, FAILED), 5);
+        const struct bank_error *errors = renewal.tally.bank->errors;
+        assert_int_equal(errors[0].phase, PHASE_CONNECT);
+        assert_int_equal(errors[0].number, ECONNREFUSED);
+        assert_int_equal(errors[0].count, 5);
+        assert_int_equal(errors[1].count, 0);
+        renewal_close(&renewal);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +310,7 @@ int main(void)
         cmocka_unit_test(marks),
         cmocka_unit_test(nobody_there_is_a_failure),
         cmocka_unit_test(one_that_cannot_be_dialed_is_counted),
+        cmocka_unit_test(a_bad_one_among_good_ones_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,8 +8,9 @@
 #include "run/conductor.h"
 #include "run/limits.h"
 
-/* Sources are not filled to the last port, where the kernel would search long for a free one. */
-#define PORTS_USED 0.8
+/* connect() tries the ports of one parity first, and all of them once those are taken: sources are
+ * filled to less than half. */
+#define PORTS_USED 0.4
 #define SOURCES_MOST 250 /* 127.0.0.2 and what follows */
 
 static bool thread_each(const struct engine_ops *engine)

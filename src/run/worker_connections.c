@@ -14,6 +14,11 @@
 #define CHAIN_MAX 16
 /* Renewed connections that are dialed before completions get their turn. */
 #define DIALS_IN_A_ROW 64
+/* Connects under way at a time before the start, of all workers together, and at least of one:
+ * fewer than fit into the backlog of most servers, so that none is dropped and sent again a second
+ * later. */
+#define CONNECTS_MOST 512
+#define CONNECTS_LEAST 8
 /* After one that could not be established: a target that refuses is not hammered. */
 #define DIAL_PAUSE_NS NS_PER_MS
 
@@ -38,6 +43,9 @@ static void unlink_open(struct worker *worker, struct connection *connection)
 {
     if (worker->turn == connection) {
         worker->turn = connection->next;
+    }
+    if (worker->sweep == connection) {
+        worker->sweep = connection->next;
     }
     if (connection->previous) {
         connection->previous->next = connection->next;
@@ -525,11 +533,14 @@ static int await_session(struct worker *worker)
 int worker_open_all(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
+    uint32_t most = config->workers ? CONNECTS_MOST / config->workers : CONNECTS_MOST;
+    most = most > CONNECTS_LEAST ? most : CONNECTS_LEAST;
     for (uint32_t i = 0; i < config->dial_count && worker->renew_below == 0; i++) {
         if ((i > 0 || config->follows) && await_session(worker) < 0) {
             return -1;
         }
-        if (dial_one(worker, &config->dials[i], 0) < 0) {
+        if (dial_one(worker, &config->dials[i], 0) < 0 ||
+            worker_await_connects(worker, most - 1) < 0) {
             return -1;
         }
     }

@@ -19,12 +19,12 @@ static bool all_network(const struct serving *serving)
 int serve_plan_processes(struct serving *serving, uint64_t *files, struct err *error)
 {
     const struct serve_options *options = &serving->options;
-    bool each = engines[options->engine]->flags & ENGINE_ONE_CHANNEL;
+    uint32_t flags = engines[options->engine]->flags;
     uint32_t asked = options->workers ? (uint32_t)options->workers : 1;
-    uint32_t threads = each ? 1 : (uint32_t)options->threads;
+    uint32_t threads = flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
     const struct process_need need = {
         .connections = options->connections_max,
-        .files_each = 1,
+        .files_each = flags & ENGINE_WAITS_TWICE ? 2 : 1,
         .threads = threads,
         .files_thread = serving->address_count + 3,
         .spread = true,

@@ -260,6 +260,8 @@ enum {
     ENGINE_SENDS_AT_ONCE = 4, /* honours OP_TRY */
     ENGINE_ZEROCOPY = 8,      /* honours OP_ZEROCOPY */
     ENGINE_FILES = 16,        /* honours op->file */
+    ENGINE_WAITS_TWICE = 128, /* waits with two entries a channel, of which the kernel takes no more
+                                 than the process may open files */
     ENGINE_BUFFERS = 64,      /* lends several receive buffers at a time: about one a channel */
 };
 

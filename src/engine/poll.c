@@ -155,7 +155,7 @@ static int poll_reap(struct engine *engine, uint64_t until_ns, struct err *error
 const struct engine_ops engine_poll = {
     .name = "poll",
     .help = "one event loop a worker, poll()",
-    .flags = ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES,
+    .flags = ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES | ENGINE_WAITS_TWICE,
     .why_not = poll_why_not,
     .init = poll_init,
     .add = poll_add,

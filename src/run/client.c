@@ -97,10 +97,10 @@ static void join_threads(struct conductor *conductor)
 }
 
 /* Ends the slots of a share whose threads are not there, so that nobody waits for them. */
-static void end_slots(struct conductor *conductor, struct share share, const struct err *failure)
+static void end_slots(struct worker_slot *slots, struct share share, const struct err *failure)
 {
     for (uint32_t i = 0; i < share.count; i++) {
-        struct worker_slot *slot = &conductor->slots[share.first + i];
+        struct worker_slot *slot = &slots[share.first + i];
         if (atomic_load(&slot->state) != SLOT_ENDED) {
             slot->failure = *failure;
             atomic_store(&slot->state, SLOT_ENDED);
@@ -115,10 +115,10 @@ _Noreturn static void run_process(struct conductor *conductor, struct share shar
     struct err failure;
     if (close_range(STDERR_FILENO + 1, ~0u, 0) < 0) {
         err_system(&failure, errno, "client", "cannot close the files of others");
-        end_slots(conductor, share, &failure);
+        end_slots(conductor->slots, share, &failure);
     } else if (start_threads(conductor, share, &failure) < 0) {
         end_slots(
-            conductor,
+            conductor->slots,
             (struct share){share.first + conductor->started, share.count - conductor->started},
             &failure);
     }
@@ -162,20 +162,25 @@ static void say_broken(const struct conductor *conductor, uint32_t process, stru
             ended.si_status);
 }
 
-bool client_broken(struct conductor *conductor, bool now)
+bool run_broken(struct conductor *conductor, bool now)
 {
     uint64_t now_ns = clock_now_ns();
     if (conductor->broken || (!now && now_ns < conductor->looked_ns + LOOK_NS)) {
         return conductor->broken;
     }
     conductor->looked_ns = now_ns;
-    int process = processes_broken(&conductor->clients);
-    if (process >= 0) {
-        struct err failure;
-        say_broken(conductor, (uint32_t)process, &failure);
-        end_slots(conductor, share_of(conductor, (uint32_t)process), &failure);
+    int client = processes_broken(&conductor->clients);
+    int server = processes_broken(&conductor->servers);
+    struct err failure = {0};
+    if (server >= 0) { /* why is said by whoever waits for its end */
+        uint32_t each = conductor->server_slot_count / conductor->servers.count;
+        end_slots(conductor->server_slots, (struct share){(uint32_t)server * each, each}, &failure);
     }
-    conductor->broken = process >= 0 || processes_broken(&conductor->servers) >= 0;
+    if (client >= 0) {
+        say_broken(conductor, (uint32_t)client, &failure);
+        end_slots(conductor->slots, share_of(conductor, (uint32_t)client), &failure);
+    }
+    conductor->broken = client >= 0 || server >= 0;
     return conductor->broken;
 }
 

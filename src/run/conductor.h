@@ -109,7 +109,7 @@ int client_await(struct conductor *conductor, struct err *error);
 void client_stop(struct conductor *conductor, struct err *error);
 /* Looks now and then (`now`: at once) whether a process of the run has ended before its time: true
  * where one has. Its workers are SLOT_ENDED then, with the failure. */
-bool client_broken(struct conductor *conductor, bool now);
+bool run_broken(struct conductor *conductor, bool now);
 
 /* provision.c: how many workers, slots, processes and source addresses the run has, within the
  * limits of the machine; 0 or -1 with *error. */

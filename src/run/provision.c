@@ -8,8 +8,9 @@
 #include "run/conductor.h"
 #include "run/limits.h"
 
-/* Sources are not filled to the last port, where the kernel would search long for a free one. */
-#define PORTS_USED 0.8
+/* connect() tries the ports of one parity first, and all of them once those are taken: sources are
+ * filled to less than half. */
+#define PORTS_USED 0.4
 #define SOURCES_MOST 250 /* 127.0.0.2 and what follows */
 
 static bool thread_each(const struct engine_ops *engine)
@@ -32,9 +33,13 @@ static bool has_files(const struct conductor *conductor)
     return !(conductor->plan->engine->flags & ENGINE_NO_KERNEL);
 }
 
-static uint32_t files_each(const struct conductor *conductor)
+/* What counts against the limit of open files for each connection. */
+static uint32_t files_each(const struct conductor *conductor, const struct engine_ops *engine)
 {
-    return conductor->address.transport == &transport_pipe ? 4 : has_pairs(conductor) ? 2 : 1;
+    if (conductor->address.transport == &transport_pipe) {
+        return 4;
+    }
+    return has_pairs(conductor) || engine->flags & ENGINE_WAITS_TWICE ? 2 : 1;
 }
 
 /* What makes all connections in one process cannot leave them to several. */
@@ -81,7 +86,7 @@ static uint64_t plan_client(struct conductor *conductor)
     const struct run_options *options = plan->options;
     struct process_need need = {
         .connections = options->connections,
-        .files_each = files_each(conductor),
+        .files_each = files_each(conductor, plan->engine),
         .threads = thread_each(plan->engine) ? 0 : (uint32_t)options->threads,
         .files_thread = 2,
     };
@@ -112,7 +117,7 @@ static uint64_t plan_server(struct conductor *conductor)
     uint32_t threads = each ? 1 : (uint32_t)options->server_threads;
     struct process_need need = {
         .connections = options->connections,
-        .files_each = 1,
+        .files_each = files_each(conductor, plan->server_engine),
         .threads = each ? 0 : threads,
         .files_thread = each ? 2 : 4,
         .spread = true,

@@ -69,7 +69,7 @@ static void drain(struct conductor *conductor)
         (void)!read(stop.fd, &seen, sizeof seen);
     }
     while (clock_now_ns() < until_ns && !window_finished(conductor) &&
-           !client_broken(conductor, false)) {
+           !run_broken(conductor, false)) {
         struct timespec pause = clock_timespec(NS_PER_MS);
         if (ppoll(&stop, 1, &pause, NULL) > 0) {
             conductor->interrupted = true;

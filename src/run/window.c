@@ -43,8 +43,8 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
             return false;
         }
         const struct run_plan *plan = conductor->plan;
-        if (client_broken(conductor, false) || window_finished(conductor) ||
-            peer_ended(conductor) || (plan->beside_ended && plan->beside_ended(plan->beside))) {
+        if (run_broken(conductor, false) || window_finished(conductor) || peer_ended(conductor) ||
+            (plan->beside_ended && plan->beside_ended(plan->beside))) {
             return false;
         }
         if (left_ns == 0) {
@@ -86,7 +86,7 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
 
 static void collect_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
-    client_broken(conductor, true); /* nobody is waited for who is not there */
+    run_broken(conductor, true); /* nobody is waited for who is not there */
     collect_ask(conductor->slots, conductor->worker_count);
     if (conductor->own_server) {
         collect_ask(conductor->server_slots, conductor->server_slot_count);

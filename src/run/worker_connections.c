@@ -35,6 +35,9 @@ static void unlink_open(struct worker *worker, struct connection *connection)
     if (worker->turn == connection) {
         worker->turn = connection->next;
     }
+    if (worker->sweep == connection) {
+        worker->sweep = connection->next;
+    }
     if (connection->previous) {
         connection->previous->next = connection->next;
     } else {

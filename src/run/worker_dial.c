@@ -7,6 +7,11 @@
 
 /* Renewed connections that are dialed before completions get their turn. */
 #define DIALS_IN_A_ROW 64
+/* Connects under way at a time before the start, of all workers together, and at least of one:
+ * fewer than fit into the backlog of most servers, so that none is dropped and sent again a second
+ * later. */
+#define CONNECTS_MOST 512
+#define CONNECTS_LEAST 8
 /* After one that could not be established: a target that refuses is not hammered. */
 #define DIAL_PAUSE_NS NS_PER_MS
 /* Where so many could not be established, and none before them, none will be. */
@@ -218,11 +223,14 @@ static int await_session(struct worker *worker)
 int worker_dial_all(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
+    uint32_t most = config->workers ? CONNECTS_MOST / config->workers : CONNECTS_MOST;
+    most = most > CONNECTS_LEAST ? most : CONNECTS_LEAST;
     for (uint32_t i = 0; i < config->dial_count; i++) {
         if ((i > 0 || config->follows) && await_session(worker) < 0) {
             return -1;
         }
-        if (dial_one(worker, &config->dials[i], 0) < 0) {
+        if (dial_one(worker, &config->dials[i], 0) < 0 ||
+            worker_await_connects(worker, most - 1) < 0) {
             return -1;
         }
     }

@@ -28,6 +28,8 @@ struct worker {
     struct connection *dead;           /* closed: freed at the end of the round */
     struct connection *spare;          /* for reuse */
     struct connection *turn;           /* open loop: whose turn it is */
+    struct connection *sweep;          /* the next one to be started, or drained; NULL: none */
+    enum op_kind sweep_kind;           /* OP_START or OP_DRAIN */
     struct connection *listeners;      /* one a listener, never stepped */
     struct op *busy;                   /* operations that the engine had no room for */
     size_t busy_count, busy_capacity;
@@ -76,6 +78,10 @@ int worker_dial_all(struct worker *worker);
 
 /* Opens what the configuration names: dials, ends, listeners. 0 or -1 with worker->failure. */
 int worker_open_all(struct worker *worker);
+
+/* Waits until no more than `most` are being connected: for the connect timeout at most. 0 or -1
+ * with worker->failure. */
+int worker_await_connects(struct worker *worker, uint32_t most);
 
 /* Renewed connections: whether one may be dialed now, whether as few are in flight that dialing
  * goes on, and dialing all that are missing. */

@@ -362,6 +362,7 @@ static void connected(struct worker *worker, struct connection *connection, stru
     }
     bool tls = op->security && op->security->connected;
     bank_error(worker->context.bank, tls ? PHASE_TLS : PHASE_CONNECT, (int)-op->result, NULL);
+    worker->context.bank->counters[worker->role->undialed_counter] += renewed;
     if (worker->failure.code == ERR_NONE) {
         worker_explain(worker, op);
     }

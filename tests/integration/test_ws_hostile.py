@@ -515,8 +515,9 @@ class Messages(unittest.TestCase):
         lost = metric(one, "messages_lost")
         answered_first = sum(what in ANSWERED for what, _, _ in cases)
         self.assertIn(len(cases) - lost, range(answered_first + 1))
-        self.assertEqual(metric(one, "messages_sent"),
-                         metric(one, "round_trips") + lost + behind)
+        # A worker may begin one more before it hears that the window is over.
+        self.assertIn(metric(one, "round_trips") + lost + behind - metric(one, "messages_sent"),
+                      range(count + 1))
 
     def test_frames(self):
         for engine in engines():

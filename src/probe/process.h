@@ -55,6 +55,7 @@ struct system_sample {
     uint64_t listen_overflows, listen_drops; /* TcpExt of /proc/net/netstat */
     uint64_t time_waits_begun;               /* TW of the same: that came into it, ever */
     uint64_t time_waits;                     /* sockets in it now: TCP tw of /proc/net/sockstat */
+    uint64_t loss_probes;                    /* TcpExt TCPLossProbes */
     uint64_t retransmits;                    /* Tcp RetransSegs of /proc/net/snmp */
 };
 int system_sample(struct system_sample *sample, struct err *error);

@@ -99,6 +99,7 @@ int system_sample(struct system_sample *sample, struct err *error)
         sample->listen_overflows = table_value(text, "TcpExt:", "ListenOverflows");
         sample->listen_drops = table_value(text, "TcpExt:", "ListenDrops");
         sample->time_waits_begun = table_value(text, "TcpExt:", "TW");
+        sample->loss_probes = table_value(text, "TcpExt:", "TCPLossProbes");
         sample->netstat_known = true;
     }
     if (proc_file_read("/proc/net/snmp", text, sizeof text, &ignored) > 0) {

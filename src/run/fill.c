@@ -42,6 +42,10 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      "segments that this host (network namespace) sent again during the window, over all "
      "connections",
      METRIC_VALUE, 0, 0, false},
+    {"tcp_loss_probes", "1", "of them loss probes",
+     "segments among these that were not known to be lost, but not acknowledged in time (two round "
+     "trips and some ms): many where the other end's program is slow to read",
+     METRIC_VALUE, 0, 0, false},
     {"listen_overflows", "1", "host's listen overflows",
      "times that a listener's backlog on this host was full during the window, for a connection or "
      "a request for one (ListenOverflows)",
@@ -345,18 +349,24 @@ static uint64_t operations_of(const struct conductor *conductor, const struct ta
 }
 
 /* One of sonde's own ends: CPU time and calls as its workers counted them. */
-static int fill_end(struct record_run *run, const char *role, pid_t pid, const struct tally *tally,
-                    uint64_t operations)
+static int fill_end(struct record_run *run, const char *role, const struct processes *processes,
+                    const struct tally *tally, uint64_t operations)
 {
-    struct process_sample sample = {.name = "sonde"};
-    struct err ignored;
-    if (process_sample(pid, &sample, &ignored) < 0) {
-        snprintf(sample.name, sizeof sample.name, "sonde");
+    char name[sizeof((struct process_sample *)NULL)->name] = "sonde";
+    uint64_t rss_bytes = 0;
+    for (uint32_t i = 0; i < processes->count; i++) {
+        struct process_sample sample;
+        struct err ignored;
+        if (process_sample(processes->pids[i], &sample, &ignored) == 0) {
+            rss_bytes += sample.rss_bytes;
+            memcpy(name, sample.name, sizeof name);
+        }
     }
-    struct record_process *process = record_add_process(run, role, pid, sample.name);
+    struct record_process *process = record_add_process(run, role, processes->pids[0], name);
     if (!process) {
         return -1;
     }
+    process->processes = processes->count;
     const struct bank *bank = tally->bank;
     uint32_t worker = 0;
     process->cpu_available = tally->window_ns > 0;
@@ -367,7 +377,7 @@ static int fill_end(struct record_run *run, const char *role, pid_t pid, const s
     process->switches_voluntary = bank->switches_voluntary;
     process->switches_involuntary = bank->switches_involuntary;
     process->busiest_thread = tally_busiest(tally, &worker);
-    process->rss_bytes = sample.rss_bytes;
+    process->rss_bytes = rss_bytes;
     snprintf(process->kernel_calls.reason, sizeof process->kernel_calls.reason, "not observed");
     return fill_calls(&process->engine_calls, &bank->calls, tally->window_ns, operations);
 }
@@ -448,6 +458,9 @@ static void describe(struct conductor *conductor)
         fprintf(out, ", %lu connection%s, %u thread%s", options->connections,
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
+        if (client_apart(conductor)) {
+            fprintf(out, " in %u processes", conductor->clients.count);
+        }
         describe_tcp(conductor, out);
         describe_placement(&conductor->placement, out);
         bool note = plan->note && plan->note[0];
@@ -461,12 +474,13 @@ static void describe(struct conductor *conductor)
 }
 
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,
-                size_t metric_count, const struct tally *tally, pid_t pid, struct err *error)
+                size_t metric_count, const struct tally *tally, const struct processes *processes,
+                struct err *error)
 {
     fill_errors(run, tally->bank, "server ");
     if (fill_metrics(run, metrics, metric_count, tally) < 0 ||
         fill_histograms(run, role, "server", tally->bank) < 0 ||
-        fill_end(run, "server", pid, tally, 0) < 0) {
+        fill_end(run, "server", processes, tally, 0) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     return 0;
@@ -531,13 +545,13 @@ int fill_run(struct conductor *conductor, struct err *error)
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||
         security_fill_run(conductor) < 0 || fill_intervals(conductor) < 0 ||
-        fill_end(run, "client", getpid(), client, operations)) {
+        fill_end(run, "client", &conductor->clients, client, operations)) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     if (conductor->own_server) {
         if (fill_server(run, workload->server, workload->server_metrics,
                         workload->server_metric_count, &conductor->server.plain,
-                        conductor->server_pid, error) < 0) {
+                        &conductor->servers, error) < 0) {
             return -1;
         }
         struct record_process *server = &run->processes[run->process_count - 1];
@@ -555,5 +569,13 @@ int fill_run(struct conductor *conductor, struct err *error)
     if (flows_fill(conductor) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
-    return watch_fill(conductor->watch, workload->metrics[0].key, conductor->record, run, error);
+    if (watch_fill(conductor->watch, workload->metrics[0].key, conductor->record, run, error) < 0) {
+        return -1;
+    }
+    const struct processes *clients = &conductor->clients, *servers = &conductor->servers;
+    if (record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
+        record_join_processes(run, "server", servers->pids, servers->count) < 0) {
+        return err_system(error, ENOMEM, "memory", "cannot keep the record");
+    }
+    return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "report/record.h"
 #include "run/collect.h"
+#include "run/processes.h"
 #include "workload/workload.h"
 
 /* Figures that every run has besides its workload's. */
@@ -15,6 +16,7 @@ enum run_extra {
     RUN_EXTRA_BUSY,
     RUN_EXTRA_KERNEL,
     RUN_EXTRA_RETRANSMITS,
+    RUN_EXTRA_LOSS_PROBES,
     RUN_EXTRA_OVERFLOWS,
     RUN_EXTRA_DROPS,
     RUN_EXTRA_TIME_WAITS_BEGUN,
@@ -38,9 +40,10 @@ int fill_calls(struct record_calls *calls, const struct call_table *table, uint6
                uint64_t operations);
 
 /* Adds what a server measured about itself: metrics, histograms, errors, the process with its CPU
- * time and calls. 0 or -1 with *error. */
+ * time and calls, or the sum of several. 0 or -1 with *error. */
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,
-                size_t metric_count, const struct tally *tally, pid_t pid, struct err *error);
+                size_t metric_count, const struct tally *tally, const struct processes *processes,
+                struct err *error);
 
 /* Takes out of the run what one with these options of the workload does not have. */
 void fill_leave_out(struct record_run *run, const struct workload *workload, const void *options);

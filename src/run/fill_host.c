@@ -36,6 +36,7 @@ static void fill_host_tcp(struct record_run *run, const struct system_sample *be
     bool netstat = before->netstat_known && after->netstat_known;
     set_if(before->snmp_known && after->snmp_known, run, RUN_EXTRA_RETRANSMITS,
            after->retransmits - before->retransmits);
+    set_if(netstat, run, RUN_EXTRA_LOSS_PROBES, after->loss_probes - before->loss_probes);
     set_if(netstat, run, RUN_EXTRA_OVERFLOWS, after->listen_overflows - before->listen_overflows);
     set_if(netstat, run, RUN_EXTRA_DROPS, after->listen_drops - before->listen_drops);
     set_if(netstat, run, RUN_EXTRA_TIME_WAITS_BEGUN,

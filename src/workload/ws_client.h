@@ -59,6 +59,8 @@ struct ws_client {
     struct websocket_reader reader;
     struct ws_compression *compression; /* NULL: permessage-deflate was not agreed upon */
     uint64_t started_ns, open_ns;
+    struct ws_record *record; /* of a journal; NULL: there is none */
+    bool settled;             /* counted in context->settled */
     /* Messages: numbers begin with 0. */
     struct ws_times *ring; /* of a power of two */
     uint64_t mask;

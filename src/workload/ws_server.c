@@ -494,12 +494,13 @@ static void received(struct role_context *context, struct ws_peer *peer, const s
     }
     uint8_t *data = (uint8_t *)(uintptr_t)op->data; /* lent, and ours to write to */
     size_t length = (size_t)op->result;
-    peer->active_ns = op->now_ns;
     if (peer->state == PEER_HEAD) {
         size_t taken = take_head(context, peer, data, length);
         data += taken;
         length -= taken;
     }
+    /* A request has its time from the accept on, in however many pieces it comes. */
+    peer->active_ns = peer->state == PEER_HEAD ? peer->active_ns : op->now_ns;
     take_frames(context, peer, data, length);
     send_answer(context, peer);
 }

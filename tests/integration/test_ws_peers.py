@@ -89,6 +89,7 @@ class Autobahn(OnThread):
         super().__init__()
         self.accept, self.fragment, self.pings = accept, fragment, pings
         self.codes, self.messages, self.kinds, self.paths, self.in_use = [], 0, set(), set(), []
+        self.pongs = []
 
     async def listen(self):
         peer = self
@@ -106,6 +107,9 @@ class Autobahn(OnThread):
                 for _ in range(peer.pings):
                     self.sendPing(b"in between")
                 self.sendMessage(payload, isBinary, fragmentSize=peer.fragment or None)
+
+            def onPong(self, payload):
+                peer.pongs.append(payload)
 
             def onClose(self, wasClean, code, reason):
                 peer.codes.append((wasClean, code))
@@ -153,6 +157,8 @@ class Clients(unittest.TestCase):
                     self.assertEqual(metric(one, "round_trips"), 30)
                     self.assertEqual(metric(one, "closes"), 3)
                     self.assertEqual(metric(one, "pings_of_server"), 30 * pings)
+                    # Of several pings the latest is answered.
+                    self.assertEqual(set(peer.pongs), {b"in between"} if pings else set())
                     self.assertEqual((peer.messages, peer.kinds), (30, {kind == "binary"}))
                     self.assertEqual(peer.codes, [(True, 1000)] * 3)
 

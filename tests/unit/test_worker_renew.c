@@ -239,6 +239,8 @@ static void nobody_there_is_a_failure(void **state)
     assert_int_equal(atomic_load(&renewal.slot->state), SLOT_ENDED);
     assert_int_equal(renewal.slot->failure.code, ERR_SYSTEM);
     assert_int_equal(renewal.slot->failure.number, ECONNREFUSED);
+    assert_true(counted(&renewal, FAILED) > 0);
+    assert_int_equal(counted(&renewal, FAILED), renewal.tally.bank->errors[0].count);
     assert_int_equal(now_open, 0);
     /* A few were tried: the first one alone says nothing of the others. */
     assert_int_equal(counted(&renewal, DIALED), 8);

@@ -42,9 +42,10 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      "segments that this host (network namespace) sent again during the window, over all "
      "connections",
      METRIC_VALUE, 0, 0, false},
-    {"tcp_loss_probes", "1", "of them loss probes",
-     "segments among these that were not known to be lost, but not acknowledged in time (two round "
-     "trips and some ms): many where the other end's program is slow to read",
+    {"tcp_loss_probes", "1", "host's TCP loss probes",
+     "segments sent because no acknowledgement had come within two round trips and some ms, though "
+     "nothing was known to be lost; most count as retransmits, too. Many where the program at the "
+     "other end is slow to read",
      METRIC_VALUE, 0, 0, false},
     {"listen_overflows", "1", "host's listen overflows",
      "times that a listener's backlog on this host was full during the window, for a connection or "

@@ -26,12 +26,26 @@ bool window_finished(const struct conductor *conductor)
     return true;
 }
 
+/* How often to look whether the workers are done: where they are to stop by count, soon enough for
+ * little to be added to the run, and seldom enough to cost nothing beside it. When they were done
+ * they have noted themselves. */
+static uint64_t look_every(const struct conductor *conductor, uint64_t now_ns)
+{
+    const uint64_t most_ns = 50 * NS_PER_MS;
+    if (!conductor->plan->options->count) {
+        return most_ns;
+    }
+    uint64_t passed_ns = now_ns - conductor->window_start_ns;
+    uint64_t look_ns = passed_ns / 64;
+    look_ns = look_ns > NS_PER_MS ? look_ns : NS_PER_MS;
+    return look_ns < most_ns ? look_ns : most_ns;
+}
+
 bool window_wait(struct conductor *conductor, uint64_t until_ns)
 {
-    /* How often to look whether the workers are done: often where they are to stop by count. */
-    uint64_t look_ns = conductor->plan->options->count ? NS_PER_MS : 50 * NS_PER_MS;
     for (;;) {
         uint64_t now_ns = clock_now_ns();
+        uint64_t look_ns = look_every(conductor, now_ns);
         /* Looked at even where no time is left: cuts that come late, one after the other, must not
          * keep the user's wish from being heard. */
         uint64_t left_ns = now_ns < until_ns ? until_ns - now_ns : 0;

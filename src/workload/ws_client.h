@@ -16,6 +16,7 @@ struct ws_worker {
     uint8_t *compressed; /* one message, while it is framed; NULL without deflate */
     size_t compressed_room;
     uint8_t *inflated; /* a piece of one */
+    struct websocket_hash *hash;
 };
 
 enum { WS_INFLATED_ROOM = 64 << 10 };

@@ -26,6 +26,7 @@ struct buffer {
 struct ws_pool {
     struct buffer answer;
     uint64_t used_bytes, most_bytes; /* kept with connections */
+    struct websocket_hash *hash;
 };
 
 struct ws_compression {
@@ -73,6 +74,7 @@ static void *open_worker(const void *options, uint32_t connections, struct err *
         err_system(error, ENOMEM, "ws", "cannot make the buffer pool");
         return NULL;
     }
+    pool->hash = websocket_hash_open();
     pool->most_bytes = ws->server.memory_bytes ? ws->server.memory_bytes : MEMORY_BYTES;
     return pool;
 }
@@ -82,6 +84,7 @@ static void close_worker(void *shared)
     struct ws_pool *pool = shared;
     if (pool) {
         free(pool->answer.data);
+        websocket_hash_close(pool->hash);
     }
     free(pool);
 }
@@ -252,7 +255,7 @@ static int answer_request(struct role_context *context, struct ws_peer *peer,
     struct ws_pool *pool = context->shared;
     char accept[WEBSOCKET_ACCEPT_TEXT + 1];
     struct websocket_deflate agreed = {0};
-    int failed = websocket_accept(request->key.at, accept);
+    int failed = websocket_accept(pool->hash, request->key.at, accept);
     failed = failed ? failed : agree(context, peer, request, &agreed);
     if (failed) {
         return failed;

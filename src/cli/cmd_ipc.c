@@ -38,6 +38,10 @@ static size_t fill_sets(struct ipc_command *command, struct opt_set *sets)
                                      .rows = output_rows,
                                      .count = OUTPUT_OPTIONS,
                                      .target = &command->output};
+    sets[count++] = (struct opt_set){.title = "Figures for other tools",
+                                     .rows = output_measure_rows,
+                                     .count = OUTPUT_FIGURES_OPTIONS,
+                                     .target = &command->output};
     sets[count++] = (struct opt_set){.title = "Flame graphs",
                                      .rows = output_folded_rows,
                                      .count = OUTPUT_FOLDED_OPTIONS,

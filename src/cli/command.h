@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/opt.h"
 
-#define COMMAND_SETS_MAX 12
+#define COMMAND_SETS_MAX 16
 
 struct command {
     const char *name;      /* "call" */

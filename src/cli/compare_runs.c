@@ -17,7 +17,8 @@
 #include "run/child.h"
 
 /* Where the results go, and how often, is the comparison's own business. */
-static const char *const options_refused[] = {"--json", "--csv", "--repeat", "--warmup-runs"};
+static const char *const options_refused[] = {
+    "--json", "--csv", "--repeat", "--warmup-runs", "--openmetrics", "--hlog", "--hgrm"};
 static size_t count_words(char *const *words)
 {
     size_t count = 0;

@@ -89,6 +89,8 @@ static bool take_turn(struct course *course, size_t variant, uint32_t repetition
         err_set(&failure, ERR_INTERRUPTED, "run", "interrupted: %zu of %zu runs were made",
                 course->done, course->turns);
     } else {
+        course->turn.repetition = course->repeated ? repetition : 0;
+        course->turn.discarded = discarded;
         experiment->execute(experiment->owner, variant, &course->turn, &failure);
         course->done++;
     }
@@ -100,6 +102,7 @@ static bool take_turn(struct course *course, size_t variant, uint32_t repetition
         if (course->lines) {
             print_finished(course, run);
         }
+        exports_end(course->turn.exports, run);
         park(run);
     }
     if (course->repeated) {
@@ -190,7 +193,10 @@ static void measure(struct course *course)
         return;
     }
     bool sampled = machine_sample(&before, &ignored) == 0;
-    run_rounds(course);
+    if (exports_open(&course->turn.exports, experiment->output, record, experiment->variants > 1,
+                     &course->failure) == 0) {
+        run_rounds(course);
+    }
     if (record_summarise(record) < 0 && course->failure.code == ERR_NONE) {
         err_system(&course->failure, ENOMEM, "memory", "cannot summarise the runs");
     }
@@ -202,7 +208,7 @@ static void measure(struct course *course)
 int experiment_run(const struct experiment *experiment, int argc, char **argv, struct err *error)
 {
     struct record record;
-    struct err output_failure = {0};
+    struct err output_failure = {0}, export_failure = {0};
     struct course course = {.experiment = experiment, .turn = {.record = &record, .stop_fd = -1}};
     if (output_check(experiment->output, error) < 0 ||
         record_init(&record, argc, argv, error) < 0) {
@@ -223,11 +229,15 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
         record.complete = false;
     }
     output_stop_end(&course.turn.stop_fd);
+    int exported = exports_close(course.turn.exports, &export_failure);
     if (course.failure.code != ERR_USAGE) {
         int written = output_write(experiment->output, &record, &output_failure);
         course.failure.told = written == 0 && output_text(experiment->output);
         if (written < 0 && course.failure.code == ERR_NONE) {
             course.failure = output_failure;
+        }
+        if (exported < 0 && course.failure.code == ERR_NONE) {
+            course.failure = export_failure;
         }
     }
     free(course.given_up);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/opt.h"
+#include "cli/exports.h"
 #include "cli/output.h"
 #include "report/record.h"
 
@@ -23,9 +24,12 @@ extern const struct opt repeat_rows[REPEAT_OPTIONS]; /* --repeat N, --warmup-run
 
 /* One run of one variant. */
 struct experiment_turn {
-    struct record *record; /* the run is appended here */
-    int stop_fd;           /* readable when the user wants to end */
-    FILE *progress;        /* where interval lines go; NULL: nowhere */
+    struct record *record;   /* the run is appended here */
+    int stop_fd;             /* readable when the user wants to end */
+    FILE *progress;          /* where interval lines go; NULL: nowhere */
+    struct exports *exports; /* who else is told of it; NULL: nobody */
+    uint32_t repetition;     /* 0: it is not repeated */
+    bool discarded;
 };
 
 struct experiment {

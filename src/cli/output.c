@@ -18,6 +18,18 @@ const struct opt output_rows[OUTPUT_OPTIONS] = {
              .help = "no line for each interval"),
 };
 
+const struct opt output_measure_rows[OUTPUT_MEASURE_OPTIONS] = {
+    OPT_TEXT(struct output_options, openmetrics, .name = "openmetrics", .argument = "FILE",
+             .help = "the figures for Prometheus, as OpenMetrics text, replaced whole at each "
+                     "interval and at the end"),
+    OPT_TEXT(struct output_options, hlog, .name = "hlog", .argument = "FILE",
+             .help = "HdrHistogram's log: a line for each interval and histogram, as it ends"),
+    OPT_TEXT(struct output_options, hgrm, .name = "hgrm", .argument = "FILE",
+             .help = "HdrHistogram's percentile distribution of the first histogram (latencies in "
+                     "microseconds); with several engines a file for each, FILE with its name in "
+                     "it"),
+};
+
 const struct opt output_folded_rows[OUTPUT_FOLDED_OPTIONS] = {
     OPT_TEXT(struct output_options, folded, .name = "profile-folded", .argument = "FILE",
              .help = "the stacks of the probe profile to a file, folded, for flame graphs"),
@@ -86,15 +98,33 @@ static int check_taken(const char *option, const char *path, const char *by, con
 
 int output_check(const struct output_options *options, struct err *error)
 {
-    if (check_taken("--csv", options->csv, "--json", options->json, error) < 0 ||
-        check_taken("--profile-folded", options->folded, "--json", options->json, error) < 0 ||
-        check_taken("--profile-folded", options->folded, "--csv", options->csv, error) < 0) {
-        return -1;
+    const struct {
+        const char *option, *path;
+        bool file; /* not for standard output */
+    } results[] = {{"--json", options->json, false},
+                   {"--csv", options->csv, false},
+                   {"--profile-folded", options->folded, false},
+                   {"--openmetrics", options->openmetrics, true},
+                   {"--hlog", options->hlog, true},
+                   {"--hgrm", options->hgrm, true}};
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        if (results[i].file && is_stdout(results[i].path)) {
+            return err_set(error, ERR_USAGE, results[i].option,
+                           "is written beside the report: give it a file");
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (check_taken(results[i].option, results[i].path, results[k].option, results[k].path,
+                            error) < 0) {
+                return -1;
+            }
+        }
     }
-    return check_path(options->json, error) < 0 || check_path(options->csv, error) < 0 ||
-                   check_path(options->folded, error) < 0
-               ? -1
-               : 0;
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        if (check_path(results[i].path, error) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 int output_check_folded(const struct output_options *options, const struct opt_list *probes,
@@ -138,7 +168,8 @@ int output_write_files(const struct output_options *options, const struct record
 {
     const struct output outputs[] = {{&printer_json, options->json},
                                      {&printer_csv, options->csv},
-                                     {&printer_folded, options->folded}};
+                                     {&printer_folded, options->folded},
+                                     {&printer_openmetrics, options->openmetrics}};
     return write_outputs(outputs, sizeof outputs / sizeof outputs[0], record, error);
 }
 

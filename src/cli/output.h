@@ -12,10 +12,15 @@ struct output_options {
     const char *csv;
     bool quiet;         /* no line for each interval */
     const char *folded; /* where the stacks of the probe profile go; NULL: nowhere */
+    const char *openmetrics, *hlog, *hgrm; /* files; NULL: none */
 };
 
 enum { OUTPUT_OPTIONS = 3 };
 extern const struct opt output_rows[OUTPUT_OPTIONS];
+
+/* Of commands that measure; of those without latencies only the first OUTPUT_FIGURES_OPTIONS. */
+enum { OUTPUT_MEASURE_OPTIONS = 3, OUTPUT_FIGURES_OPTIONS = 1 };
+extern const struct opt output_measure_rows[OUTPUT_MEASURE_OPTIONS];
 
 /* Of commands that have probes. */
 enum { OUTPUT_FOLDED_OPTIONS = 1 };

@@ -54,6 +54,9 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
             storage ? &storage->repeat : NULL);
     add_set(sets, &count, "Output", (struct row_set){output_rows, OUTPUT_OPTIONS},
             storage ? &storage->output : NULL);
+    add_set(sets, &count, "Figures for other tools",
+            (struct row_set){output_measure_rows, OUTPUT_MEASURE_OPTIONS},
+            storage ? &storage->output : NULL);
     add_set(sets, &count, "Flame graphs",
             (struct row_set){output_folded_rows, OUTPUT_FOLDED_OPTIONS},
             storage ? &storage->output : NULL);
@@ -74,10 +77,9 @@ static void print_live(FILE *out, const struct metric *metric, bool known, doubl
 }
 
 /* One line an interval, as it ends. */
-static void print_progress(void *owner, const struct run_progress *progress)
+static void print_interval(FILE *out, const struct run_progress *progress)
 {
     const struct workload *workload = progress->workload;
-    FILE *out = owner;
     char text[UNITS_TEXT_MAX], text2[UNITS_TEXT_MAX];
     fprintf(out, "%8.2f s", (double)progress->end_ns / 1e9);
     for (size_t i = 0; i < workload->metric_count; i++) {
@@ -104,6 +106,15 @@ static void print_progress(void *owner, const struct run_progress *progress)
     }
     fputc('\n', out);
     fflush(out);
+}
+
+static void follow(void *owner, const struct run_progress *progress)
+{
+    const struct experiment_turn *turn = owner;
+    if (turn->progress && !progress->drain) {
+        print_interval(turn->progress, progress);
+    }
+    exports_progress(turn->exports, progress);
 }
 
 /* A setting as a reader takes it in: "rate 1.00 Gbit/s", "window 64k", "bidir". */
@@ -266,6 +277,7 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
     bool loaded = measurement->during && variant % 2;
     size_t engine = measurement->during ? variant / 2 : variant;
     char label[48];
+    struct experiment_turn followed = *turn;
     struct run_plan plan = {
         .workload = measurement->workload,
         .workload_options = measurement->command->options,
@@ -275,8 +287,8 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .session_target = measurement->session_target,
         .note = measurement->note,
         .stop_fd = turn->stop_fd,
-        .progress = turn->progress ? print_progress : NULL,
-        .owner = turn->progress,
+        .progress = turn->progress || turn->exports ? follow : NULL,
+        .owner = &followed,
     };
     if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
         return -1;
@@ -294,6 +306,7 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
     if (turn->progress && (several || measurement->during)) {
         fprintf(turn->progress, "%s\n", plan.label);
     }
+    exports_begin(turn->exports, plan.label, turn->repetition, turn->discarded);
     return measurement->during
                ? during_execute(measurement->during, engine, loaded, &plan, turn, error)
                : run_execute(&plan, turn->record, error);
@@ -375,9 +388,10 @@ static void add_idle_options(void *owner, struct record *record)
     if (measurement->form->workload->bulk &&
         opt_given(&sets[SET_COURSE], offsetof(struct run_options, threads))) {
         warn_of_threads(run, record);
-    } else if (run->threads > run->connections && !measurement->form->workload->bulk) {
-        record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
-                           run->connections, run->connections);
+    } else if (run->workers * run->threads > run->connections &&
+               !measurement->form->workload->bulk) {
+        record_add_warning(record, "%lu threads for %lu connections: only %lu run",
+                           run->workers * run->threads, run->connections, run->connections);
     }
 }
 

@@ -68,7 +68,8 @@ struct record_calls {
 struct record_process {
     char role[12]; /* "client", "server", "sender", "receiver", "observed" … */
     pid_t pid;
-    pid_t tid; /* of the one thread that this end is; 0: the whole process */
+    pid_t tid;          /* of the one thread that this end is; 0: the whole process */
+    uint32_t processes; /* that this row is the sum of, of which `pid` is the first */
     char name[20];
     bool cpu_available;
     uint64_t cpu_window_ns;  /* measured time that the CPU times cover */
@@ -287,6 +288,11 @@ struct record_error_count *record_add_error(struct record_run *run, const char *
 struct record_syscall *record_add_syscall(struct record_calls *calls, const char *name);
 struct record_error_count *record_syscall_add_error(struct record_syscall *syscall, int number);
 struct record_uring *record_add_uring(struct record_calls *calls, const char *name);
+/* One row for the processes of one role with these ids: the first has what the kernel saw of all of
+ * them. What each of several counted itself is to be in that one already. 0, or -1 without memory.
+ */
+int record_join_processes(struct record_run *run, const char *role, const pid_t *pids,
+                          size_t count);
 
 struct record_probe *record_add_probe(struct record_run *run, const char *name);
 struct record_probe_row *record_add_probe_row(struct record_probe *probe,
@@ -344,13 +350,17 @@ struct printer {
     const char *name;
     int (*print)(const struct record *record, FILE *out, struct err *error);
 };
-extern const struct printer printer_text, printer_json, printer_csv, printer_folded;
+extern const struct printer printer_text, printer_json, printer_csv, printer_folded,
+    printer_openmetrics;
 
 /* Prints to a file whole or not at all: temporary file in the same folder, fsync, rename. "-" is
  * standard output. */
 int record_write(const struct record *record, const struct printer *printer, const char *path,
                  struct err *error);
-/* The same for what has been printed already. */
+/* The same for what is soon to be replaced: it does not wait for the disk. */
+int record_write_passing(const struct record *record, const struct printer *printer,
+                         const char *path, struct err *error);
+/* As record_write, of what has been printed already. */
 int record_write_text(const char *text, size_t length, const char *path, struct err *error);
 
 #endif

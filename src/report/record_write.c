@@ -98,8 +98,9 @@ static int create_beside(const char *path, char *name, size_t size)
     return -1;
 }
 
-/* Fills the temporary file; `old` is the file that it will replace, NULL where there is none. */
-static int fill(int file, const struct stat *old, const char *text, size_t length)
+/* Fills the temporary file; `old` is the file that it will replace, NULL where there is none;
+ * `lasting`: it survives a crash of the machine, for which the disk is waited for. */
+static int fill(int file, const struct stat *old, const char *text, size_t length, bool lasting)
 {
     if (old) {
         /* Only root may give a file away; anyone else becomes the owner of the new one. */
@@ -110,11 +111,11 @@ static int fill(int file, const struct stat *old, const char *text, size_t lengt
             return -1;
         }
     }
-    return write_all(file, text, length) != 0 || fsync(file) != 0 ? -1 : 0;
+    return write_all(file, text, length) != 0 || (lasting && fsync(file) != 0) ? -1 : 0;
 }
 
 static int replace(const char *path, const struct stat *old, const char *text, size_t length,
-                   struct err *error)
+                   bool lasting, struct err *error)
 {
     char temporary[PATH_MAX];
     int file = create_beside(path, temporary, sizeof temporary);
@@ -122,7 +123,7 @@ static int replace(const char *path, const struct stat *old, const char *text, s
         return err_system(error, errno, path, "cannot be created");
     }
     int number = 0;
-    if (fill(file, old, text, length) != 0) {
+    if (fill(file, old, text, length, lasting) != 0) {
         number = errno;
     }
     if (close(file) != 0 && number == 0) {
@@ -138,14 +139,15 @@ static int replace(const char *path, const struct stat *old, const char *text, s
     return 0;
 }
 
-static int write_file(const char *path, const char *text, size_t length, struct err *error)
+static int write_file(const char *path, const char *text, size_t length, bool lasting,
+                      struct err *error)
 {
     struct stat old;
     if (stat(path, &old) != 0) {
         if (errno != ENOENT) {
             return err_system(error, errno, path, "cannot be written");
         }
-        return replace(path, NULL, text, length, error);
+        return replace(path, NULL, text, length, lasting, error);
     }
     if (S_ISDIR(old.st_mode)) {
         return err_system(error, EISDIR, path, "cannot be written");
@@ -158,26 +160,44 @@ static int write_file(const char *path, const char *text, size_t length, struct 
     if (!target) {
         return err_system(error, errno, path, "cannot be written");
     }
-    int result = replace(target, &old, text, length, error);
+    int result = replace(target, &old, text, length, lasting, error);
     free(target);
     return result;
 }
 
-int record_write_text(const char *text, size_t length, const char *path, struct err *error)
+static int write_text(const char *text, size_t length, const char *path, bool lasting,
+                      struct err *error)
 {
     return strcmp(path, "-") == 0 ? write_standard_output(text, length, error)
-                                  : write_file(path, text, length, error);
+                                  : write_file(path, text, length, lasting, error);
 }
 
-int record_write(const struct record *record, const struct printer *printer, const char *path,
-                 struct err *error)
+int record_write_text(const char *text, size_t length, const char *path, struct err *error)
+{
+    return write_text(text, length, path, true, error);
+}
+
+static int print_and_write(const struct record *record, const struct printer *printer,
+                           const char *path, bool lasting, struct err *error)
 {
     char *text;
     size_t length;
     if (print_to_memory(record, printer, &text, &length, error) != 0) {
         return -1;
     }
-    int result = record_write_text(text, length, path, error);
+    int result = write_text(text, length, path, lasting, error);
     free(text);
     return result;
+}
+
+int record_write(const struct record *record, const struct printer *printer, const char *path,
+                 struct err *error)
+{
+    return print_and_write(record, printer, path, true, error);
+}
+
+int record_write_passing(const struct record *record, const struct printer *printer,
+                         const char *path, struct err *error)
+{
+    return print_and_write(record, printer, path, false, error);
 }

@@ -76,7 +76,8 @@ static void note_progress(void *owner, const struct run_progress *progress)
     struct beginning *beginning = owner;
     const uint64_t one = 1;
     bool moved = progress->bank->counters[progress->workload->bytes];
-    if (beginning->ready_file >= 0 && (moved || progress->end_ns >= STANDSTILL_NS)) {
+    if (beginning->ready_file >= 0 && !progress->drain &&
+        (moved || progress->end_ns >= STANDSTILL_NS)) {
         beginning->shared->stands = !moved;
         (void)!write(beginning->ready_file, &one, sizeof one);
         beginning->ready_file = -1; /* once */

@@ -39,6 +39,25 @@ static void keep(struct conductor *conductor, const struct bank *late, uint64_t 
     }
 }
 
+/* Whoever keeps the latencies of intervals has those of the drain too. */
+static void tell_drained(const struct conductor *conductor, const struct bank *late)
+{
+    const struct run_plan *plan = conductor->plan;
+    uint64_t now_ns = clock_now_ns(), window_ns = conductor->window_end_ns;
+    const struct run_progress progress = {
+        .window_start_ns = conductor->window_start_ns,
+        .start_ns = window_ns - conductor->window_start_ns,
+        .end_ns = now_ns - conductor->window_start_ns,
+        .window_ns = now_ns - window_ns,
+        .bank = late,
+        .drain = true,
+        .workload = plan->workload,
+    };
+    if (plan->progress && window_ns) {
+        plan->progress(plan->owner, &progress);
+    }
+}
+
 /* Finishes what is in flight; what never ends is counted. */
 static void drain(struct conductor *conductor)
 {
@@ -49,7 +68,8 @@ static void drain(struct conductor *conductor)
         struct signalfd_siginfo seen; /* taken, so that only another one ends the waiting here */
         (void)!read(stop.fd, &seen, sizeof seen);
     }
-    while (clock_now_ns() < until_ns && !window_finished(conductor)) {
+    while (clock_now_ns() < until_ns && !window_finished(conductor) &&
+           !client_broken(conductor, false)) {
         struct timespec pause = clock_timespec(NS_PER_MS);
         if (ppoll(&stop, 1, &pause, NULL) > 0) {
             conductor->interrupted = true;
@@ -64,6 +84,9 @@ static void drain(struct conductor *conductor)
     const struct bank *late = conductor->client.part.bank;
     for (size_t i = 0; i < BANK_HISTOGRAMS && wanted; i++) {
         histogram_add(&conductor->client.plain.bank->histograms[i], &late->histograms[i]);
+    }
+    if (wanted) {
+        tell_drained(conductor, late);
     }
     keep(conductor, late, conductor->plan->workload->kept);
     if (wanted && !conductor->plan->workload->bulk) {
@@ -344,9 +367,9 @@ double run_null_ceiling(const struct run_plan *plan)
     struct worker_slot *slot = shared ? shared_memory(sizeof *slot, &ignored) : NULL;
     struct tally tally = {0};
     uint32_t connections = (uint32_t)plan->options->connections;
-    uint32_t share = plan->engine->flags & ENGINE_ONE_CHANNEL
-                         ? 1
-                         : connections / (uint32_t)plan->options->threads;
+    uint64_t processes = plan->options->workers ? plan->options->workers : 1;
+    uint32_t workers = (uint32_t)(processes * plan->options->threads);
+    uint32_t share = plan->engine->flags & ENGINE_ONE_CHANNEL ? 1 : connections / workers;
     share = share ? share : 1;
     struct dial *dials = slot ? calloc(share, sizeof *dials) : NULL;
     pthread_t thread;

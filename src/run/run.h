@@ -9,11 +9,15 @@
 
 struct session_ops;
 
-/* What has been measured in one interval, while the run goes on. */
+/* What has been measured in one interval, while the run goes on; or by the drain behind the last
+ * one, whose histograms alone count. */
 struct run_progress {
+    uint64_t window_start_ns;  /* CLOCK_MONOTONIC */
     uint64_t start_ns, end_ns; /* from the start of the window */
     uint64_t window_ns;        /* measured, unobserved time in it */
     const struct bank *bank;   /* of the client's workers in that time */
+    const struct bank *server; /* of those of sonde's own server; NULL: it has none, or drain */
+    bool drain;
     const struct workload *workload;
     bool observed; /* kernel_calls_per_second is known */
     double kernel_calls_per_second;

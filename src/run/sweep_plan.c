@@ -10,7 +10,8 @@
 static const char option_name[] = "--vary";
 
 /* What the sweep itself decides: each run is one run, and its record is the sweep's to write. */
-static const char *const reserved[] = {"json", "csv", "repeat", "warmup-runs"};
+static const char *const reserved[] = {"json",        "csv",  "repeat", "warmup-runs",
+                                       "openmetrics", "hlog", "hgrm"};
 
 static int refuse_memory(struct err *error)
 {

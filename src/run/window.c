@@ -43,8 +43,8 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
             return false;
         }
         const struct run_plan *plan = conductor->plan;
-        if (window_finished(conductor) || peer_ended(conductor) ||
-            (plan->beside_ended && plan->beside_ended(plan->beside))) {
+        if (client_broken(conductor, false) || window_finished(conductor) ||
+            peer_ended(conductor) || (plan->beside_ended && plan->beside_ended(plan->beside))) {
             return false;
         }
         if (left_ns == 0) {
@@ -86,6 +86,7 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
 
 static void collect_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
+    client_broken(conductor, true); /* nobody is waited for who is not there */
     collect_ask(conductor->slots, conductor->worker_count);
     if (conductor->own_server) {
         collect_ask(conductor->server_slots, conductor->server_slot_count);
@@ -149,10 +150,12 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
     series_append(&conductor->series, &point);
     if (plan->progress) {
         struct run_progress progress = {
+            .window_start_ns = conductor->window_start_ns,
             .start_ns = point.start_ns,
             .end_ns = now_ns - conductor->window_start_ns,
             .window_ns = point.duration_ns,
             .bank = conductor->interval.bank,
+            .server = conductor->own_server ? conductor->server_interval.bank : NULL,
             .workload = plan->workload,
             .observed = conductor->interval_kernel_ns > 0,
             .kernel_role = watch_role(conductor->watch),

@@ -376,6 +376,10 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     } else if (worker->config->rate == 0 && worker_may_dial(worker, now_ns)) {
         return 0;
     }
+    if (worker->renew_below && worker_awaits_session(worker, now_ns)) {
+        /* Another worker's connection brings it: nothing here says when. */
+        until_ns = now_ns + NS_PER_MS < until_ns ? now_ns + NS_PER_MS : until_ns;
+    }
     bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);

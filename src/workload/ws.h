@@ -51,10 +51,10 @@ struct ws_options {
     bool verify;
     struct ws_server_options server;
     /* No rows; of the target: */
-    char host[WS_HOST_MAX]; /* the header, with a port other than 80 */
+    char host[WS_HOST_MAX]; /* the header, with a port other than the scheme's */
     char path[WS_PATH_MAX]; /* with its query */
-    char plain[160];        /* "tcp://HOST:PORT" */
-    bool secure, wrong;     /* wss:// was asked for; it is no URL that fits */
+    char plain[160];        /* "tcp://HOST:PORT", or "tls://HOST:PORT" */
+    bool secure, wrong;     /* it is spoken with through TLS; it is no URL that fits */
     /* No rows; of whoever measures: */
     struct ws_journal *journal; /* handshake; NULL: none is kept */
     bool until_open; /* handshake: one that is open counts no more against the most and --low */
@@ -74,6 +74,7 @@ enum ws_counter {
     WS_COUNT_CLIENT_FIRST,
     WS_COUNT_THROTTLED,
     WS_COUNT_RESUMED,
+    WS_COUNT_TLS_RESUMED,
     WS_COUNT_PINGED, /* the server's pings, answered or followed by another */
 };
 
@@ -85,6 +86,11 @@ enum ws_histogram {
     WS_UPGRADE,
     WS_CLOSE,
     WS_CONNECT,
+    WS_TLS,
+};
+
+enum ws_server_histogram {
+    WS_SERVER_TLS,
 };
 
 enum ws_server_counter {

@@ -66,6 +66,7 @@ struct ws_client {
     uint64_t mask;
     uint64_t issued, begun, completed;
     uint64_t taken_bytes; /* of the answer that comes in */
+    bool mismatched;      /* which is not what was sent */
 };
 
 static inline const struct ws_options *ws_options_of(const struct role_context *context)

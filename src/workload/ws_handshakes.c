@@ -85,6 +85,19 @@ static const struct ws_ways ways = {
     .leaves = true,
 };
 
+static void connected(struct role_context *context, const struct connection *connection,
+                      const struct op *op)
+{
+    struct histogram *histograms = context->bank->histograms;
+    const struct op_security *security = op->security;
+    uint64_t tls_ns = security ? security->handshake_ns : 0;
+    histogram_record(&histograms[WS_CONNECT], op->now_ns - tls_ns - connection->dialed_ns, 1);
+    if (security) {
+        histogram_record(&histograms[WS_TLS], tls_ns, 1);
+        context->bank->counters[WS_COUNT_TLS_RESUMED] += security->resumed;
+    }
+}
+
 static void step(struct role_context *context, struct connection *connection, const struct op *op)
 {
     struct ws_client *client = ws_client_of(connection);
@@ -92,8 +105,7 @@ static void step(struct role_context *context, struct connection *connection, co
         return;
     }
     if (op->kind == OP_START) {
-        histogram_record(&context->bank->histograms[WS_CONNECT], op->now_ns - connection->dialed_ns,
-                         1);
+        connected(context, connection, op);
     }
     ws_client_step(context, client, op, &ways);
     if (client->record && client->state == WS_GONE) {
@@ -136,12 +148,17 @@ static const struct histogram_metric histograms[] = {
                          "close frame"},
     [WS_SEND_LAG] = {"send_lag", "ns", "dial lag",
                      "open loop: how long after its intended start a connection was dialed"},
-    [WS_UPGRADE] = {"upgrade", "ns", "upgrade",
-                    "from the established connection to the receive that completed the answer 101"},
+    [WS_UPGRADE] =
+        {"upgrade", "ns", "upgrade",
+         "from the established connection (TLS: from the end of its handshake) to the receive "
+         "that completed the answer 101"},
     [WS_CLOSE] = {"close", "ns", "close",
                   "from that answer to the receive of the answer to the close frame"},
     [WS_CONNECT] = {"connect", "ns", "TCP connect",
                     "from making the socket to the established connection"},
+    [WS_TLS] = {"tls_handshake", "ns", "TLS handshake",
+                "from the established connection to the end of TLS's handshake, as this end saw "
+                "it"},
 };
 
 const struct role ws_handshake_client = {
@@ -156,6 +173,7 @@ const struct role ws_handshake_client = {
     .outstanding = outstanding,
     .can_take = can_take,
     .renew_below = renew_below,
+    .times_security = true,
     .throttled_counter = WS_COUNT_THROTTLED,
     .resumed_counter = WS_COUNT_RESUMED,
     .undialed_counter = WS_COUNT_FAILED,

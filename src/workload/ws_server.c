@@ -406,11 +406,18 @@ static void take_frames(struct role_context *context, struct ws_peer *peer, uint
 
 /* ---- the wire -------------------------------------------------------------------------------- */
 
+/* The answer to a close frame goes with the end of the connection, in one segment. */
+static uint32_t last_words(const struct ws_peer *peer)
+{
+    return peer->state == PEER_ENDING ? OP_MORE : 0;
+}
+
 static void submit_kept(struct role_context *context, struct ws_peer *peer)
 {
     struct op *op = step_submit(context, &peer->base, OP_SEND);
     op->data = peer->kept.data + peer->kept.begin;
     op->length = peer->kept.end - peer->kept.begin;
+    op->flags = last_words(peer);
 }
 
 static void drained(struct role_context *context, struct ws_peer *peer);
@@ -458,7 +465,8 @@ static void send_answer(struct role_context *context, struct ws_peer *peer)
             struct op *op = step_submit(context, &peer->base, OP_SEND);
             op->data = answer->data;
             op->length = answer->end;
-            op->flags = OP_TRY; /* what does not go at once comes back in `sent` */
+            /* What does not go at once comes back in `sent`. */
+            op->flags = OP_TRY | last_words(peer);
         } else {
             keep(context, peer, answer->data, answer->end);
         }
@@ -552,6 +560,10 @@ static void step(struct role_context *context, struct connection *connection, co
     switch (op->kind) {
     case OP_START:
         context->bank->counters[WS_SERVER_ACCEPTED]++;
+        if (op->security) {
+            histogram_record(&context->bank->histograms[WS_SERVER_TLS], op->security->handshake_ns,
+                             1);
+        }
         peer->active_ns = op->now_ns;
         if (options_of(context)->idle_timeout_ns) {
             set_timer(context, op->now_ns + options_of(context)->idle_timeout_ns);
@@ -587,8 +599,17 @@ static size_t connection_memory(const void *options)
     return sizeof(struct ws_peer); /* waiting answers are bounded together */
 }
 
+static const struct histogram_metric histograms[] = {
+    [WS_SERVER_TLS] = {"tls_handshake", "ns", "TLS handshake",
+                       "from the accepted connection to the end of TLS's handshake, as this end "
+                       "saw it"},
+};
+
 const struct role ws_server = {
     .connection_bytes = sizeof(struct ws_peer),
+    .histograms = histograms,
+    .histogram_count = sizeof histograms / sizeof *histograms,
+    .times_security = true,
     .refused_counter = WS_SERVER_REFUSED,
     .open_worker = open_worker,
     .close_worker = close_worker,

@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import threading
 import time
 import unittest
@@ -152,6 +153,25 @@ class Prober(Result):
             self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
             self.check(load(path), 60)
         self.assertEqual(codes, [1001] * 60)
+
+    def test_tls_is_a_phase_of_its_own(self):
+        with TemporaryDirectory() as folder:
+            cert, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert,
+                            "-subj", "/CN=peer", "-addext", "subjectAltName=IP:127.0.0.1"],
+                           check=True, capture_output=True)
+            with Serving("wss://127.0.0.1:0", "--cert", cert, "--key", key) as server:
+                uri = "wss://" + server.address.split("://")[1]
+                trusting = dict(os.environ, SSL_CERT_FILE=cert)
+                done = run("as", "wsperf", uri, "0", "30", "2", "5", env=trusting)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                result = json.loads(done.stdout)
+                self.check(result, 30)
+                self.assertTrue(all(one["tcp_post_init"] for one in result["connection_stats"]))
+                done = run("as", "wsperf", uri, "0", "30", "2", "5")
+                self.assertIn("30 failed, tls: ", done.stderr)
+                self.check(json.loads(done.stdout), 30, failed=30)
 
     def test_most_are_in_flight_until_they_are_open(self):
         """A server that answers the upgrade once it has heard of as many as may be in flight, and

@@ -184,6 +184,15 @@ class Prober(Result):
         self.assertEqual(server.waiting_most, 5)
         self.assertEqual(server.open, 20)
 
+    def test_close_lasts_until_the_connection_has_ended(self):
+        """The server ends it a while after its close frame."""
+        with Barrier(high=2, total=4, linger_s=0.1) as server:
+            done = run("as", "wsperf", server.url, "0", "4", "1", "2")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            result = json.loads(done.stdout)
+            self.check(result, 4)
+            self.assertGreaterEqual(min(one["close"] for one in result["connection_stats"]), 100000)
+
     def test_every_third_is_refused(self):
         with Failing(every=3) as server, TemporaryDirectory() as folder:
             path = os.path.join(folder, "result.json")
@@ -531,8 +540,8 @@ class Barrier(Looping):
 
     CLOSE = b"\x88\x02\x03\xe9"
 
-    def __init__(self, high, total):
-        self.high, self.total = high, total
+    def __init__(self, high, total, linger_s=0):
+        self.high, self.total, self.linger_s = high, total, linger_s
         self.waiting = self.waiting_most = self.open = 0
         super().__init__()
 
@@ -564,6 +573,7 @@ class Barrier(Looping):
             await reader.readexactly(8)
             await self.all_open.wait()
             writer.write(self.CLOSE)
+            await asyncio.sleep(self.linger_s)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -105,16 +105,17 @@ static uint64_t us_between(uint64_t from_ns, uint64_t to_ns)
     return to_ns > from_ns ? (to_ns - from_ns) / NS_PER_US : 0;
 }
 
-/* The phase in which a connection failed lasts until then; those after it are 0. Where TLS is
- * none, the request goes out as soon as TCP is connected: there is nothing in tcp_post_init. */
+/* The phase in which a connection failed lasts until then; those after it are 0. tcp_post_init is
+ * TLS: without it the request goes out as soon as TCP is connected. */
 static void write_record(const struct ws_record *record, FILE *out)
 {
     uint64_t connected_ns = record->connected_ns ? record->connected_ns : record->ended_ns;
     uint64_t opened_ns = record->opened_ns ? record->opened_ns : record->ended_ns;
     fprintf(out,
-            "{\"tcp_pre_init\":%" PRIu64 ",\"tcp_post_init\":0,\"open\":%" PRIu64
+            "{\"tcp_pre_init\":%" PRIu64 ",\"tcp_post_init\":%" PRIu64 ",\"open\":%" PRIu64
             ",\"close\":%" PRIu64 ",\"failed\":%s}",
-            us_between(record->dialed_ns, connected_ns), us_between(connected_ns, opened_ns),
+            us_between(record->dialed_ns, connected_ns - record->tls_ns),
+            record->tls_ns / NS_PER_US, us_between(connected_ns, opened_ns),
             us_between(opened_ns, record->ended_ns), record->closed ? "false" : "true");
 }
 

@@ -28,6 +28,7 @@ struct ws_server_options {
  * CLOCK_MONOTONIC, 0 where it did not come so far. */
 struct ws_record {
     uint64_t dialed_ns, connected_ns, opened_ns;
+    uint64_t tls_ns;   /* of the time before connected_ns: TLS's handshake */
     uint64_t ended_ns; /* the connection: in order, or when it had failed */
     bool closed;       /* the close frame was answered: else it has failed */
 };

@@ -106,6 +106,9 @@ static void step(struct role_context *context, struct connection *connection, co
     }
     if (op->kind == OP_START) {
         connected(context, connection, op);
+        if (client->record && op->security) {
+            client->record->tls_ns = op->security->handshake_ns;
+        }
     }
     ws_client_step(context, client, op, &ways);
     if (client->record && client->state == WS_GONE) {

@@ -263,35 +263,51 @@ static bool has_room(int file)
     return poll(&row, 1, 0) == 1 && row.revents & POLLOUT;
 }
 
-/* The cursor stands below the block between two redraws. */
-static size_t put_back(const struct live *live, size_t width, char *text, size_t size)
+/* What is written at once. */
+struct update {
+    char text[LINES_MOST * (LINE_BYTES + 8) + 256];
+    size_t bytes;
+};
+
+static void add(struct update *update, const char *text, size_t bytes)
 {
-    size_t lines = lines_taken(live, width);
-    return lines ? (size_t)snprintf(text, size, "\r\033[%zuA\033[J", lines) : 0;
+    memcpy(update->text + update->bytes, text, bytes);
+    update->bytes += bytes;
 }
 
+#define ADD(update, literal) add(update, literal, sizeof(literal) - 1)
+
+/* To the block's first line from below it, where the cursor stands between two redraws. */
+static void add_way_up(struct update *update, size_t lines)
+{
+    char text[32];
+    if (lines) {
+        add(update, text, (size_t)snprintf(text, sizeof text, "\r\033[%zuA", lines));
+    }
+}
+
+/* Line by line: where the block begins the screen, a terminal may take erasing all from there on
+ * for the end of a page, and keep that. */
 static void draw(struct live *live, const struct line *lines, size_t count, size_t width)
 {
-    static const char hide[] = "\033[?25l", show[] = "\033[?25h";
-    char text[LINES_MOST * (LINE_BYTES + 2) + 64];
-    size_t length = 0;
+    struct update update = {.bytes = 0};
     uint64_t now_ns = clock_now_ns();
     if (now_ns - live->drawn_ns > STALE_NS) {
         live->lines = 0;
     }
-    memcpy(text, hide, sizeof hide - 1);
-    length = sizeof hide - 1;
-    length += put_back(live, width, text + length, sizeof text - length);
+    size_t before = lines_taken(live, width);
+    ADD(&update, "\033[?25l");
+    add_way_up(&update, before);
     for (size_t i = 0; i < count; i++) {
-        memcpy(text + length, lines[i].text, lines[i].bytes);
-        length += lines[i].bytes;
-        memcpy(text + length, "\r\n", 2);
-        length += 2;
+        add(&update, lines[i].text, lines[i].bytes);
+        ADD(&update, "\033[K\r\n");
         live->columns[i] = lines[i].columns;
     }
-    memcpy(text + length, show, sizeof show - 1);
-    length += sizeof show - 1;
-    write_out(live->file, text, length);
+    if (before > count) {
+        ADD(&update, "\033[J");
+    }
+    ADD(&update, "\033[?25h");
+    write_out(live->file, update.text, update.bytes);
     live->lines = count;
     live->drawn_ns = now_ns;
 }
@@ -333,10 +349,14 @@ void live_look(struct live *live, const struct run_look *look)
 
 void live_clear(struct live *live)
 {
-    char text[64];
     if (live && live->lines) {
-        size_t length = put_back(live, window_of(live->file).ws_col, text, sizeof text);
-        write_out(live->file, text, length);
+        struct update update = {.bytes = 0};
+        size_t lines = lines_taken(live, window_of(live->file).ws_col);
+        ADD(&update, "\r");
+        for (size_t i = 0; i < lines && i < 4 * LINES_MOST; i++) {
+            ADD(&update, "\033[A\033[2K");
+        }
+        write_out(live->file, update.text, update.bytes);
         live->lines = 0;
         live->rate_count = 0;
     }

@@ -128,6 +128,8 @@ static void run_rounds(struct course *course)
     course->repeated = repeat > 1;
     if (course->repeated) {
         course->lines = course->turn.progress;
+    }
+    if (course->repeated || live_takes_output(course->turn.live)) {
         course->turn.progress = NULL;
     }
     course->turns = experiment->variants * (size_t)(repeat + discarded);
@@ -210,8 +212,13 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
     struct record record;
     struct err output_failure = {0}, export_failure = {0};
     struct course course = {.experiment = experiment, .turn = {.record = &record, .stop_fd = -1}};
-    if (output_check(experiment->output, error) < 0 ||
-        record_init(&record, argc, argv, error) < 0) {
+    const struct output_options *output = experiment->output;
+    if (output_check(output, error) < 0 || record_init(&record, argc, argv, error) < 0) {
+        return -1;
+    }
+    if (experiment->live && live_open(&course.turn.live, (enum live_choice)output->live,
+                                      output_text(output), output->quiet, error) < 0) {
+        record_release(&record);
         return -1;
     }
     record.complete = true;
@@ -220,10 +227,11 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
     if (experiment->warn) {
         experiment->warn(experiment->owner, &record);
     }
-    if (output_text(experiment->output) && !experiment->output->quiet) {
+    if (output_text(output) && !output->quiet) {
         course.turn.progress = stdout;
     }
     measure(&course);
+    live_close(course.turn.live);
     if (course.failure.code != ERR_NONE) {
         record.failure = course.failure;
         record.complete = false;
@@ -231,8 +239,8 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
     output_stop_end(&course.turn.stop_fd);
     int exported = exports_close(course.turn.exports, &export_failure);
     if (course.failure.code != ERR_USAGE) {
-        int written = output_write(experiment->output, &record, &output_failure);
-        course.failure.told = written == 0 && output_text(experiment->output);
+        int written = output_write(output, &record, &output_failure);
+        course.failure.told = written == 0 && output_text(output);
         if (written < 0 && course.failure.code == ERR_NONE) {
             course.failure = output_failure;
         }

@@ -11,6 +11,7 @@
 
 #include "base/opt.h"
 #include "cli/exports.h"
+#include "cli/live.h"
 #include "cli/output.h"
 #include "report/record.h"
 
@@ -27,6 +28,7 @@ struct experiment_turn {
     struct record *record;   /* the run is appended here */
     int stop_fd;             /* readable when the user wants to end */
     FILE *progress;          /* where interval lines go; NULL: nowhere */
+    struct live *live;       /* where it is shown as it goes on; NULL: nowhere */
     struct exports *exports; /* who else is told of it; NULL: nobody */
     uint32_t repetition;     /* 0: it is not repeated */
     bool discarded;
@@ -42,6 +44,7 @@ struct experiment {
     const struct output_options *output;
     const struct repeat_options *repeat;
     size_t variants; /* at least 1 */
+    bool live;       /* its runs can be looked at while they go on */
     /* Runs one variant once and appends one run to turn->record (labelled by the variant). -1 with
      * *error; a code of ERR_INTERRUPTED or ERR_USAGE ends the experiment, others this run only. */
     int (*execute)(void *owner, size_t variant, const struct experiment_turn *turn,

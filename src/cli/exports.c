@@ -77,14 +77,15 @@ static void log_line(struct exports *exports, const char *role,
     }
 }
 
-/* An interval in which nothing was recorded has a line of the first histogram all the same: a gap
- * would look like one that nobody measured. */
+/* An interval in which no operation ended has a line of their times all the same: a gap would look
+ * like one that nobody measured. */
 static void log_end(struct exports *exports, size_t end, const struct role *role,
                     const struct bank *bank, const struct run_progress *progress)
 {
     for (size_t i = 0; i < role->histogram_count; i++) {
         const struct histogram *histogram = &bank->histograms[i];
-        if (histogram_count(histogram) || (i == 0 && end == 0 && !progress->drain)) {
+        bool times = i == 0 && end == 0 && strcmp(role->histograms[i].unit, "ns") == 0;
+        if (histogram_count(histogram) || (times && !progress->drain)) {
             exports->logged[end] |= UINT64_C(1) << i;
             log_line(exports, roles[end], &role->histograms[i], histogram,
                      progress->window_start_ns + progress->start_ns, progress->window_ns);
@@ -158,10 +159,11 @@ static char *distribution_path(const struct exports *exports, const char *label)
 }
 
 static int write_distribution(const char *path, const char *label,
-                              const struct histogram_metric *metric,
+                              const struct record_histogram *entry,
                               const struct histogram *histogram, struct err *error)
 {
-    bool time = strcmp(metric->unit, "ns") == 0;
+    const char *unit = entry->metric->unit;
+    bool time = strcmp(unit, "ns") == 0;
     char *text = NULL;
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
@@ -169,14 +171,16 @@ static int write_distribution(const char *path, const char *label,
         return err_system(error, errno, path, "cannot be written");
     }
     hdr_distribution(out, histogram, time ? 1000 : 1);
-    fprintf(out, "#[%s, %s, in %s]\n", label, metric->key, time ? "microseconds" : metric->unit);
+    fprintf(out, "#[%s, %s %s, in %s]\n", label, entry->role, entry->metric->key,
+            time ? "microseconds" : unit);
     int result = fclose(out) != 0 ? err_system(error, errno, path, "cannot be written")
                                   : record_write_text(text, length, path, error);
     free(text);
     return result;
 }
 
-/* The client's first histogram that holds something; NULL: none does. */
+/* The client's first histogram that holds something, or where none does the server's; NULL: no end
+ * has one. */
 static const struct record_histogram *first_histogram(const struct record_run *run)
 {
     for (size_t i = 0; i < run->histogram_count && !run->discarded; i++) {
@@ -184,7 +188,7 @@ static const struct record_histogram *first_histogram(const struct record_run *r
             return &run->histograms[i];
         }
     }
-    return NULL;
+    return run->discarded || run->histogram_count == 0 ? NULL : &run->histograms[0];
 }
 
 /* All runs of the label of this one together. */
@@ -204,7 +208,7 @@ static int write_label(const struct exports *exports, size_t first, struct err *
         }
     }
     if (result == 0) {
-        result = write_distribution(path, run->label, entry->metric, sum, error);
+        result = write_distribution(path, run->label, entry, sum, error);
     }
     free(path);
     histogram_free(sum);

@@ -30,6 +30,16 @@ const struct opt output_measure_rows[OUTPUT_MEASURE_OPTIONS] = {
                      "it"),
 };
 
+/* In the order of enum live_choice. */
+static const char *const live_choices[] = {"auto", "on", "off", NULL};
+
+const struct opt output_live_rows[OUTPUT_LIVE_OPTIONS] = {
+    OPT_CHOICE(struct output_options, live, .name = "live", .choices = live_choices,
+               .initial = "auto", .argument = "WHEN",
+               .help = "one block that is redrawn in place of a line for each interval; auto: on a "
+                       "terminal, without --quiet and NO_COLOR"),
+};
+
 const struct opt output_folded_rows[OUTPUT_FOLDED_OPTIONS] = {
     OPT_TEXT(struct output_options, folded, .name = "profile-folded", .argument = "FILE",
              .help = "the stacks of the probe profile to a file, folded, for flame graphs"),

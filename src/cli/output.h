@@ -7,12 +7,15 @@
 #include "base/opt.h"
 #include "report/record.h"
 
+enum live_choice { LIVE_AUTO, LIVE_ON, LIVE_OFF };
+
 struct output_options {
     const char *json; /* "-": standard output, instead of the text; NULL: no JSON */
     const char *csv;
     bool quiet;         /* no line for each interval */
     const char *folded; /* where the stacks of the probe profile go; NULL: nowhere */
     const char *openmetrics, *hlog, *hgrm; /* files; NULL: none */
+    uint32_t live;                         /* enum live_choice */
 };
 
 enum { OUTPUT_OPTIONS = 3 };
@@ -21,6 +24,10 @@ extern const struct opt output_rows[OUTPUT_OPTIONS];
 /* Of commands that measure; of those without latencies only the first OUTPUT_FIGURES_OPTIONS. */
 enum { OUTPUT_MEASURE_OPTIONS = 3, OUTPUT_FIGURES_OPTIONS = 1 };
 extern const struct opt output_measure_rows[OUTPUT_MEASURE_OPTIONS];
+
+/* Of commands that can be looked at while they measure. */
+enum { OUTPUT_LIVE_OPTIONS = 1 };
+extern const struct opt output_live_rows[OUTPUT_LIVE_OPTIONS];
 
 /* Of commands that have probes. */
 enum { OUTPUT_FOLDED_OPTIONS = 1 };

@@ -54,6 +54,8 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
             storage ? &storage->repeat : NULL);
     add_set(sets, &count, "Output", (struct row_set){output_rows, OUTPUT_OPTIONS},
             storage ? &storage->output : NULL);
+    add_set(sets, &count, "Live view", (struct row_set){output_live_rows, OUTPUT_LIVE_OPTIONS},
+            storage ? &storage->output : NULL);
     add_set(sets, &count, "Figures for other tools",
             (struct row_set){output_measure_rows, OUTPUT_MEASURE_OPTIONS},
             storage ? &storage->output : NULL);
@@ -115,6 +117,12 @@ static void follow(void *owner, const struct run_progress *progress)
         print_interval(turn->progress, progress);
     }
     exports_progress(turn->exports, progress);
+}
+
+static void look(void *owner, const struct run_look *seen)
+{
+    const struct experiment_turn *turn = owner;
+    live_look(turn->live, seen);
 }
 
 /* A setting as a reader takes it in: "rate 1.00 Gbit/s", "window 64k", "bidir". */
@@ -288,6 +296,7 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .note = measurement->note,
         .stop_fd = turn->stop_fd,
         .progress = turn->progress || turn->exports ? follow : NULL,
+        .look = turn->live ? look : NULL,
         .owner = &followed,
     };
     if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
@@ -307,9 +316,11 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         fprintf(turn->progress, "%s\n", plan.label);
     }
     exports_begin(turn->exports, plan.label, turn->repetition, turn->discarded);
-    return measurement->during
-               ? during_execute(measurement->during, engine, loaded, &plan, turn, error)
-               : run_execute(&plan, turn->record, error);
+    int result = measurement->during
+                     ? during_execute(measurement->during, engine, loaded, &plan, turn, error)
+                     : run_execute(&plan, turn->record, error);
+    live_clear(turn->live);
+    return result;
 }
 
 /* Of streams: users of iperf3 mean the time by -t. */
@@ -489,6 +500,7 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
         .output = &command->output,
         .repeat = &command->repeat,
         .variants = measurement->during ? 2 * engine_count : engine_count,
+        .live = true,
         .execute = execute_engine,
         .warn = add_idle_options,
         .owner = measurement,

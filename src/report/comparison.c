@@ -465,8 +465,8 @@ static int warn_machines(struct comparison_report *report, const json_t *a, cons
 /* Options that only say where results go, or how many. */
 static bool of_no_matter(const char *name)
 {
-    static const char *const names[] = {"json",        "csv",         "quiet", "repeat",
-                                        "warmup-runs", "openmetrics", "hlog",  "hgrm"};
+    static const char *const names[] = {"json",        "csv",  "quiet", "repeat", "warmup-runs",
+                                        "openmetrics", "hlog", "hgrm",  "live"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0) {
             return true;

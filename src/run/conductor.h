@@ -76,7 +76,9 @@ struct conductor {
     bool peer_counted;   /* and what its server counted: `server` and server_whole hold it */
     bool peer_same_host; /* where that runs */
     pid_t peer_pid;
-    struct watch *watch; /* NULL until setup has come to it */
+    struct watch *watch;     /* NULL until setup has come to it */
+    struct looking *looking; /* NULL: nobody looks at the run without a cut (run/look.h) */
+    bool observed_now;       /* in the present part */
     uint64_t window_start_ns, window_end_ns;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     double cpu_frequency; /* Hz at the end of the window; 0: not known */

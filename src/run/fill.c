@@ -10,6 +10,7 @@
 #include "run/arrived.h"
 #include "run/conductor.h"
 #include "run/fill.h"
+#include "run/look.h"
 #include "run/security.h"
 #include "run/session.h"
 #include "run/sysfile.h"
@@ -228,7 +229,7 @@ static int fill_extras(struct conductor *conductor)
     if (busiest >= 0) {
         fill_value(run, &run_extra_metrics[RUN_EXTRA_BUSY], busiest);
     }
-    return run->value_count ? 0 : -1;
+    return run->value_count ? look_fill(conductor) : -1;
 }
 
 static int fill_histograms(struct record_run *run, const struct role *role, const char *name,

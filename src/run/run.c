@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "run/conductor.h"
+#include "run/look.h"
 #include "run/peer.h"
 
 /* Workers start together, this long after they are told: more than how often they look. */
@@ -329,11 +330,15 @@ int run_execute(const struct run_plan *plan, struct record *record, struct err *
         free(conductor);
         return -1;
     }
-    measure(conductor, error);
+    if (look_open(conductor, error) == 0) {
+        measure(conductor, error);
+    }
+    look_rest(conductor);
     if (plan->whole) {
         memcpy(plan->whole, conductor->client_whole, sizeof conductor->client_whole);
     }
     finish(conductor, error);
+    look_close(conductor);
     free(conductor);
     return error->code == ERR_NONE ? 0 : -1;
 }

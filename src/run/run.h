@@ -24,6 +24,22 @@ struct run_progress {
     const char *kernel_role; /* of whom */
 };
 
+/* What a run that goes on has measured until now, without a cut (run/look.h): for people. */
+struct run_look {
+    const struct workload *workload;
+    const char *label;
+    enum run_stage stage;         /* before, in or after the window */
+    uint64_t elapsed_ns, left_ns; /* of the window; of the present stage, 0: not known */
+    uint64_t count, done;         /* operations (bulk: bytes): a counted run's, else 0; finished */
+    uint64_t since_ns;            /* since the last look, in which: */
+    const uint64_t *counters;     /* what the client counted, completed as for an interval */
+    double client_busy, server_busy; /* CPUs that were busy; below 0: not known */
+    bool observed;                   /* somebody looks on at the moment */
+    /* Of the window so far (before it: of the warm-up): */
+    const struct histogram *latencies; /* the client's first histogram, of unobserved time */
+    uint64_t errors;
+};
+
 struct run_plan {
     const struct workload *workload;
     const void *workload_options;
@@ -39,6 +55,7 @@ struct run_plan {
     const char *note; /* the workload's settings, for people; may be NULL */
     int stop_fd;      /* readable (a signalfd) when the user wants to end; -1: none */
     void (*progress)(void *owner, const struct run_progress *progress);
+    void (*look)(void *owner, const struct run_look *look); /* some times a second; NULL: never */
     void *owner;
     /* True where something that runs beside it has ended, so that measuring on is of no use; looked
      * at now and then. The window ends early; whoever set it says what that means. May be NULL. */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "run/arrived.h"
 #include "run/conductor.h"
+#include "run/look.h"
 #include "run/peer.h"
 
 /* At least so many blocks in a window, so that the probe effect gets an interval. */
@@ -49,7 +50,10 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
         /* Looked at even where no time is left: cuts that come late, one after the other, must not
          * keep the user's wish from being heard. */
         uint64_t left_ns = now_ns < until_ns ? until_ns - now_ns : 0;
+        look_take(conductor, now_ns, until_ns);
+        uint64_t next_ns = look_next_ns(conductor);
         uint64_t wait_ns = left_ns < look_ns ? left_ns : look_ns;
+        wait_ns = next_ns < now_ns + wait_ns ? next_ns - now_ns : wait_ns;
         struct timespec wait = clock_timespec(wait_ns);
         struct pollfd stop = {.fd = conductor->plan->stop_fd, .events = POLLIN};
         if (ppoll(&stop, 1, &wait, NULL) > 0) {
@@ -317,6 +321,7 @@ static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_n
         conductor->counting_begins = false;
     }
     watch_part_begins(conductor->watch);
+    conductor->observed_now = probe != WATCH_OFF;
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;
     if (!*more) {
         atomic_store(&conductor->shared->client.stage, RUN_AFTER);
@@ -368,9 +373,11 @@ int window_run(struct conductor *conductor, struct err *error)
     struct err ignored;
     system_sample(&conductor->system_before, &ignored);
     conductor->window_start_ns = conductor->interval_start_ns = clock_now_ns();
+    look_window_begins(conductor);
     int result = run_parts(conductor, error);
     watch_attach(conductor->watch, WATCH_OFF, &ignored); /* where it failed in between */
     conductor->window_end_ns = clock_now_ns();
+    look_window_ends(conductor);
     system_sample(&conductor->system_after, &ignored);
     return result;
 }

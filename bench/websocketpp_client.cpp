@@ -170,8 +170,19 @@ class Handshakes : public Load
                 client_.close(handle, websocketpp::close::status::going_away, "", ignored);
             });
             one->set_close_handler([this, began](Handle) { ended(began, true); });
-            one->set_fail_handler([this, began](Handle) { ended(began, false); });
+            one->set_fail_handler([this, began](Handle handle) {
+                explain(handle);
+                ended(began, false);
+            });
             client_.connect(one);
+        }
+    }
+
+    void explain(Handle handle)
+    {
+        if (!explained_.exchange(true)) {
+            std::fprintf(stderr, "the first that failed: %s\n",
+                         client_.get_con_from_hdl(handle)->get_ec().message().c_str());
         }
     }
 
@@ -208,6 +219,7 @@ class Handshakes : public Load
     std::mutex mutex_;
     uint64_t count_, low_, high_, begun_ = 0, in_flight_ = 0, failed_ = 0;
     bool throttled_ = false;
+    std::atomic<bool> explained_{false};
     std::vector<double> took_ns_;
 };
 

@@ -272,6 +272,7 @@ static int fill_extras(struct conductor *conductor)
     if (busiest >= 0) {
         set_value(run, &run_extra_metrics[EXTRA_BUSY], busiest);
     }
+    held_fill(conductor);
     return run->value_count ? 0 : -1;
 }
 
@@ -294,6 +295,7 @@ static int fill_histograms(struct record_run *run, const struct role *role, cons
 static int fill_intervals(struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
+    uint64_t so_far[BANK_COUNTERS] = {0};
     for (size_t i = 0; i < conductor->series.count; i++) {
         const struct series_point *point = &conductor->series.points[i];
         struct record_interval *interval = record_add_interval(conductor->run);
@@ -302,6 +304,9 @@ static int fill_intervals(struct conductor *conductor)
         }
         interval->start_ns = point->start_ns;
         interval->duration_ns = point->duration_ns;
+        for (size_t j = 0; j < BANK_COUNTERS; j++) {
+            so_far[j] += point->counters[j];
+        }
         for (size_t j = 0; j < workload->metric_count; j++) {
             const struct metric *metric = &workload->metrics[j];
             const struct metric *named =
@@ -310,7 +315,8 @@ static int fill_intervals(struct conductor *conductor)
                 metric->per_interval ? record_interval_add_value(interval, named) : NULL;
             if (row) {
                 row->available =
-                    metric_compute(metric, point->counters, point->duration_ns, &row->value);
+                    metric_compute(metric, metric->kind == METRIC_LEVEL ? so_far : point->counters,
+                                   point->duration_ns, &row->value);
             }
         }
         uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
@@ -477,6 +483,9 @@ static void describe_placement(const struct placement *placement, FILE *out)
 static const char *mode_of(const struct run_plan *plan)
 {
     const struct workload *workload = plan->workload;
+    if (workload->ramp_ns) {
+        return "held";
+    }
     if (workload->bulk) {
         bool paced = workload->asked && workload->asked(plan->workload_options) > 0;
         return paced ? "paced" : "unpaced";

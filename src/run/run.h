@@ -14,6 +14,7 @@ struct run_progress {
     uint64_t start_ns, end_ns; /* from the start of the window */
     uint64_t window_ns;        /* measured, unobserved time in it */
     const struct bank *bank;   /* of the client's workers in that time */
+    const struct bank *so_far; /* and since the beginning of the window */
     const struct workload *workload;
     bool observed; /* kernel_calls_per_second is known */
     double kernel_calls_per_second;

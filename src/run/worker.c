@@ -22,8 +22,9 @@
 #define SPIN_NS (60 * NS_PER_US)
 /* Of more arrivals that were never issued only so many enter the send lag, the oldest. */
 #define BEHIND_RECORDED 1000000
-/* Arrivals taken before completions get their turn. */
+/* Arrivals taken, and connections drained, before completions get their turn. */
 #define ARRIVALS_IN_A_ROW 256
+#define DRAINS_IN_A_ROW 64
 /* Of datagrams no more than an engine receives in a row: or the answers to a backlog would find no
  * room in the socket while it is being worked off. */
 #define DATAGRAM_ARRIVALS_IN_A_ROW 16
@@ -125,11 +126,24 @@ static void follow_stage(struct worker *worker, uint64_t now_ns)
     }
 }
 
+static uint64_t outstanding(const struct worker *worker)
+{
+    uint64_t sum = 0;
+    for (const struct connection *connection = worker->first; connection;
+         connection = connection->next) {
+        sum += worker->role->outstanding ? worker->role->outstanding(connection) : 0;
+    }
+    return sum;
+}
+
 static void cut(struct worker *worker, uint64_t now_ns)
 {
     struct worker_slot *slot = worker->config->slot;
     uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_relaxed);
     follow_stage(worker, now_ns);
+    if (worker->context.draining) {
+        atomic_store_explicit(&slot->outstanding, outstanding(worker), memory_order_relaxed);
+    }
     cut_flows(worker, &slot->banks[(done + 1) & 1]);
     account(worker, &slot->banks[done & 1], now_ns);
     use_bank(worker, &slot->banks[(done + 1) & 1], now_ns);
@@ -144,21 +158,24 @@ static void set_state(struct worker *worker, enum slot_state state)
     atomic_store_explicit(&worker->config->slot->state, (uint32_t)state, memory_order_release);
 }
 
-static void step_all(struct worker *worker, enum op_kind kind, uint64_t now_ns)
+static void drain_one(struct worker *worker, struct connection *connection, uint64_t now_ns)
 {
-    for (struct connection *next, *connection = worker->first; connection; connection = next) {
-        next = connection->next;
-        if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
-            if (kind == OP_DRAIN) {
-                worker_give_up_securing(worker, connection, 0);
-            }
-            continue;
-        }
-        if (connection->flagged & CONNECTION_DIALING) {
-            continue;
-        }
-        struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
+    if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
+        worker_give_up_securing(worker, connection, 0);
+    } else if (!(connection->flagged & CONNECTION_DIALING)) {
+        struct op op = {.kind = OP_DRAIN, .channel = &connection->channel, .now_ns = now_ns};
         worker_feed(worker, connection, &op);
+    }
+}
+
+/* A part of the connections that are to be drained: completions get their turn in between, so that
+ * the end of thousands is timed like that of a few. */
+static void drain_some(struct worker *worker, uint64_t now_ns)
+{
+    for (int i = 0; i < DRAINS_IN_A_ROW && worker->drain_next; i++) {
+        struct connection *connection = worker->drain_next;
+        worker->drain_next = connection->next;
+        drain_one(worker, connection, now_ns);
     }
 }
 
@@ -210,7 +227,7 @@ static void drain(struct worker *worker, uint64_t now_ns)
         count_behind(worker, now_ns);
     }
     worker->started = true; /* or what was never begun would never be finished */
-    step_all(worker, OP_DRAIN, now_ns);
+    worker->drain_next = worker->first;
 }
 
 /* Follows the conductor's phase; true where it changed and connections were stepped. */
@@ -228,7 +245,13 @@ static bool follow_phase(struct worker *worker, uint64_t now_ns)
         worker->phase = phase;
         if (phase == RUN_DRAIN) {
             drain(worker, now_ns);
-            stepped = true;
+        }
+    }
+    while (worker->drain_next) {
+        drain_some(worker, now_ns);
+        stepped = true;
+        if (phase < RUN_STOP) {
+            break;
         }
     }
     return stepped;
@@ -357,7 +380,7 @@ static void retry_busy(struct worker *worker)
 /* Until when the engine may wait; 0: not at all. */
 static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
 {
-    if (worker->resume || worker->flush || worker->busy_count ||
+    if (worker->resume || worker->flush || worker->busy_count || worker->drain_next ||
         (worker->config->busy_poll && worker->started && worker->first)) { /* else nobody speaks */
         return 0;
     }
@@ -387,14 +410,15 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     return until_ns;
 }
 
-static uint64_t outstanding(const struct worker *worker)
+/* Whether an operation has been issued and not answered. */
+static bool is_outstanding(const struct worker *worker)
 {
-    uint64_t sum = 0;
-    for (const struct connection *connection = worker->first; connection;
+    bool some = false;
+    for (const struct connection *connection = worker->first; connection && !some;
          connection = connection->next) {
-        sum += worker->role->outstanding ? worker->role->outstanding(connection) : 0;
+        some = worker->role->outstanding && worker->role->outstanding(connection) > 0;
     }
-    return sum;
+    return some;
 }
 
 /* Notices that nothing is left to do: everything was issued and answered, or everybody is gone. */
@@ -406,9 +430,8 @@ static void check_finished(struct worker *worker)
     if (!worker->started || (going_on && !ending)) {
         return;
     }
-    uint64_t left = outstanding(worker);
-    atomic_store_explicit(&slot->outstanding, left, memory_order_relaxed);
-    if (left == 0 && atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
+    if (!worker->drain_next && !is_outstanding(worker) &&
+        atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
         uint64_t now_ns = clock_now_ns();
         account(worker, worker->context.bank, now_ns);
         worker->finished = true; /* what it uses from now on is waiting for the end */
@@ -506,6 +529,7 @@ static int open_worker(struct worker *worker)
     uint32_t expected = config->dial_count + config->end_count + config->listener_count;
     if (config->role->renew_below && config->dial_count) {
         worker->renew_below = config->role->renew_below(config->options, config->dial_count);
+        worker->context.quota = config->role->once ? config->dial_count : worker->context.quota;
     }
     worker->context.shared = config->role->open_worker(config->options, expected, &worker->failure);
     if (!worker->context.shared) {

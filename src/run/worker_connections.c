@@ -39,6 +39,9 @@ static void unlink_open(struct worker *worker, struct connection *connection)
     if (worker->turn == connection) {
         worker->turn = connection->next;
     }
+    if (worker->drain_next == connection) {
+        worker->drain_next = connection->next;
+    }
     if (connection->previous) {
         connection->previous->next = connection->next;
     } else {
@@ -403,6 +406,7 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
         int fd = dial->address->transport->open(dial->address, &tuning, &worker->failure);
         if (fd < 0 && worker->renew_below && (worker->reached || worker->open)) {
             cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
+            worker->context.quota -= worker->role->once;
             worker->failure = (struct err){0};
             return 0;
         }

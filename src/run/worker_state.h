@@ -28,6 +28,7 @@ struct worker {
     struct connection *dead;           /* closed: freed at the end of the round */
     struct connection *spare;          /* for reuse */
     struct connection *turn;           /* open loop: whose turn it is */
+    struct connection *drain_next;     /* these and those behind it are still to be drained */
     struct connection *listeners;      /* one a listener, never stepped */
     struct op *busy;                   /* operations that the engine had no room for */
     size_t busy_count, busy_capacity;

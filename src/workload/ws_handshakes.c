@@ -2,39 +2,11 @@
  * dials (struct role's renew_below); a handshake counts once its close frame has been answered. */
 #include "workload/ws_client.h"
 
-static int open_handshake(struct role_context *context, struct connection *connection)
-{
-    context->quota -= context->quota == UINT64_MAX ? 0 : 1;
-    context->bank->counters[WS_COUNT_STARTED]++;
-    return ws_client_open(context, ws_client_of(connection), 0);
-}
-
-static void close_handshake(struct role_context *context, struct connection *connection)
-{
-    (void)context;
-    ws_client_close(ws_client_of(connection));
-}
-
 static void opened(struct role_context *context, struct ws_client *client, uint64_t now_ns)
 {
-    (void)now_ns;
-    ws_client_end(context, client);
-}
-
-static const char *took(struct role_context *context, struct ws_client *client,
-                        const struct websocket_event *event, uint64_t now_ns)
-{
     (void)context;
-    (void)client;
-    (void)event;
     (void)now_ns;
-    return NULL; /* a server may greet: that is no part of a handshake */
-}
-
-static void fill(struct role_context *context, struct ws_client *client)
-{
-    (void)context;
-    (void)client;
+    ws_client_end(client);
 }
 
 static void closed(struct role_context *context, struct ws_client *client, uint64_t now_ns)
@@ -52,40 +24,13 @@ static void failed(struct role_context *context, struct ws_client *client)
     context->bank->counters[WS_COUNT_FAILED]++;
 }
 
+/* A server may greet: that is no part of a handshake. */
 static const struct ws_ways ways = {
-    .opened = opened,
-    .took = took,
-    .fill = fill,
-    .closed = closed,
-    .failed = failed,
-    .leaves = true,
-};
+    .opened = opened, .closed = closed, .failed = failed, .dials = true};
 
 static void step(struct role_context *context, struct connection *connection, const struct op *op)
 {
-    struct ws_client *client = ws_client_of(connection);
-    if (client->state == WS_GONE) {
-        return;
-    }
-    if (op->kind == OP_START) {
-        histogram_record(&context->bank->histograms[WS_CONNECT], op->now_ns - connection->dialed_ns,
-                         1);
-    }
-    ws_client_step(context, client, op, &ways);
-}
-
-/* Also of one that is being established. */
-static uint64_t outstanding(const struct connection *connection)
-{
-    const struct ws_client *client = (const struct ws_client *)(const void *)connection;
-    return client->state != WS_CLOSED && client->state != WS_GONE;
-}
-
-static bool can_take(const struct role_context *context, const struct connection *connection)
-{
-    (void)context;
-    (void)connection;
-    return false; /* arrivals dial */
+    ws_client_step(context, ws_client_of(connection), op, &ways);
 }
 
 static uint32_t renew_below(const void *member, uint32_t most)
@@ -94,43 +39,27 @@ static uint32_t renew_below(const void *member, uint32_t most)
     return options->low && options->low < most ? (uint32_t)options->low : most;
 }
 
-static size_t connection_memory(const void *options)
-{
-    (void)options;
-    return sizeof(struct ws_client) + WS_PATH_MAX + WS_HOST_MAX + 512;
-}
-
 static const struct histogram_metric histograms[] = {
     [WS_RESPONSE_TIME] = {"response_time", "ns", "handshake",
                           "from when a connection should have been dialed (closed loop: from its "
-                          "dialing) to the receive of the answer to its close frame"},
+                          "dialing) to the receive of the answer to its close frame",
+                          PART_NONE},
     [WS_SERVICE_TIME] = {"service_time", "ns", "from its dialing",
                          "from making a connection's socket to the receive of the answer to its "
-                         "close frame"},
+                         "close frame",
+                         PART_NONE},
     [WS_SEND_LAG] = {"send_lag", "ns", "dial lag",
-                     "open loop: how long after its intended start a connection was dialed"},
-    [WS_UPGRADE] = {"upgrade", "ns", "upgrade",
-                    "from the established connection to the receive that completed the answer 101"},
-    [WS_CLOSE] = {"close", "ns", "close",
-                  "from that answer to the receive of the answer to the close frame"},
-    [WS_CONNECT] = {"connect", "ns", "TCP connect",
-                    "from making the socket to the established connection"},
+                     "open loop: how long after its intended start a connection was dialed",
+                     PART_NONE},
+    WS_PHASE_CONNECT,
+    WS_PHASES,
 };
 
 const struct role ws_handshake_client = {
     .connection_bytes = sizeof(struct ws_client),
     .histograms = histograms,
     .histogram_count = sizeof histograms / sizeof *histograms,
-    .connection_memory = connection_memory,
-    .open_worker = ws_open_worker,
-    .close_worker = ws_close_worker,
-    .open = open_handshake,
+    WS_ROLE_THAT_DIALS,
     .step = step,
-    .outstanding = outstanding,
-    .can_take = can_take,
     .renew_below = renew_below,
-    .throttled_counter = WS_COUNT_THROTTLED,
-    .resumed_counter = WS_COUNT_RESUMED,
-    .undialed_counter = WS_COUNT_FAILED,
-    .close = close_handshake,
 };

@@ -14,8 +14,8 @@
 #include "stats/series.h"
 #include "stats/summary.h"
 
-/* Memory of the ends' processes, as the kernel counts it exactly (Rss of smaps_rollup); 0: not
- * known. */
+/* Heaps and stacks of the ends' processes, as the kernel counts them exactly (Anonymous of
+ * smaps_rollup); 0: not known. */
 struct held_memory {
     uint64_t client_bytes, server_bytes;
 };

@@ -292,6 +292,24 @@ static int fill_histograms(struct record_run *run, const struct role *role, cons
     return 0;
 }
 
+/* The first phase of every connection, which they share: names are looked up once a run. */
+static int fill_resolve(struct conductor *conductor)
+{
+    static const struct histogram_metric row = {
+        "resolve", "ns", "resolve (once)",
+        "looking the target's name up: once, before the run, and for all of its connections",
+        PART_NONE};
+    uint64_t resolve_ns = conductor->address.resolve_ns;
+    if (!conductor->plan->workload->own_protocol || resolve_ns == 0) {
+        return 0;
+    }
+    struct record_histogram *histogram = record_add_histogram(conductor->run, &row, "client");
+    if (histogram) {
+        histogram_record(histogram->histogram, resolve_ns, 1);
+    }
+    return histogram ? 0 : -1;
+}
+
 static int fill_intervals(struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
@@ -588,8 +606,8 @@ int fill_run(struct conductor *conductor, struct err *error)
     if (fill_metrics(run, workload->metrics, workload->metric_count, client) < 0 ||
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||
-        security_fill_run(conductor) < 0 || fill_intervals(conductor) < 0 ||
-        fill_end(run, "client", getpid(), client, operations)) {
+        fill_resolve(conductor) < 0 || security_fill_run(conductor) < 0 ||
+        fill_intervals(conductor) < 0 || fill_end(run, "client", getpid(), client, operations)) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     if (conductor->own_server) {

@@ -11,20 +11,21 @@
 /* Fewer say nothing of the memory of one: buffers, histograms and stacks come once. */
 #define MEMORY_CONNECTIONS 1000
 
-static uint64_t resident_bytes(pid_t pid)
+/* Of heap and stacks: code and what several processes share is no connection's. */
+static uint64_t private_bytes(pid_t pid)
 {
     char path[48];
     uint64_t kib = 0;
     snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    return sysfile_field(path, "Rss:", &kib) == 0 ? kib * 1024 : 0;
+    return sysfile_field(path, "Anonymous:", &kib) == 0 ? kib * 1024 : 0;
 }
 
 void held_memory(const struct conductor *conductor, struct held_memory *memory)
 {
     *memory = (struct held_memory){0};
     if (conductor->plan->workload->ramp_ns) {
-        memory->client_bytes = resident_bytes(getpid());
-        memory->server_bytes = conductor->own_server ? resident_bytes(conductor->server_pid) : 0;
+        memory->client_bytes = private_bytes(getpid());
+        memory->server_bytes = conductor->own_server ? private_bytes(conductor->server_pid) : 0;
     }
 }
 
@@ -63,8 +64,9 @@ void held_fill(struct conductor *conductor)
          "connections that were opened, over that time: not over the window", METRIC_VALUE, 0, 0,
          false},
         {"client_bytes_per_connection", "bytes", "client's memory a connection",
-         "resident memory that the client's process has gained from before the first connection to "
-         "the end of the window, over the connections then held: with all that it holds once",
+         "anonymous resident memory (heap and stacks) that the client's process has gained from "
+         "before the first connection to the end of the window, over the connections then held: "
+         "with what it has gained only once",
          METRIC_VALUE, 0, 0, false},
         {"server_bytes_per_connection", "bytes", "server's memory a connection",
          "likewise of sonde's own server", METRIC_VALUE, 0, 0, false},

@@ -113,17 +113,6 @@ static void submit_rest(struct role_context *context, struct ws_client *client)
     client->sending = true;
 }
 
-/* Room for control frames, where a lean role's client has none. */
-static bool have_room(struct ws_client *client)
-{
-    if (!client->out) {
-        client->out = malloc(WS_CONTROL_ROOM);
-        client->out_room = client->out ? WS_CONTROL_ROOM : 0;
-    }
-    client->out_begin = client->out_end = 0;
-    return client->out;
-}
-
 static void begin_close(struct role_context *context, struct ws_client *client)
 {
     uint64_t now_ns = clock_now_ns();
@@ -143,7 +132,8 @@ void ws_client_send(struct role_context *context, struct ws_client *client,
     if (client->sending || client->state != WS_OPEN) {
         return;
     }
-    if (!have_room(client)) {
+    client->out_begin = client->out_end = 0;
+    if (!client->out && ws_client_room(client, 0) < 0) {
         fail(context, client, ways, PHASE_SEND, ENOMEM, NULL);
         return;
     }
@@ -274,10 +264,9 @@ static ssize_t take_answer(struct role_context *context, struct ws_client *clien
         return -1;
     }
     struct ws_head *head = client->head;
-    ssize_t bytes = websocket_response_read(head ? &head->read : &whole,
-                                            head ? head->data : (const char *)op->data,
-                                            head ? head->bytes : length, &worker->offer,
-                                            (const char *)client->out + client->out_end, &response);
+    ssize_t bytes = websocket_response_read(
+        head ? &head->read : &whole, head ? head->data : (const char *)op->data,
+        head ? head->bytes : length, &worker->offer, client->accept, &response);
     int failed = bytes < 0 ? (int)bytes : 0;
     if (bytes == 0) {
         if (!head && !keep_piece(client, op->data, length)) {
@@ -482,7 +471,12 @@ static void start(struct role_context *context, struct ws_client *client, const 
         record(context, WS_CONNECT, client->base.dialed_ns, op->now_ns);
     }
     client->state = WS_UPGRADING;
-    client->since_ns = op->now_ns;
+    int failed = ws_client_request(context, client);
+    client->since_ns = clock_now_ns();
+    if (failed) {
+        fail(context, client, ways, PHASE_UPGRADE, -failed, NULL);
+        return;
+    }
     ws_client_timer(context, op->now_ns + ws_options_of(context)->timeout_ns);
     step_submit(context, &client->base, OP_RECEIVE);
     submit_rest(context, client);
@@ -514,7 +508,7 @@ void ws_client_step(struct role_context *context, struct ws_client *client, cons
     if (was_open && client->state == WS_GONE) {
         record(context, WS_OPEN_TIME, client->since_ns, op->now_ns ? op->now_ns : clock_now_ns());
     }
-    if (ways->lean && !client->sending && client->state != WS_UPGRADING) {
+    if (ways->lean && !client->sending) {
         drop_room(client);
     }
 }

@@ -60,13 +60,15 @@ struct ws_client {
     uint8_t state; /* enum ws_state */
     bool sending, close_wanted;
     uint32_t out_room, out_begin, out_end;
-    uint8_t *out; /* frames under way; until it is open the request, and behind it what the answer
-                     has to accept */
+    uint8_t *out;                       /* frames under way, at first the request */
     struct ws_pong *pong;               /* NULL: there is none to be sent */
     struct ws_head *head;               /* NULL: the answer came whole, or not at all */
     struct ws_compression *compression; /* NULL: permessage-deflate was not agreed upon */
     uint64_t since_ns; /* when the request was sent; it was open; its close frame was sent */
-    struct websocket_reader reader;
+    union {
+        char accept[WEBSOCKET_ACCEPT_TEXT + 1]; /* until the upgrade is answered */
+        struct websocket_reader reader;         /* from then on */
+    };
 };
 
 static inline const struct ws_options *ws_options_of(const struct role_context *context)
@@ -112,9 +114,12 @@ int ws_client_dial(struct role_context *context, struct connection *connection);
 void ws_client_release(struct role_context *context, struct connection *connection);
 bool ws_client_takes_none(const struct role_context *context, const struct connection *connection);
 
-/* Makes room for frames of `frames` bytes, and the request; 0 or -errno. */
-int ws_client_open(struct role_context *context, struct ws_client *client, size_t frames);
+/* Makes room for frames of `frames` bytes, and control frames; 0 or -errno. */
+int ws_client_room(struct ws_client *client, size_t frames);
 void ws_client_close(struct ws_client *client);
+
+/* Writes the request to client->out; 0 or -errno. */
+int ws_client_request(struct role_context *context, struct ws_client *client);
 
 /* Handles what all roles handle alike: start, send, receive, timer, drain. */
 void ws_client_step(struct role_context *context, struct ws_client *client, const struct op *op,

@@ -72,36 +72,48 @@ size_t ws_message_room(const struct ws_options *options)
     return bytes + frames * WEBSOCKET_HEADER_MOST;
 }
 
-int ws_client_open(struct role_context *context, struct ws_client *client, size_t frames)
+/* Makes at least so much room for what is sent. */
+static int have_room(struct ws_client *client, size_t room)
+{
+    if (client->out_room >= room) {
+        return 0;
+    }
+    free(client->out); /* it holds nothing yet */
+    client->out = malloc(room);
+    client->out_room = client->out ? (uint32_t)room : 0;
+    return client->out ? 0 : -ENOMEM;
+}
+
+int ws_client_room(struct ws_client *client, size_t frames)
+{
+    return have_room(client, frames + WS_CONTROL_ROOM);
+}
+
+int ws_client_request(struct role_context *context, struct ws_client *client)
 {
     struct ws_worker *worker = context->shared;
     uint8_t nonce[WEBSOCKET_NONCE_BYTES];
     char key[WEBSOCKET_KEY_TEXT + 1];
-    char accept[WEBSOCKET_ACCEPT_TEXT + 1];
     char request[REQUEST_ROOM];
     for (size_t i = 0; i < sizeof nonce; i += sizeof(uint64_t)) {
         uint64_t random = rng_next(&worker->rng);
         memcpy(nonce + i, &random, sizeof random);
     }
-    if (websocket_key(nonce, key) < 0 || websocket_accept(key, accept) < 0) {
+    if (websocket_key(nonce, key) < 0 || websocket_accept(key, client->accept) < 0) {
         return -ENOTSUP;
     }
     ssize_t bytes = websocket_request_write(&worker->offer, key, request, sizeof request);
     if (bytes < 0) {
         return -EINVAL;
     }
-    frames += WS_CONTROL_ROOM;
-    size_t needed = (size_t)bytes + sizeof accept;
-    size_t room = frames > needed ? frames : needed;
-    client->out = malloc(room);
-    if (!client->out) {
-        return -ENOMEM;
+    int failed = ws_client_room(client, 0);
+    failed = failed ? failed : have_room(client, (size_t)bytes);
+    if (failed == 0) {
+        memcpy(client->out, request, (size_t)bytes);
+        client->out_begin = 0;
+        client->out_end = (uint32_t)bytes;
     }
-    memcpy(client->out, request, (size_t)bytes);
-    memcpy(client->out + bytes, accept, sizeof accept);
-    client->out_room = (uint32_t)room;
-    client->out_end = (uint32_t)bytes;
-    return 0;
+    return failed;
 }
 
 void ws_client_close(struct ws_client *client)
@@ -124,7 +136,8 @@ int ws_client_dial(struct role_context *context, struct connection *connection)
 {
     context->quota -= context->quota == UINT64_MAX ? 0 : 1;
     context->bank->counters[WS_COUNT_STARTED]++;
-    return ws_client_open(context, ws_client_of(connection), 0);
+    (void)connection; /* it is zeroed: its memory comes with the request */
+    return 0;
 }
 
 void ws_client_release(struct role_context *context, struct connection *connection)
@@ -150,5 +163,5 @@ uint64_t ws_client_outstanding(const struct connection *connection)
 size_t ws_client_memory(const void *options)
 {
     (void)options;
-    return sizeof(struct ws_client) + REQUEST_ROOM + WEBSOCKET_ACCEPT_TEXT + 1;
+    return sizeof(struct ws_client) + REQUEST_ROOM;
 }

@@ -67,7 +67,7 @@ static int open_messages(struct role_context *context, struct connection *connec
     uint64_t room = ring_room(options->high);
     talk->ring = calloc(room, sizeof *talk->ring);
     talk->mask = room - 1;
-    return talk->ring ? ws_client_open(context, &talk->client, send_room(options)) : -ENOMEM;
+    return talk->ring ? ws_client_room(&talk->client, send_room(options)) : -ENOMEM;
 }
 
 static void close_messages(struct role_context *context, struct connection *connection)

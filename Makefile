@@ -26,6 +26,7 @@ test: bootstrap-test build build-test build-clang build-bare ## set up, build fo
 	tools/run-tests $(TESTS)
 
 bench: bootstrap-bench build ## run the measurements of bench/ (BENCH=name for one)
+	$(COMPILE) -C build bench-peers
 	tools/run-bench $(BENCH)
 
 fuzz: bootstrap-test build-fuzz ## run each fuzzer for FUZZ_SECONDS (60)

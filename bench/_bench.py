@@ -89,11 +89,11 @@ def port_of_nobody():
 
 
 @contextlib.contextmanager
-def serving(*arguments, pin=None):
+def serving(*arguments, pin=None, scheme="tcp"):
     """Runs `sonde serve` on a port of its own: yields (process, port)."""
     port = port_of_nobody()
     command = ["taskset", "-c", str(pin)] if pin is not None else []
-    command += [SONDE, "serve", f"tcp://127.0.0.1:{port}", "-q", *arguments]
+    command += [SONDE, "serve", f"{scheme}://127.0.0.1:{port}", "-q", *arguments]
     said = tempfile.TemporaryFile(mode="w+")
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=said)

@@ -25,7 +25,7 @@ static void answer(const struct websocket_request *request)
         {0}, {true, true, 9, 9}, {.client_max_window_bits = 8}};
     char accept[WEBSOCKET_ACCEPT_TEXT + 1], text[1000];
     require(request->key.length == WEBSOCKET_KEY_TEXT);
-    require(websocket_accept(request->key.at, accept) == 0);
+    require(websocket_accept(NULL, request->key.at, accept) == 0);
     for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
         struct websocket_deflate agreed;
         struct websocket_answer answer = {.accept = accept};

@@ -13,7 +13,7 @@ struct as_program {
     int (*run)(int argc, char **argv, struct err *error);
 };
 
-extern const struct as_program as_ipc_static, as_iperf3, as_sockperf;
+extern const struct as_program as_ipc_static, as_iperf3, as_sockperf, as_wsperf, as_wsperf_py;
 
 /* All of them, NULL-terminated; and one by name, NULL where unknown. */
 extern const struct as_program *const as_programs[];

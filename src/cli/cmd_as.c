@@ -6,7 +6,8 @@
 #include "cli/as.h"
 #include "cli/commands.h"
 
-const struct as_program *const as_programs[] = {&as_iperf3, &as_sockperf, &as_ipc_static, NULL};
+const struct as_program *const as_programs[] = {&as_iperf3, &as_sockperf,  &as_ipc_static,
+                                                &as_wsperf, &as_wsperf_py, NULL};
 
 const struct as_program *as_find(const char *name)
 {
@@ -49,15 +50,19 @@ static int run(int argc, char **argv, struct err *error)
 const struct command command_as = {
     .name = "as",
     .arguments = "[PROGRAM ARGUMENTS]",
-    .summary = "another program's command line and output: iperf3, sockperf, ipc-static",
+    .summary = "another program's command line and output: iperf3, sockperf, wsperf, ipc-static",
     .details = "Takes the program's own arguments and prints in its own format, so that scripts "
                "made for it go on working: iperf3 as version 3.12, sockperf as 3.7, "
-               "ipc-static. An option that is not supported is refused by its name. A symbolic "
+               "wsperf and its driver wsperf.py, ipc-static. An option that is not supported is "
+               "refused by its name. A symbolic "
                "link with the program's name to sonde does "
                "the same. Without a program it lists those that there are.",
     .examples =
         "  sonde as iperf3 -c 127.0.0.1 -t 1 -P 4   # against iperf3 -s, or sonde as iperf3 -s\n"
         "  sonde as sockperf ping-pong -i 127.0.0.1 -m 64 -t 1   # against sockperf server\n"
+        "  sonde as wsperf ws://127.0.0.1:9000 4 200000 1000 2000 > results.json\n"
+        "  sonde as wsperf --wsuri ws://127.0.0.1:9000 --workers 4 --threads 0 --conns 50000 "
+        "--lowmark 250 --highmark 500\n"
         "  sonde as ipc-static -i pipe 2thread   # 274948.53 KBytes/sec, or so\n"
         "  sonde as ipc-static -v -B -i local -s -b 1024 2thread\n",
     .run = run,

@@ -30,7 +30,7 @@
 /* How long a stop waits for answers that are under way. */
 #define STOP_NS (2 * NS_PER_SECOND)
 
-enum { SERVE_OPTIONS = 5 };
+enum { SERVE_OPTIONS = 6 };
 static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_CHOICE(struct serve_options, engine, .name = "engine", .letter = 'e',
                .choices = engine_names, .initial = "epoll", .argument = "NAME",
@@ -38,6 +38,11 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_COUNT(struct serve_options, threads, .name = "threads", .letter = 't', .initial = "1",
               .least = 1, .most = 1024, .argument = "N",
               .help = "threads (the threads engine has one for each connection)"),
+    OPT_COUNT(struct serve_options, workers, .name = "workers", .initial = "1", .least = 1,
+              .most = PROCESSES_MOST, .argument = "N",
+              .help =
+                  "processes, with --threads in each (more by themselves where one may not open "
+                  "enough files)"),
     OPT_COUNT(struct serve_options, connections_max, .name = "max-connections", .initial = "10000",
               .least = 1, .most = 1000000, .argument = "N",
               .help = "close further connections at once"),
@@ -113,7 +118,8 @@ static void serve_until_stopped(struct serving *serving, int stop_fd)
 {
     uint64_t end_ns =
         serving->options.duration_ns ? clock_now_ns() + serving->options.duration_ns : UINT64_MAX;
-    while (!atomic_load(&serving->ended) && clock_now_ns() < end_ns) {
+    while (!atomic_load(&serving->ended) && clock_now_ns() < end_ns &&
+           processes_broken(&serving->processes) < 0) {
         struct timespec look = clock_timespec(100 * NS_PER_MS);
         struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
         if (ppoll(&stop, 1, &look, NULL) > 0) {
@@ -122,6 +128,7 @@ static void serve_until_stopped(struct serving *serving, int stop_fd)
             break;
         }
     }
+    serving->rss_bytes = serve_resident(serving);
     atomic_store(&serving->control->phase, RUN_DRAIN);
     uint64_t until_ns = clock_now_ns() + STOP_NS;
     while (open_connections(serving) && clock_now_ns() < until_ns) {
@@ -139,15 +146,22 @@ static int check_limits(struct serving *serving, struct err *error)
     const struct serve_options *options = &serving->options;
     bool each = engines[options->engine]->flags & ENGINE_ONE_CHANNEL;
     struct limits_warnings warnings = {.count = 0};
-    const uint64_t others = options->connections_max + serving->address_count * options->threads +
-                            16 + (uint64_t)serving->iperf3_count * SERVE_IPERF3_FILES;
+    uint64_t apart; /* in processes of their own */
+    if (serve_plan_processes(serving, &apart, error) < 0) {
+        return -1;
+    }
+    const uint64_t here =
+        apart ? 0 : options->connections_max + serving->address_count * options->threads;
+    const uint64_t others = here + 16 + (uint64_t)serving->iperf3_count * SERVE_IPERF3_FILES;
     struct limits_need need = {
         .files = others + (serving->control_count ? CONTROL_SERVER_FILES : 0),
-        .threads = each ? options->connections_max : options->threads,
+        .threads = serving->processes.count * (each ? serving->share : options->threads),
     };
+    need.files = need.files > apart ? need.files : apart;
     struct err ignored;
     if (serving->control_count && limits_check(&need, &warnings, &ignored) < 0) {
         need.files = others + CONTROL_SERVER_FILES_LEAST; /* it serves fewer clients at a time */
+        need.files = need.files > apart ? need.files : apart;
     }
     if (limits_check(&need, &warnings, error) < 0) {
         return err_hint(error, "lower --max-connections, or raise the limit (ulimit -n)");
@@ -212,7 +226,7 @@ static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
     const struct engine_ops *engine = engines[options->engine];
-    uint32_t threads = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
+    uint32_t threads_each = engine->flags & ENGINE_ONE_CHANNEL ? 1 : (uint32_t)options->threads;
     struct net_tuning tuning = {.nodelay = options->wire.nodelay,
                                 .congestion = options->wire.congestion,
                                 .busy_poll_us =
@@ -222,16 +236,19 @@ static int prepare(struct serving *serving, struct err *error)
         return -1;
     }
     if (check_engine(engine, error) < 0 || check_limits(serving, error) < 0 ||
-        prepare_tls(serving, error) < 0 ||
-        server_listen(serving->addresses, serving->address_count, threads, 4096, &tuning,
+        prepare_tls(serving, error) < 0) {
+        return -1;
+    }
+    uint32_t processes = serving->processes.count, threads = processes * threads_each;
+    if (server_listen(serving->addresses, serving->address_count, threads, 4096, &tuning,
                       &listeners, error) < 0) {
         return -1;
     }
     serving->listening = serving->address_count;
-    serving->slot_count = serving->address_count
-                              ? server_slots(engine, threads, serving->address_count,
-                                             (uint32_t)options->connections_max)
-                              : 1; /* of nobody */
+    serving->slot_count =
+        serving->address_count
+            ? processes * server_slots(engine, threads_each, serving->address_count, serving->share)
+            : 1; /* of nobody */
     serving->control = shared_memory(sizeof *serving->control, error);
     serving->slots = serving->control
                          ? shared_memory(serving->slot_count * sizeof *serving->slots, error)
@@ -256,7 +273,8 @@ static int prepare(struct serving *serving, struct err *error)
         .tls = serving->tls,
         .secure_addresses = serving->secure,
     };
-    if (!serving->slots || open_control(serving, error) < 0) {
+    if (!serving->slots || serve_start_processes(serving, error) < 0 ||
+        open_control(serving, error) < 0) {
         return -1;
     }
     return serving->iperf3_count ? serve_iperf3_open(&serving->iperf3_server, serving->iperf3,
@@ -276,11 +294,15 @@ static void announce(const struct serving *serving)
         serving->hooks->listening(serving->hooks->owner);
         return;
     }
+    char processes[32] = "";
+    if (serving->processes.count > 1) {
+        snprintf(processes, sizeof processes, ", %u processes", serving->processes.count);
+    }
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
         bool made = serving->secure >> i & 1 && !serving->options.tls.certificate;
-        fprintf(stderr, "sonde: serving on %s%s (%s%s)%s\n", serve_prefix_of(serving, address),
-                serve_text_of(serving, address), engines[serving->options.engine]->name,
+        fprintf(stderr, "sonde: serving on %s%s (%s%s%s)%s\n", serve_prefix_of(serving, address),
+                serve_text_of(serving, address), engines[serving->options.engine]->name, processes,
                 made ? ", self-signed certificate" : "",
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
@@ -303,9 +325,13 @@ static int fill_served(const struct serving *serving, struct record_run *run,
                        const struct tally *tally, struct err *error)
 {
     const struct service *service = serving->service;
-    if (serving->address_count && fill_server(run, service->role, service->metrics,
-                                              service->metric_count, tally, getpid(), error) < 0) {
+    if (serving->address_count &&
+        fill_server(run, service->role, service->metrics, service->metric_count, tally,
+                    &serving->processes, error) < 0) {
         return -1;
+    }
+    if (serving->processes.count > 1) { /* they have ended */
+        run->processes[run->process_count - 1].rss_bytes = serving->rss_bytes;
     }
     if ((serving->control_server && serve_control_fill(serving->control_server, run) < 0) ||
         (serving->iperf3_server && serve_iperf3_fill(serving->iperf3_server, run) < 0)) {
@@ -353,7 +379,8 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
         run->window_ns = run->wall_ns = tally.window_ns;
         result = fill_served(serving, run, &tally, error);
         if (result == 0 && serving->tls &&
-            security_fill(run, "server", serving->slots, serving->slot_count, &run->tls) < 0) {
+            security_fill(run, "server", !serving->service->role->times_security, serving->slots,
+                          serving->slot_count, &run->tls) < 0) {
             result = err_system(error, ENOMEM, "memory", "cannot keep the record");
         }
     }
@@ -378,7 +405,7 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
     int stop_fd = output_check(&serving->output, error) < 0 ? -1 : output_stop_file(error);
     int result = stop_fd < 0 ? -1 : prepare(serving, error);
     uint64_t start_ns = clock_now_ns();
-    bool echoes = serving->address_count > 0;
+    bool echoes = serving->address_count > 0 && serving->processes.count == 1;
     if (result == 0 && echoes) {
         int failed = pthread_create(&thread, NULL, serve_thread, serving);
         if (failed) {
@@ -391,6 +418,7 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
         if (echoes) {
             pthread_join(thread, NULL);
         }
+        serve_stop_processes(serving);
         serve_control_stop(serving->control_server);
         serve_iperf3_stop(serving->iperf3_server);
         result = print_record(serving, sets, set_count, start_ns, argc, argv, error);
@@ -399,6 +427,7 @@ static int serve(struct serving *serving, const struct opt_set *sets, size_t set
             result = -1;
         }
     }
+    serve_stop_processes(serving);
     struct err iperf3_error = {0}, control_error = {0};
     if (serve_iperf3_close(serving->iperf3_server, &iperf3_error) < 0 && result == 0) {
         *error = iperf3_error;
@@ -468,8 +497,8 @@ const struct command command_serve = {
         "moved. On "
         "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
         "clients, over TCP and UDP, several at a time, and says in a line what each test moved. At "
-        "ws://HOST:PORT (any path; ws+unix:PATH) it is a WebSocket server for any client: it "
-        "answers handshakes, echoes messages, answers pings and closes.",
+        "ws://HOST:PORT (any path; through TLS wss://HOST:PORT; ws+unix:PATH) it is a WebSocket "
+        "server for any client: it answers handshakes, echoes messages, answers pings and closes.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
                 "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n"

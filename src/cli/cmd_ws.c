@@ -29,19 +29,22 @@ const struct command command_ws = {
     .summary = "WebSocket: opening and closing handshakes, and messages",
     .details =
         "Opens WebSocket connections, closes each with --code as soon as it is open, and opens "
-        "another: --connections are in flight at a time. TCP connect, upgrade and close are timed "
-        "apart; a handshake counts once its close frame has been answered, and then the server is "
+        "another: --connections are in flight at a time. TCP connect, TLS handshake, upgrade and "
+        "close are timed apart; a handshake counts once its close frame has been answered, and "
+        "then the server is "
         "to end the connection (one that does not within a second is closed from this end). One "
         "that fails is counted with what was wrong and where, and the others go on. With --mode "
         "message the connections are upgraded at the start and stay: messages of --size bytes go "
         "to and fro, --high of them in flight on each, or on a schedule (--rate), and every answer "
         "is checked; with --count the upgrade and the close are in the measured time. URL is "
-        "ws://HOST:PORT/PATH (or tcp://HOST:PORT, unix:PATH: path /); without one, or with tcp: or "
-        "unix: alone, sonde starts its own server in another process on another CPU.",
+        "ws://HOST:PORT/PATH or, through TLS, wss://HOST:PORT/PATH (or tcp://HOST:PORT, "
+        "tls://HOST:PORT, unix:PATH: path /); without one, or with ws:, wss: or unix: alone, sonde "
+        "starts its own server in another process on another CPU.",
     .examples =
         "  sonde ws -c 64   # how many handshakes a second?\n"
         "  sonde ws ws://127.0.0.1:9000/chat -c 500 --low 250 -n 50k --code 1001   # marks\n"
         "  sonde ws --rate 1000   # how long does a handshake take under a given load?\n"
+        "  sonde ws wss: -c 64 --resume   # and with TLS, sessions resumed?\n"
         "  sonde ws --mode message -c 100 --high 32   # how many echoes a second?\n"
         "  sonde ws --mode message -m 1k --deflate --message text   # what does deflate cost?\n",
     .sets = sets,

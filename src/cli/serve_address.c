@@ -30,6 +30,7 @@ static const char *const further[] = {"ping+tcp://HOST:PORT",
                                       "sockperf+tcp://HOST[:PORT]",
                                       "discard+tcp://HOST:PORT",
                                       "ws://HOST:PORT",
+                                      "wss://HOST:PORT",
                                       "sonde://HOST:PORT",
                                       "iperf3://HOST[:PORT]",
                                       NULL};
@@ -42,20 +43,27 @@ const void *serve_options_of(const struct serving *serving)
     return is_bytes(serving->service) ? (const void *)&serving->echo : (const void *)&serving->ping;
 }
 
-static bool is_plain_ws(const struct serving *serving, const struct address *address)
+/* What the scheme of a transport is called where it carries WebSocket; NULL: it has no such name.
+ */
+static const char *ws_scheme(const struct serving *serving, const struct address *address)
 {
-    return serving->service == &ws_service && address->transport == &transport_tcp;
+    const struct transport_ops *transport = address->transport;
+    return serving->service != &ws_service ? NULL
+           : transport == &transport_tcp   ? "ws"
+           : transport == &transport_tls   ? "wss"
+                                           : NULL;
 }
 
 const char *serve_text_of(const struct serving *serving, const struct address *address)
 {
-    return address->text + (is_plain_ws(serving, address) ? strlen("tcp") : 0);
+    return address->text + (ws_scheme(serving, address) ? strlen(address->transport->scheme) : 0);
 }
 
 const char *serve_prefix_of(const struct serving *serving, const struct address *address)
 {
-    if (is_plain_ws(serving, address)) {
-        return "ws"; /* for "tcp" */
+    const char *scheme = ws_scheme(serving, address);
+    if (scheme) {
+        return scheme;
     }
     bool plain = serving->service == &ping_services[PING_OWN] &&
                  address->transport->caps & TRANSPORT_DATAGRAMS;
@@ -140,12 +148,14 @@ static int refuse_client_scheme(const char *url, struct err *error)
     return 0;
 }
 
-/* "ws://HOST:PORT/PATH", at any path, or "ws+" and an address of a stream: what is behind it. NULL:
- * it is neither, or *error. */
+/* "ws://HOST:PORT/PATH" or "wss:", at any path, or "ws+" and an address of a stream: what is behind
+ * it. NULL: it is neither, or *error. */
 static const char *take_ws(const char *url, char *plain, size_t size, struct err *error)
 {
     char reason[160];
-    const char *rest = rest_of(url, "ws://"), *prefixed = rest_of(url, ws_service.prefix);
+    const char *plain_rest = rest_of(url, "ws://"), *secure_rest = rest_of(url, "wss://");
+    const char *rest = plain_rest ? plain_rest : secure_rest;
+    const char *prefixed = rest_of(url, ws_service.prefix);
     if (!rest && !prefixed) {
         return NULL;
     }
@@ -156,7 +166,7 @@ static const char *take_ws(const char *url, char *plain, size_t size, struct err
     if (prefixed) {
         return prefixed;
     }
-    snprintf(plain, size, "tcp://%.*s", (int)strcspn(rest, "/?"), rest);
+    snprintf(plain, size, "%s://%.*s", secure_rest ? "tls" : "tcp", (int)strcspn(rest, "/?"), rest);
     return plain;
 }
 

@@ -11,6 +11,7 @@
 #include "cli/serve_control.h"
 #include "cli/serve_iperf3.h"
 #include "run/options.h"
+#include "run/processes.h"
 #include "run/security.h"
 #include "run/server.h"
 #include "workload/call.h"
@@ -22,6 +23,7 @@ enum { LISTEN_MAX = 32 };
 struct serve_options {
     uint32_t engine; /* index in engines[] */
     uint64_t threads, connections_max;
+    uint64_t workers; /* processes, with `threads` in each; 0: one */
     struct wire_options wire;
     struct tls_options tls;
     uint64_t duration_ns;
@@ -63,6 +65,10 @@ struct serving {
     struct worker_slot *slots;
     uint32_t slot_count;
     struct server_config config;
+    struct processes processes; /* this one, or several that serve the addresses */
+    uint32_t share;             /* most connections that one of them has */
+    uint64_t rss_bytes;         /* theirs, as they were told to stop */
+    bool stopped;               /* they have been waited for */
     struct err failure;
     _Atomic bool ended;
 };
@@ -78,6 +84,19 @@ const char *serve_prefix_of(const struct serving *serving, const struct address 
 
 /* Its text behind that prefix. */
 const char *serve_text_of(const struct serving *serving, const struct address *address);
+
+/* How many processes serve the addresses, and how many files each of several opens (*files; 0:
+ * there is one). 0 or -1 with *error. */
+int serve_plan_processes(struct serving *serving, uint64_t *files, struct err *error);
+
+/* Starts them where they are several; before there are threads. 0 or -1 with *error. */
+int serve_start_processes(struct serving *serving, struct err *error);
+
+/* Waits until they have left; what went wrong is serving->failure. Safe to call twice. */
+void serve_stop_processes(struct serving *serving);
+
+/* Resident memory of all that serve, now. */
+uint64_t serve_resident(const struct serving *serving);
 
 /* The options of its service's role. */
 const void *serve_options_of(const struct serving *serving);

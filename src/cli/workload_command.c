@@ -399,9 +399,10 @@ static void add_idle_options(void *owner, struct record *record)
     if (measurement->form->workload->bulk &&
         opt_given(&sets[SET_COURSE], offsetof(struct run_options, threads))) {
         warn_of_threads(run, record);
-    } else if (run->threads > run->connections && !measurement->form->workload->bulk) {
-        record_add_warning(record, "%lu threads for %lu connections: only %lu run", run->threads,
-                           run->connections, run->connections);
+    } else if (run->workers * run->threads > run->connections &&
+               !measurement->form->workload->bulk) {
+        record_add_warning(record, "%lu threads for %lu connections: only %lu run",
+                           run->workers * run->threads, run->connections, run->connections);
     }
 }
 

@@ -52,8 +52,16 @@ int websocket_why_not(char *reason, size_t size);
 /* The key from 16 random bytes, which each connection draws anew. */
 int websocket_key(const uint8_t nonce[WEBSOCKET_NONCE_BYTES], char key[WEBSOCKET_KEY_TEXT + 1]);
 
-/* What a server answers to a key (of WEBSOCKET_KEY_TEXT characters). 0, or a negative error. */
-int websocket_accept(const char *key, char accept[WEBSOCKET_ACCEPT_TEXT + 1]);
+/* A prepared hash, for whoever hashes many keys on one thread. NULL: it could not be made, and is
+ * done without. */
+struct websocket_hash;
+struct websocket_hash *websocket_hash_open(void);
+void websocket_hash_close(struct websocket_hash *hash); /* NULL is allowed */
+
+/* What a server answers to a key (of WEBSOCKET_KEY_TEXT characters). `hash` may be NULL: slower. 0,
+ * or a negative error. */
+int websocket_accept(struct websocket_hash *hash, const char *key,
+                     char accept[WEBSOCKET_ACCEPT_TEXT + 1]);
 
 /* How far a head has been read. All zeros: not at all. */
 struct websocket_head {

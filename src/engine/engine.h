@@ -33,6 +33,8 @@
     X(EPOLL_CTL, "epoll_ctl")                                                                      \
     X(IO_URING_ENTER, "io_uring_enter")                                                            \
     X(ACCEPT4, "accept4")                                                                          \
+    X(SOCKET, "socket")                                                                            \
+    X(BIND, "bind")                                                                                \
     X(CONNECT, "connect")                                                                          \
     X(GETSOCKOPT, "getsockopt")                                                                    \
     X(SETSOCKOPT, "setsockopt")                                                                    \
@@ -118,7 +120,8 @@ struct channel {
     uint32_t send_length;
     uint32_t send_flags;
     uint32_t slot;                   /* the engine's own index */
-    uint32_t held;                   /* the engine's own: data received while not wanted */
+    uint32_t held;                   /* the engine's own: data received while not wanted; of a
+                                        listener how many to accept */
     struct channel *next_pending;    /* the engine's own list of channels with work left over */
     const struct op_file *send_file; /* of the send that waits for room */
     uint32_t notices;                /* of sends with OP_ZEROCOPY that the kernel still owes */
@@ -214,7 +217,8 @@ struct op {
     union {
         const struct op_stamps *stamps; /* CHANNEL_STAMPS, of a receive: lent like data; else NULL
                                          */
-        const struct op_security *security; /* CHANNEL_SECURE, of OP_CONNECT and OP_SECURE */
+        const struct op_security *security; /* CHANNEL_SECURE, of OP_CONNECT and OP_SECURE, and
+                                               of an OP_START right behind one; else NULL */
     };
     /* OP_SEND to an ENGINE_FILES, of a stream without options: the data is sent from this file
      * (sendfile), which stays valid like it. NULL: from memory */
@@ -256,6 +260,8 @@ enum {
     ENGINE_SENDS_AT_ONCE = 4, /* honours OP_TRY */
     ENGINE_ZEROCOPY = 8,      /* honours OP_ZEROCOPY */
     ENGINE_FILES = 16,        /* honours op->file */
+    ENGINE_WAITS_TWICE = 128, /* waits with two entries a channel, of which the kernel takes no more
+                                 than the process may open files */
     ENGINE_BUFFERS = 64,      /* lends several receive buffers at a time: about one a channel */
 };
 

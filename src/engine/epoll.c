@@ -1,5 +1,12 @@
-/* epoll: one level-triggered set; a channel's files stay registered, so that a receive costs no
- * epoll_ctl. Waits with epoll_pwait2 (nanoseconds; Linux 5.11). */
+/* epoll: one set a worker; a channel's files stay registered, so that a receive costs no epoll_ctl.
+ * Waits with epoll_pwait2 (nanoseconds; Linux 5.11).
+ *
+ * Level-triggered, but for a TCP socket that is being connected: it is registered once, for all
+ * that can happen to it and edge-triggered, so that connecting, sending and receiving need no
+ * second epoll_ctl. That is safe as long as each report is followed by receives until there is
+ * nothing more (a short one empties a TCP socket), and sends wait only once the kernel has no room.
+ * Where a report comes while nobody wants to receive, it is remembered; where one is not followed
+ * to its end, the socket becomes level-triggered like all others. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,9 +35,9 @@ static int control(struct epoll_engine *epoll, int action, int fd, uint32_t even
     return result < 0 ? -errno : 0;
 }
 
-/* channel->armed: bits 0-3 what is registered (as wants); bit 4: fd is in the set; bit 5: the
- * write end is. */
-enum { IN_SET = 16, WRITE_IN_SET = 32, ARMED_WANTS = 15 };
+/* channel->armed: bits 0-3 what is registered (as wants); then which files are in the set, whether
+ * the file is registered edge-triggered, and whether something was reported that nobody wanted. */
+enum { IN_SET = 16, WRITE_IN_SET = 32, EDGES = 64, MISSED = 128, ARMED_WANTS = 15 };
 
 static int arm_file(struct epoll_engine *epoll, struct channel *channel, int fd, uint8_t set_bit,
                     uint32_t events, uint64_t data)
@@ -43,12 +50,37 @@ static int arm_file(struct epoll_engine *epoll, struct channel *channel, int fd,
     return failed;
 }
 
+/* Registers for everything, edge-triggered; where that has been done, only to have reported again
+ * what was missed. */
+static int arm_edges(struct epoll_engine *epoll, struct channel *channel)
+{
+    bool again = channel->armed & MISSED && channel->wants & CHANNEL_WANTS_RECEIVE;
+    if (channel->armed & EDGES && !again) {
+        return 0;
+    }
+    int failed = arm_file(epoll, channel, channel->fd, IN_SET,
+                          EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | (uint32_t)EPOLLET,
+                          (uint64_t)(uintptr_t)channel);
+    if (!failed) {
+        channel->armed = (uint8_t)((channel->armed & ~MISSED) | EDGES);
+    }
+    return failed;
+}
+
 static int arm(struct ready_engine *ready, struct channel *channel)
 {
     struct epoll_engine *epoll = (struct epoll_engine *)(void *)ready;
     uint8_t wants = channel->wants;
     uint8_t changed = (uint8_t)((wants ^ channel->armed) & ARMED_WANTS);
-    if (!changed || channel->closing) {
+    if (channel->closing) {
+        return 0;
+    }
+    /* Only TCP connects later than at once, and only of it is known what is said above. */
+    if (channel->armed & EDGES ||
+        (!channel->armed && wants & CHANNEL_WANTS_CONNECT && channel_is_plain(channel))) {
+        return arm_edges(epoll, channel);
+    }
+    if (!changed) {
         return 0;
     }
     const uint8_t reads = CHANNEL_WANTS_RECEIVE | CHANNEL_WANTS_ACCEPT;
@@ -74,10 +106,46 @@ static int arm(struct ready_engine *ready, struct channel *channel)
     return failed;
 }
 
+/* Closing a file takes it out of the set, unless another process or thread has it open, too. */
 static void forget(struct ready_engine *ready, struct channel *channel)
 {
-    (void)ready;
-    channel->armed = 0; /* closing a file takes it out of the set */
+    if (channel->kind == CHANNEL_LISTENER && channel->armed & IN_SET) {
+        control((struct epoll_engine *)(void *)ready, EPOLL_CTL_DEL, channel->fd, 0, 0);
+    }
+    channel->armed = 0;
+}
+
+/* What was reported of an edge-triggered file has not been received to its end. */
+static void keep_report(struct epoll_engine *epoll, struct channel *channel)
+{
+    if (channel->wants & CHANNEL_WANTS_RECEIVE) {
+        channel->armed = IN_SET;
+        arm(&epoll->ready, channel);
+    } else {
+        channel->armed |= MISSED;
+    }
+}
+
+static void handle_event(struct epoll_engine *epoll, const struct epoll_event *event)
+{
+    struct channel *channel = (struct channel *)(uintptr_t)(event->data.u64 & ~WRITE_END);
+    if (channel->closing) {
+        return; /* closed by a completion of this same round */
+    }
+    bool reads = !(event->data.u64 & WRITE_END);
+    bool writes = !reads || channel->fd == channel->write_fd;
+    uint32_t events = event->events;
+    unsigned reported = (reads && events & EPOLLIN ? READY_READS : 0) |
+                        (writes && events & EPOLLOUT ? READY_WRITES : 0) |
+                        (events & EPOLLRDHUP ? READY_ENDED : 0) |
+                        (events & EPOLLPRI ? READY_URGENT : 0);
+    if (events & (EPOLLERR | EPOLLHUP)) {
+        ready_handle_error(&epoll->ready, channel);
+        reported |= READY_FAILED | (reads ? READY_READS : 0) | (writes ? READY_WRITES : 0);
+    }
+    if (!ready_handle(&epoll->ready, channel, reported) && channel->armed & EDGES) {
+        keep_report(epoll, channel);
+    }
 }
 
 static int epoll_why_not(char *reason, size_t size)
@@ -136,21 +204,7 @@ static int epoll_reap(struct engine *engine, uint64_t until_ns, struct err *erro
         return errno == EINTR ? 0 : err_system(error, errno, "epoll", "waiting failed");
     }
     for (int i = 0; i < count; i++) {
-        uint64_t data = epoll->events[i].data.u64;
-        uint32_t events = epoll->events[i].events;
-        struct channel *channel = (struct channel *)(uintptr_t)(data & ~WRITE_END);
-        if (channel->closing) {
-            continue; /* closed by a completion of this same round */
-        }
-        bool failed = (events & (EPOLLERR | EPOLLHUP)) != 0;
-        bool write_end = (data & WRITE_END) != 0;
-        if (failed) {
-            ready_handle_error(&epoll->ready, channel);
-        }
-        ready_handle(&epoll->ready, channel, !write_end && (failed || events & EPOLLIN),
-                     write_end
-                         ? failed || events & EPOLLOUT
-                         : channel->fd == channel->write_fd && (failed || (events & EPOLLOUT)));
+        handle_event(epoll, &epoll->events[i]);
     }
     return 0;
 }
@@ -167,7 +221,7 @@ static void epoll_fini(struct engine *engine)
 
 const struct engine_ops engine_epoll = {
     .name = "epoll",
-    .help = "one event loop a worker, level-triggered epoll",
+    .help = "one event loop a worker, epoll",
     .flags = ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES,
     .why_not = epoll_why_not,
     .init = epoll_init,

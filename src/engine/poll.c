@@ -143,8 +143,11 @@ static int poll_reap(struct engine *engine, uint64_t until_ns, struct err *error
         if ((read_events | write_events) & failed) {
             ready_handle_error(&poll_engine->ready, channel);
         }
-        ready_handle(&poll_engine->ready, channel, read_events & (POLLIN | failed),
-                     write_events != 0 || read_events & (POLLOUT | failed));
+        unsigned reported = 0;
+        reported |= read_events & (POLLIN | failed) ? READY_READS : 0;
+        reported |= write_events || read_events & (POLLOUT | failed) ? READY_WRITES : 0;
+        reported |= (read_events | write_events) & failed ? READY_FAILED : 0;
+        ready_handle(&poll_engine->ready, channel, reported);
     }
     return 0;
 }
@@ -152,7 +155,7 @@ static int poll_reap(struct engine *engine, uint64_t until_ns, struct err *error
 const struct engine_ops engine_poll = {
     .name = "poll",
     .help = "one event loop a worker, poll()",
-    .flags = ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES,
+    .flags = ENGINE_SENDS_AT_ONCE | ENGINE_ZEROCOPY | ENGINE_FILES | ENGINE_WAITS_TWICE,
     .why_not = poll_why_not,
     .init = poll_init,
     .add = poll_add,

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 
 #define RECEIVES_IN_A_ROW 16
-#define ACCEPTS_IN_A_ROW 64
+#define ACCEPTS_IN_A_ROW 64u
 
 /* channel->send_flags of a send that waits: its OP_* flags, above them its op->segment. */
 #define SEGMENT_SHIFT 8
@@ -205,25 +205,43 @@ static void end_want(struct ready_engine *ready, struct channel *channel, uint8_
     ready->arm(ready, channel); /* asking for less does not fail on a file that was added */
 }
 
-static void handle_receive(struct ready_engine *ready, struct channel *channel)
+/* All that came before the end has been received: the end itself needs no call. False where it is
+ * not wanted. */
+static bool handle_end(struct ready_engine *ready, struct channel *channel)
+{
+    if (!(channel->wants & CHANNEL_WANTS_RECEIVE)) {
+        return false;
+    }
+    end_want(ready, channel, CHANNEL_WANTS_RECEIVE);
+    deliver(ready, channel, OP_RECEIVE, 0, ready->buffer);
+    return true;
+}
+
+/* False where something may be left that was there when the kernel reported it. */
+static bool handle_receive(struct ready_engine *ready, struct channel *channel, unsigned reported)
 {
     for (uint32_t i = 0; i < ready->receives_in_a_row && channel->wants & CHANNEL_WANTS_RECEIVE;
          i++) {
         /* Only the first may block, in a thread that has nothing else to do. */
         ssize_t received = try_receive(ready, channel, i > 0 ? MSG_DONTWAIT : 0);
         if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
-            return;
+            return errno == EAGAIN;
         }
         int64_t result = received < 0 ? -errno : received;
         if (result <= 0) {
             end_want(ready, channel, CHANNEL_WANTS_RECEIVE);
         }
         deliver(ready, channel, OP_RECEIVE, result, ready->buffer);
+        if (result <= 0) {
+            return true;
+        }
         /* A short receive has emptied the socket: the next wait tells of more. */
         if (result < (int64_t)ready->engine.config.receive_bytes) {
-            return;
+            unsigned rest = reported & (READY_ENDED | READY_FAILED | READY_URGENT);
+            return !rest || (rest == READY_ENDED && handle_end(ready, channel));
         }
     }
+    return false;
 }
 
 static void handle_send(struct ready_engine *ready, struct channel *channel, int blocking)
@@ -233,8 +251,11 @@ static void handle_send(struct ready_engine *ready, struct channel *channel, int
                     .flags = channel->send_flags,
                     .segment = channel->send_flags >> SEGMENT_SHIFT,
                     .file = channel->send_file};
-    ssize_t sent = channel_is_plain(channel) ? try_send(&ready->engine, channel, &op, blocking)
-                                             : try_message(ready, channel, &op);
+    ssize_t sent;
+    do {
+        sent = channel_is_plain(channel) ? try_send(&ready->engine, channel, &op, blocking)
+                                         : try_message(ready, channel, &op);
+    } while (sent < 0 && errno == EINTR && blocking == MSG_DONTWAIT);
     if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
@@ -248,22 +269,30 @@ void ready_handle_send_blocking(struct ready_engine *ready, struct channel *chan
     handle_send(ready, channel, 0);
 }
 
-static void handle_connect(struct ready_engine *ready, struct channel *channel)
+/* A socket that can be written to, and has not failed, is connected. */
+static void handle_connect(struct ready_engine *ready, struct channel *channel, unsigned reported)
 {
     int failed = 0;
-    socklen_t size = sizeof failed;
-    int result = getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &failed, &size);
-    call_counted(ready->engine.calls, CALL_GETSOCKOPT, result, false);
+    if (reported & READY_FAILED) {
+        socklen_t size = sizeof failed;
+        int result = getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &failed, &size);
+        call_counted(ready->engine.calls, CALL_GETSOCKOPT, result, false);
+        failed = result < 0 ? errno : failed;
+    }
     end_want(ready, channel, CHANNEL_WANTS_CONNECT);
-    deliver(ready, channel, OP_CONNECT, result < 0 ? -errno : -failed, NULL);
+    deliver(ready, channel, OP_CONNECT, -failed, NULL);
 }
 
+/* An accept that finds nobody costs the kernel a file for nothing. So not until one does: one is
+ * taken, and where somebody is waiting at the next look too, twice as many each time. */
 static void handle_accept(struct ready_engine *ready, struct channel *channel)
 {
-    for (int i = 0; i < ACCEPTS_IN_A_ROW && channel->wants & CHANNEL_WANTS_ACCEPT; i++) {
+    uint32_t most = channel->held ? channel->held : 1;
+    for (uint32_t i = 0; i < most && channel->wants & CHANNEL_WANTS_ACCEPT; i++) {
         int fd = accept4(channel->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         call_counted(ready->engine.calls, CALL_ACCEPT4, fd, false);
         if (fd < 0 && (errno == EAGAIN || errno == EINTR)) {
+            channel->held = 1;
             return;
         }
         deliver(ready, channel, OP_ACCEPT, fd < 0 ? -errno : fd, NULL);
@@ -271,24 +300,26 @@ static void handle_accept(struct ready_engine *ready, struct channel *channel)
             return;
         }
     }
+    channel->held = most < ACCEPTS_IN_A_ROW ? 2 * most : most;
 }
 
-void ready_handle(struct ready_engine *ready, struct channel *channel, bool readable, bool writable)
+bool ready_handle(struct ready_engine *ready, struct channel *channel, unsigned reported)
 {
+    bool readable = reported & READY_READS;
+    bool writable = reported & READY_WRITES;
     if (writable && channel->wants & CHANNEL_WANTS_CONNECT) {
-        handle_connect(ready, channel);
+        handle_connect(ready, channel, reported);
     }
     if (writable && channel->wants & CHANNEL_WANTS_SEND) {
         handle_send(ready, channel, MSG_DONTWAIT);
     }
     if (readable && channel->wants & CHANNEL_WANTS_RECEIVE) {
         if (channel_is_plain(channel)) {
-            handle_receive(ready, channel);
-        } else {
-            ready_handle_messages(ready, channel);
+            return handle_receive(ready, channel, reported);
         }
-    }
-    if (readable && channel->wants & CHANNEL_WANTS_ACCEPT) {
+        ready_handle_messages(ready, channel);
+    } else if (readable && channel->wants & CHANNEL_WANTS_ACCEPT) {
         handle_accept(ready, channel);
     }
+    return !readable;
 }

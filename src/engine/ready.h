@@ -38,9 +38,19 @@ enum submit_result ready_send_blocking(struct ready_engine *engine, struct op *o
 /* Tries again the send that waits for room, in the same way. */
 void ready_handle_send_blocking(struct ready_engine *engine, struct channel *channel);
 
-/* Handles a channel whose files are readable or writable (an error counts as both). */
-void ready_handle(struct ready_engine *engine, struct channel *channel, bool readable,
-                  bool writable);
+/* What the kernel reports of a channel's files. */
+enum {
+    READY_READS = 1,
+    READY_WRITES = 2,
+    READY_FAILED = 4,  /* an error or a hang-up; counts as both of the others, too */
+    READY_ENDED = 8,   /* TCP alone: the peer has sent its end, so that it follows what can be
+                          received   now */
+    READY_URGENT = 16, /* TCP alone: a receive stops where urgent data is */
+};
+
+/* Handles what has been reported. False: it may be that not all of it that can be received has
+ * been; who waits for changes alone has to look again. */
+bool ready_handle(struct ready_engine *engine, struct channel *channel, unsigned reported);
 
 /* To be called before ready_handle where the kernel reports an error of the channel's: notices are
  * reported so, and would end every wait until they are read. */

@@ -131,7 +131,9 @@ static void shake_hands(struct secure *secure, struct secured *secured)
 static void begin_handshake(struct secure *secure, struct secured *secured)
 {
     secured->state = SECURED_HANDSHAKE;
-    int64_t failed = receive_below(secure, secured, 0);
+    /* Made only now, so that it is in the time of this handshake and not of TCP's. */
+    int64_t failed = secured->tls ? 0 : begin_tls(secure, secured, TLS_CLIENT);
+    failed = failed < 0 ? failed : receive_below(secure, secured, 0);
     if (failed < 0) {
         handshake_failed(secure, secured, failed, NULL);
     } else if (secured->handshake_op == OP_CONNECT) {
@@ -157,10 +159,6 @@ enum submit_result secure_connect(struct secure *secure, struct secured *secured
 {
     secured->handshake_op = OP_CONNECT;
     secured->state = SECURED_CONNECTING;
-    op->result = begin_tls(secure, secured, TLS_CLIENT);
-    if (op->result < 0) {
-        return SUBMIT_DONE;
-    }
     secured->began_ns = clock_now_ns();
     struct op below = *op;
     below.channel = &secured->inner;
@@ -309,6 +307,10 @@ void secure_received(struct secure *secure, struct secured *secured, const struc
 enum submit_result secure_receive(struct secure *secure, struct secured *secured, struct op *op)
 {
     bool first = !secured->wants;
+    if (!secured->tls) {
+        op->result = -ENOTCONN;
+        return SUBMIT_DONE;
+    }
     secured->wants = true;
     if (secured->state != SECURED_OPEN && !secured->ended) {
         end(secured, -ENOTCONN);

@@ -150,10 +150,14 @@ static int wait_ready(struct threads_engine *threads, uint64_t wait_ns, struct e
     if (ready < 0) {
         return errno == EINTR ? 0 : err_system(error, errno, "threads", "waiting failed");
     }
-    if ((files[0].revents | files[1].revents) & POLLERR) {
+    short events = files[0].revents | files[1].revents;
+    if (events & POLLERR) {
         ready_handle_error(&threads->ready, channel);
     }
-    ready_handle(&threads->ready, channel, files[0].revents != 0, files[1].revents != 0);
+    unsigned reported = files[0].revents ? READY_READS : 0;
+    reported |= files[1].revents ? READY_WRITES : 0;
+    reported |= events & (POLLERR | POLLHUP | POLLNVAL) ? READY_FAILED : 0;
+    ready_handle(&threads->ready, channel, reported);
     return 0;
 }
 
@@ -178,7 +182,7 @@ static int threads_reap(struct engine *engine, uint64_t until_ns, struct err *er
     }
     if (engine->config.spins && wait_ns == 0 && !threads->blocking &&
         channel->wants == CHANNEL_WANTS_RECEIVE) {
-        ready_handle(&threads->ready, channel, true, false);
+        ready_handle(&threads->ready, channel, READY_READS);
         return 0;
     }
     if (channel->wants != CHANNEL_WANTS_RECEIVE || channel->kind == CHANNEL_PIPE ||
@@ -188,7 +192,7 @@ static int threads_reap(struct engine *engine, uint64_t until_ns, struct err *er
     if (make_blocking(threads) < 0) {
         return err_system(error, errno, "threads", "cannot make the socket blocking");
     }
-    ready_handle(&threads->ready, channel, true, false);
+    ready_handle(&threads->ready, channel, READY_READS);
     return 0;
 }
 

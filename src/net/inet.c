@@ -354,8 +354,13 @@ static int bind_source(int fd, const struct address *address, const struct net_t
         return err_set(error, ERR_USAGE, address->text,
                        "source address %s is of the other IP version", source);
     }
-    if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) ||
-        bind(fd, (const struct sockaddr *)storage, tuning->source_length)) {
+    net_called(tuning->calls, NET_SETSOCKOPT);
+    int failed = setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (!failed) {
+        net_called(tuning->calls, NET_BIND);
+        failed = bind(fd, (const struct sockaddr *)storage, tuning->source_length);
+    }
+    if (failed) {
         int number = errno;
         err_system(error, number, address->text, "cannot use source address %s", source);
         if (number == EADDRNOTAVAIL) {
@@ -368,6 +373,7 @@ static int bind_source(int fd, const struct address *address, const struct net_t
 
 int inet_open(const struct address *address, const struct net_tuning *tuning, struct err *error)
 {
+    net_called(tuning->calls, NET_SOCKET);
     int fd = new_socket(address);
 
     if (fd < 0) {

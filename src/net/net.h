@@ -27,6 +27,23 @@ struct address {
     char host[254]; /* as it was typed, without brackets; tcp:, tls: and udp: */
 };
 
+/* Calls to the kernel that making a socket ready took. */
+enum net_call { NET_SOCKET, NET_BIND, NET_SETSOCKOPT, NET_GETSOCKOPT, NET_CALL_KINDS };
+
+struct net_calls {
+    uint32_t made[NET_CALL_KINDS];
+    enum net_call last; /* where something failed: this one */
+};
+
+/* Counts a call; NULL: nobody wants to know. */
+static inline void net_called(struct net_calls *calls, enum net_call call)
+{
+    if (calls) {
+        calls->made[call]++;
+        calls->last = call;
+    }
+}
+
 /* Socket settings of a run. 0 / NULL / false: leave the kernel's default. One that the transport
  * does not have is refused by name (ERR_USAGE), but for nodelay.
  *
@@ -49,6 +66,7 @@ struct net_tuning {
     bool zerocopy;                         /* SO_ZEROCOPY */
     const struct sockaddr_storage *source; /* bind before connect, IP_BIND_ADDRESS_NO_PORT */
     socklen_t source_length;
+    struct net_calls *calls; /* where `open` and `tune` count theirs; may be NULL */
 };
 
 enum {

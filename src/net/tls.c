@@ -175,14 +175,29 @@ struct tls *tls_of(const SSL *ssl)
     return SSL_get_ex_data(ssl, 0); /* the application's slot (SSL_set_app_data) */
 }
 
-/* The latest session that a server has given is offered to it. */
+/* One that has not been offered yet; else the latest, again: a server that takes it resumes it, and
+ * any other makes a whole handshake and gives more. NULL: there is none. */
+static SSL_SESSION *choose_session(struct tls_context *context)
+{
+    SSL_SESSION *session = context->session;
+    if (context->unused_count) {
+        session = context->unused[--context->unused_count];
+        if (session != context->session) {
+            return session;
+        }
+        SSL_SESSION_free(session); /* the context has it still */
+    }
+    /* A copy: a session that has been used once is marked by whoever used it. */
+    return session ? SSL_SESSION_dup(session) : NULL;
+}
+
+/* A session that a server has given is offered to it. */
 static void offer_session(struct tls *tls)
 {
     struct tls_context *context = tls->context;
     if (tls->side == TLS_CLIENT && context->resume) {
         pthread_mutex_lock(&context->lock);
-        /* A copy: a session that has been used once is marked by whoever used it. */
-        SSL_SESSION *session = context->session ? SSL_SESSION_dup(context->session) : NULL;
+        SSL_SESSION *session = choose_session(context);
         pthread_mutex_unlock(&context->lock);
         if (session) {
             SSL_set_session(tls->ssl, session); /* else a whole handshake */

@@ -20,6 +20,10 @@
 void tls_context_close(struct tls_context *context)
 {
     if (context) {
+        while (context->unused_count) {
+            SSL_SESSION_free(context->unused[--context->unused_count]);
+        }
+        free(context->unused);
         SSL_SESSION_free(context->session);
         X509_free(context->certificate);
         SSL_CTX_free(context->ssl);
@@ -188,6 +192,22 @@ static int set_versions(SSL_CTX *ssl, const struct tls_settings *settings, struc
 
 /* ---- client ---------------------------------------------------------------------------------- */
 
+/* Tickets of TLS 1.3 are meant to be used once (RFC 8446, appendix C.4), and some servers take none
+ * a second time. */
+static void keep_unused(struct tls_context *context, SSL_SESSION *session)
+{
+    if (SSL_SESSION_get_protocol_version(session) < TLS1_3_VERSION) {
+        return;
+    }
+    if (!context->unused) {
+        context->unused = calloc(TLS_SESSIONS_MOST, sizeof(SSL_SESSION *));
+    }
+    if (context->unused && context->unused_count < TLS_SESSIONS_MOST &&
+        SSL_SESSION_up_ref(session)) {
+        context->unused[context->unused_count++] = session;
+    }
+}
+
 /* A server has given a session. Returns 1 where it is kept. */
 static int take_session(SSL *ssl, SSL_SESSION *session)
 {
@@ -198,6 +218,7 @@ static int take_session(SSL *ssl, SSL_SESSION *session)
     pthread_mutex_lock(&context->lock);
     SSL_SESSION_free(context->session);
     context->session = session;
+    keep_unused(context, session);
     pthread_mutex_unlock(&context->lock);
     return 1;
 }

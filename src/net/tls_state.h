@@ -11,6 +11,8 @@
 #include <pthread.h>
 
 #define TLS_KEY_BYTES 32
+/* Sessions that are kept to be offered once. */
+#define TLS_SESSIONS_MOST 1024
 
 struct tls_context {
     SSL_CTX *ssl;
@@ -20,8 +22,10 @@ struct tls_context {
     bool by_address; /* name is one */
     char name[256];  /* client: of the server; empty: none */
     X509 *certificate;
-    pthread_mutex_t lock; /* of session */
+    pthread_mutex_t lock; /* of sessions */
     SSL_SESSION *session; /* client: the latest that a server has given */
+    SSL_SESSION **unused; /* client: those of TLS 1.3 that have not been offered yet; NULL: none */
+    size_t unused_count;
     bool resume;
 };
 

@@ -22,6 +22,13 @@ enum {
              SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY,
 };
 
+/* A socket while it is tuned: what errors name, and where calls are counted. */
+struct tuned {
+    int fd;
+    const char *subject;
+    struct net_calls *calls;
+};
+
 int net_buffer_sizes(int fd, uint64_t *send_bytes, uint64_t *receive_bytes, struct err *error)
 {
     int size[2] = {0, 0};
@@ -77,11 +84,18 @@ int net_tune_check(const struct transport_ops *transport, const struct net_tunin
     return 0;
 }
 
-static int set_congestion(int fd, const char *name, struct err *error)
+static int set_option(const struct tuned *tuned, int level, int option, const void *value,
+                      size_t size)
+{
+    net_called(tuned->calls, NET_SETSOCKOPT);
+    return setsockopt(tuned->fd, level, option, value, (socklen_t)size);
+}
+
+static int set_congestion(const struct tuned *tuned, const char *name, struct err *error)
 {
     char available[160] = "";
 
-    if (!setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name))) {
+    if (!set_option(tuned, IPPROTO_TCP, TCP_CONGESTION, name, strlen(name))) {
         return 0;
     }
     int number = errno;
@@ -100,7 +114,7 @@ static int set_congestion(int fd, const char *name, struct err *error)
     return err_hint(error, "this kernel has loaded: %s", available[0] ? available : "none");
 }
 
-static int tune_buffers(int fd, const char *subject, const struct net_tuning *tuning,
+static int tune_buffers(const struct tuned *tuned, const struct net_tuning *tuning,
                         struct err *error)
 {
     const uint64_t wanted[2] = {tuning->send_buffer, tuning->receive_buffer};
@@ -108,112 +122,110 @@ static int tune_buffers(int fd, const char *subject, const struct net_tuning *tu
 
     for (int i = 0; i < 2; i++) {
         int size = wanted[i] > INT_MAX ? INT_MAX : (int)wanted[i];
-        if (wanted[i] && setsockopt(fd, SOL_SOCKET, option[i], &size, sizeof size)) {
-            return err_system(error, errno, subject, "cannot set the %s buffer to %llu bytes",
-                              i ? "receive" : "send", (unsigned long long)wanted[i]);
+        if (wanted[i] && set_option(tuned, SOL_SOCKET, option[i], &size, sizeof size)) {
+            return err_system(error, errno, tuned->subject,
+                              "cannot set the %s buffer to %llu bytes", i ? "receive" : "send",
+                              (unsigned long long)wanted[i]);
         }
     }
     return 0;
 }
 
-static int set_number(int fd, int level, int option, int value, const char *subject,
-                      const char *name, struct err *error)
+static int set_number(const struct tuned *tuned, int level, int option, int value, const char *name,
+                      struct err *error)
 {
-    if (setsockopt(fd, level, option, &value, sizeof value)) {
-        return err_system(error, errno, subject, "cannot set %s to %d", name, value);
+    if (set_option(tuned, level, option, &value, sizeof value)) {
+        return err_system(error, errno, tuned->subject, "cannot set %s to %d", name, value);
     }
     return 0;
 }
 
-static int set_mss(int fd, uint32_t mss, const char *subject, struct err *error)
+static int set_mss(const struct tuned *tuned, uint32_t mss, struct err *error)
 {
     int value = mss > INT_MAX ? INT_MAX : (int)mss;
-    if (set_number(fd, IPPROTO_TCP, TCP_MAXSEG, value, subject, "the maximum segment size",
-                   error)) {
+    if (set_number(tuned, IPPROTO_TCP, TCP_MAXSEG, value, "the maximum segment size", error)) {
         return error->number == EINVAL ? err_hint(error, "the kernel takes 88 to 32767 bytes") : -1;
     }
     return 0;
 }
 
 /* On an IPv6 socket both: it may come to speak to a mapped IPv4 address. */
-static int set_dscp(int fd, int dscp, const char *subject, struct err *error)
+static int set_dscp(const struct tuned *tuned, int dscp, struct err *error)
 {
     int family = AF_INET, value = dscp << DSCP_SHIFT;
     socklen_t length = sizeof family;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length)) {
-        return err_system(error, errno, subject, "cannot set the DSCP");
+    net_called(tuned->calls, NET_GETSOCKOPT);
+    if (getsockopt(tuned->fd, SOL_SOCKET, SO_DOMAIN, &family, &length)) {
+        return err_system(error, errno, tuned->subject, "cannot set the DSCP");
     }
     if (family == AF_INET6 &&
-        set_number(fd, IPPROTO_IPV6, IPV6_TCLASS, value, subject, "IPV6_TCLASS", error)) {
+        set_number(tuned, IPPROTO_IPV6, IPV6_TCLASS, value, "IPV6_TCLASS", error)) {
         return -1;
     }
-    return set_number(fd, IPPROTO_IP, IP_TOS, value, subject, "IP_TOS", error);
+    return set_number(tuned, IPPROTO_IP, IP_TOS, value, "IP_TOS", error);
 }
 
 /* What TCP takes and cannot send yet at that pace is bounded by a fiftieth of a second of it: a
  * whole send buffer would be sent long after it was counted. */
-static int set_pacing(int fd, bool tcp, uint64_t bytes_per_second, const char *subject,
+static int set_pacing(const struct tuned *tuned, bool tcp, uint64_t bytes_per_second,
                       struct err *error)
 {
     uint64_t unsent = bytes_per_second / 50;
     unsent = unsent < UNSENT_LEAST ? UNSENT_LEAST : unsent;
-    if (setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &bytes_per_second,
+    if (set_option(tuned, SOL_SOCKET, SO_MAX_PACING_RATE, &bytes_per_second,
                    sizeof bytes_per_second)) {
-        return err_system(error, errno, subject, "cannot pace at %" PRIu64 " bytes/s",
+        return err_system(error, errno, tuned->subject, "cannot pace at %" PRIu64 " bytes/s",
                           bytes_per_second);
     }
-    return tcp ? set_number(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
-                            unsent > INT_MAX ? INT_MAX : (int)unsent, subject, "TCP_NOTSENT_LOWAT",
-                            error)
+    return tcp ? set_number(tuned, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
+                            unsent > INT_MAX ? INT_MAX : (int)unsent, "TCP_NOTSENT_LOWAT", error)
                : 0;
 }
 
-static int set_busy_poll(int fd, uint32_t wait_us, const char *subject, struct err *error)
+static int set_busy_poll(const struct tuned *tuned, uint32_t wait_us, struct err *error)
 {
     int value = wait_us > INT_MAX ? INT_MAX : (int)wait_us;
-    if (set_number(fd, SOL_SOCKET, SO_BUSY_POLL, value, subject, "SO_BUSY_POLL", error)) {
+    if (set_number(tuned, SOL_SOCKET, SO_BUSY_POLL, value, "SO_BUSY_POLL", error)) {
         return error->number == EPERM ? err_hint(error, "this kernel asks for CAP_NET_ADMIN") : -1;
     }
     return 0;
 }
 
 /* What the socket does with the messages themselves. */
-static int tune_messages(int fd, const struct net_tuning *tuning, const char *subject,
+static int tune_messages(const struct tuned *tuned, const struct net_tuning *tuning,
                          struct err *error)
 {
-    if (tuning->segments && set_number(fd, IPPROTO_UDP, UDP_GRO, 1, subject, "UDP_GRO", error)) {
+    if (tuning->segments && set_number(tuned, IPPROTO_UDP, UDP_GRO, 1, "UDP_GRO", error)) {
         return -1;
     }
     if (tuning->stamps &&
-        set_number(fd, SOL_SOCKET, SO_TIMESTAMPING, STAMPS, subject, "SO_TIMESTAMPING", error)) {
+        set_number(tuned, SOL_SOCKET, SO_TIMESTAMPING, STAMPS, "SO_TIMESTAMPING", error)) {
         return -1;
     }
-    return tuning->zerocopy
-               ? set_number(fd, SOL_SOCKET, SO_ZEROCOPY, 1, subject, "SO_ZEROCOPY", error)
-               : 0;
+    return tuning->zerocopy ? set_number(tuned, SOL_SOCKET, SO_ZEROCOPY, 1, "SO_ZEROCOPY", error)
+                            : 0;
 }
 
 int net_tune(int fd, const struct transport_ops *transport, const struct net_tuning *tuning,
              struct err *error)
 {
-    const char *subject = transport->scheme;
+    const struct tuned tuned = {.fd = fd, .subject = transport->scheme, .calls = tuning->calls};
 
     if (net_tune_check(transport, tuning, error) ||
         (tuning->nodelay && transport->caps & TRANSPORT_PORTS &&
          !(transport->caps & TRANSPORT_DATAGRAMS) &&
-         set_number(fd, IPPROTO_TCP, TCP_NODELAY, 1, subject, "TCP_NODELAY", error)) ||
-        (tuning->congestion && set_congestion(fd, tuning->congestion, error)) ||
-        (tuning->mss && set_mss(fd, tuning->mss, subject, error)) ||
-        (tuning->dscp_plus_1 && set_dscp(fd, tuning->dscp_plus_1 - 1, subject, error)) ||
+         set_number(&tuned, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY", error)) ||
+        (tuning->congestion && set_congestion(&tuned, tuning->congestion, error)) ||
+        (tuning->mss && set_mss(&tuned, tuning->mss, error)) ||
+        (tuning->dscp_plus_1 && set_dscp(&tuned, tuning->dscp_plus_1 - 1, error)) ||
         (tuning->pacing_bytes_per_second &&
-         set_pacing(fd, transport == &transport_tcp, tuning->pacing_bytes_per_second, subject,
-                    error)) ||
-        (tuning->busy_poll_us && set_busy_poll(fd, tuning->busy_poll_us, subject, error)) ||
-        tune_messages(fd, tuning, subject, error)) {
+         set_pacing(&tuned, transport == &transport_tcp, tuning->pacing_bytes_per_second, error)) ||
+        (tuning->busy_poll_us && set_busy_poll(&tuned, tuning->busy_poll_us, error)) ||
+        tune_messages(&tuned, tuning, error)) {
         return -1;
     }
-    return tune_buffers(fd, subject, tuning, error);
+    return tune_buffers(&tuned, tuning, error);
 }
 
 /* An option's value, 0 where the socket has no such option. */

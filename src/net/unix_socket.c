@@ -195,17 +195,20 @@ int unix_listen(struct address *address, int backlog, bool reuse_port, struct er
 
 int unix_open(const struct address *address, const struct net_tuning *tuning, struct err *error)
 {
+    net_called(tuning->calls, NET_SOCKET);
     int fd = new_socket(address);
 
     if (fd < 0) {
         return err_system(error, errno, address->text, "cannot open a socket");
     }
     /* A datagram can only be answered where its sender has a name. */
-    if (socket_type(address) == SOCK_DGRAM &&
-        bind(fd, (const struct sockaddr *)&NAMELESS, NAMELESS_BYTES)) {
-        err_system(error, errno, address->text, "cannot take a name to be answered at");
-        close(fd);
-        return -1;
+    if (socket_type(address) == SOCK_DGRAM) {
+        net_called(tuning->calls, NET_BIND);
+        if (bind(fd, (const struct sockaddr *)&NAMELESS, NAMELESS_BYTES)) {
+            err_system(error, errno, address->text, "cannot take a name to be answered at");
+            close(fd);
+            return -1;
+        }
     }
     if (address->transport->tune(fd, tuning, error)) {
         close(fd);

@@ -50,7 +50,12 @@ struct system_sample {
     uint64_t at_ns;
     uint64_t user_ns, system_ns, idle_ns, irq_ns, softirq_ns, steal_ns; /* summed over CPUs */
     double load_1m;
-    uint64_t listen_overflows, listen_drops; /* TcpExt of /proc/net/netstat, this namespace */
+    /* Of this network namespace; what a container hides is not known, and 0. */
+    bool netstat_known, snmp_known, sockstat_known;
+    uint64_t listen_overflows, listen_drops; /* TcpExt of /proc/net/netstat */
+    uint64_t time_waits_begun;               /* TW of the same: that came into it, ever */
+    uint64_t time_waits;                     /* sockets in it now: TCP tw of /proc/net/sockstat */
+    uint64_t loss_probes;                    /* TcpExt TCPLossProbes */
     uint64_t retransmits;                    /* Tcp RetransSegs of /proc/net/snmp */
 };
 int system_sample(struct system_sample *sample, struct err *error);

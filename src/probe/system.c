@@ -61,6 +61,27 @@ static uint64_t table_value(const char *text, const char *prefix, const char *ke
     return 0;
 }
 
+/* Value behind `key` in a line of names and values by turns, "TCP: inuse 3 orphan 0 tw 5". */
+static bool line_value(const char *text, const char *prefix, const char *key, uint64_t *value)
+{
+    const char *line = text;
+    while (line != NULL && strncmp(line, prefix, strlen(prefix)) != 0) {
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    size_t length = strlen(key);
+    const char *end = line != NULL ? line + strcspn(line, "\n") : NULL;
+    while (line != NULL && line < end) {
+        line += strcspn(line, " \n");
+        line += strspn(line, " ");
+        if (strncmp(line, key, length) == 0 && line[length] == ' ') {
+            *value = strtoull(line + length, NULL, 10);
+            return true;
+        }
+    }
+    return false;
+}
+
 int system_sample(struct system_sample *sample, struct err *error)
 {
     char text[16384];
@@ -77,9 +98,16 @@ int system_sample(struct system_sample *sample, struct err *error)
     if (proc_file_read("/proc/net/netstat", text, sizeof text, &ignored) > 0) {
         sample->listen_overflows = table_value(text, "TcpExt:", "ListenOverflows");
         sample->listen_drops = table_value(text, "TcpExt:", "ListenDrops");
+        sample->time_waits_begun = table_value(text, "TcpExt:", "TW");
+        sample->loss_probes = table_value(text, "TcpExt:", "TCPLossProbes");
+        sample->netstat_known = true;
     }
     if (proc_file_read("/proc/net/snmp", text, sizeof text, &ignored) > 0) {
         sample->retransmits = table_value(text, "Tcp:", "RetransSegs");
+        sample->snmp_known = true;
+    }
+    if (proc_file_read("/proc/net/sockstat", text, sizeof text, &ignored) > 0) {
+        sample->sockstat_known = line_value(text, "TCP:", "tw", &sample->time_waits);
     }
     return 0;
 }

@@ -129,6 +129,7 @@ json_t *build_process(struct builder *builder, const struct record_process *proc
     json_t *object = build_object(builder);
     build_set(builder, object, "role", build_text(builder, process->role));
     build_set(builder, object, "pid", json_integer(process->pid));
+    build_set(builder, object, "processes", build_count(builder, process->processes));
     build_set(builder, object, "tid", build_id(builder, process->tid));
     build_set(builder, object, "name", build_text(builder, process->name));
     set_cpu(builder, object, process);

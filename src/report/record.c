@@ -197,6 +197,7 @@ struct record_process *record_add_process(struct record_run *run, const char *ro
         copy_text(process->role, sizeof process->role, role);
         copy_text(process->name, sizeof process->name, name);
         process->pid = pid;
+        process->processes = 1;
         process->busiest_thread = -1;
     }
     return process;
@@ -248,6 +249,113 @@ struct record_uring *record_add_uring(struct record_calls *calls, const char *na
         copy_text(element->name, sizeof element->name, name);
     }
     return element;
+}
+
+static int add_syscall(struct record_calls *to, const struct record_syscall *from)
+{
+    struct record_syscall *row = NULL;
+    for (size_t i = 0; i < to->syscall_count && !row; i++) {
+        row = strcmp(to->syscalls[i].name, from->name) == 0 ? &to->syscalls[i] : NULL;
+    }
+    row = row ? row : record_add_syscall(to, from->name);
+    if (!row) {
+        return -1;
+    }
+    row->calls += from->calls;
+    row->bytes += from->bytes;
+    for (size_t i = 0; i < from->error_count; i++) {
+        struct record_error_count *error = NULL;
+        for (size_t j = 0; j < row->error_count && !error; j++) {
+            bool same = strcmp(row->errors[j].name, from->errors[i].name) == 0;
+            error = same ? &row->errors[j] : NULL;
+        }
+        error = error ? error : record_syscall_add_error(row, from->errors[i].number);
+        if (!error) {
+            return -1;
+        }
+        copy_text(error->name, sizeof error->name, from->errors[i].name);
+        error->count += from->errors[i].count;
+    }
+    return 0;
+}
+
+static int add_uring(struct record_calls *to, const struct record_uring *from)
+{
+    struct record_uring *row = NULL;
+    for (size_t i = 0; i < to->uring_count && !row; i++) {
+        row = strcmp(to->uring[i].name, from->name) == 0 ? &to->uring[i] : NULL;
+    }
+    row = row ? row : record_add_uring(to, from->name);
+    if (!row) {
+        return -1;
+    }
+    row->submitted += from->submitted;
+    row->completed += from->completed;
+    row->bytes += from->bytes;
+    return 0;
+}
+
+static int add_calls(struct record_calls *to, const struct record_calls *from)
+{
+    int result = 0;
+    if (!from->available) {
+        return 0;
+    }
+    if (!to->available) {
+        to->available = true;
+        to->window_ns = from->window_ns;
+        to->operations = from->operations;
+        copy_text(to->source, sizeof to->source, from->source);
+        copy_text(to->reason, sizeof to->reason, from->reason);
+    }
+    for (size_t i = 0; i < from->syscall_count && result == 0; i++) {
+        result = add_syscall(to, &from->syscalls[i]);
+    }
+    for (size_t i = 0; i < from->uring_count && result == 0; i++) {
+        result = add_uring(to, &from->uring[i]);
+    }
+    to->lost += from->lost;
+    record_sort_calls(to);
+    return result;
+}
+
+static void remove_process(struct record_run *run, size_t index)
+{
+    release_calls(&run->processes[index].engine_calls);
+    release_calls(&run->processes[index].kernel_calls);
+    run->process_count--;
+    memmove(&run->processes[index], &run->processes[index + 1],
+            (run->process_count - index) * sizeof *run->processes);
+}
+
+static bool is_one_of(const struct record_process *process, const char *role, const pid_t *pids,
+                      size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pids[i] == process->pid) {
+            return strcmp(process->role, role) == 0;
+        }
+    }
+    return false;
+}
+
+int record_join_processes(struct record_run *run, const char *role, const pid_t *pids, size_t count)
+{
+    struct record_process *whole = NULL;
+    for (size_t i = 0; i < run->process_count && count > 1;) {
+        struct record_process *process = &run->processes[i];
+        if (!is_one_of(process, role, pids, count)) {
+            i++;
+        } else if (!whole) {
+            whole = process;
+            i++;
+        } else if (add_calls(&whole->kernel_calls, &process->kernel_calls) < 0) {
+            return -1;
+        } else {
+            remove_process(run, i);
+        }
+    }
+    return 0;
 }
 
 int record_add_option(struct record *record, const char *name, const char *value, bool given)

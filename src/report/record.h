@@ -68,7 +68,8 @@ struct record_calls {
 struct record_process {
     char role[12]; /* "client", "server", "sender", "receiver", "observed" … */
     pid_t pid;
-    pid_t tid; /* of the one thread that this end is; 0: the whole process */
+    pid_t tid;          /* of the one thread that this end is; 0: the whole process */
+    uint32_t processes; /* that this row is the sum of, of which `pid` is the first */
     char name[20];
     bool cpu_available;
     uint64_t cpu_window_ns;  /* measured time that the CPU times cover */
@@ -287,6 +288,11 @@ struct record_error_count *record_add_error(struct record_run *run, const char *
 struct record_syscall *record_add_syscall(struct record_calls *calls, const char *name);
 struct record_error_count *record_syscall_add_error(struct record_syscall *syscall, int number);
 struct record_uring *record_add_uring(struct record_calls *calls, const char *name);
+/* One row for the processes of one role with these ids: the first has what the kernel saw of all of
+ * them. What each of several counted itself is to be in that one already. 0, or -1 without memory.
+ */
+int record_join_processes(struct record_run *run, const char *role, const pid_t *pids,
+                          size_t count);
 
 struct record_probe *record_add_probe(struct record_run *run, const char *name);
 struct record_probe_row *record_add_probe_row(struct record_probe *probe,

@@ -398,6 +398,9 @@ static void read_process(struct run_reader *reader, const json_t *json)
     json_t *busiest = result_member(&reader->checks, json, "busiest_thread", RESULT_OBJECT, false);
     json_t *window = result_member(&reader->checks, json, "cpu_window_ns", RESULT_NUMBER, false);
     process->tid = read_id(reader, json, "tid");
+    if (json_object_get(json, "processes")) { /* records of before do not have it */
+        process->processes = (uint32_t)read_count(reader, json, "processes");
+    }
     process->cpu_available = window != NULL;
     process->cpu_window_ns = read_count(reader, json, "cpu_window_ns");
     process->cpu_operations = read_count(reader, json, "cpu_operations");

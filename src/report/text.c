@@ -207,7 +207,11 @@ static void cost_row(struct table *table, const struct record_process *process, 
     double busiest = process->busiest_thread < 0 ? NAN : process->busiest_thread;
     double rss = process->rss_bytes ? (double)process->rss_bytes : NAN;
     char to[64];
-    table_cell(table, "%s %s", process->role, process->name);
+    if (process->processes > 1) {
+        table_cell(table, "%s %s (%u processes)", process->role, process->name, process->processes);
+    } else {
+        table_cell(table, "%s %s", process->role, process->name);
+    }
     table_cell(table, "%s", figures_id(to, sizeof to, process->pid, process->tid));
     table_cell(table, "%s", text_share(to, sizeof to, busy));
     table_cell(table, "%s", text_share(to, sizeof to, busiest));

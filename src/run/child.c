@@ -57,10 +57,7 @@ static void close_file(int *file)
     }
 }
 
-/* The path of this very program where it still stands there, so that processes bear its name; else
- * (replaced by a newer build, say) the file that is running, since all runs are to be of one
- * program. */
-static const char *own_path(char *to, size_t size)
+const char *child_own_path(char *to, size_t size)
 {
     static const char running[] = "/proc/self/exe";
     struct stat mine, there;
@@ -125,27 +122,48 @@ __attribute__((noreturn)) static void become(char **arguments, const char *path,
     _exit(EXEC_FAILED);
 }
 
+pid_t child_spawn(const char *path, char **arguments, int output, int errors, int *refused)
+{
+    int refusal[2];
+    pid_t parent = getpid();
+    *refused = -1;
+    if (pipe2(refusal, O_CLOEXEC) < 0) {
+        return -errno;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        become(arguments, path, parent, output, errors, refusal[1]);
+    }
+    int number = errno;
+    close(refusal[1]);
+    if (pid < 0) {
+        close(refusal[0]);
+        return -number;
+    }
+    *refused = refusal[0];
+    return pid;
+}
+
 static int child_start(struct child *child, char **arguments, struct err *error)
 {
     char path[PATH_MAX];
-    const char *program = own_path(path, sizeof path);
-    int output[2] = {-1, -1}, errors[2] = {-1, -1}, refusal[2] = {-1, -1};
+    const char *program = child_own_path(path, sizeof path);
+    int output[2] = {-1, -1}, errors[2] = {-1, -1};
     int result = 0;
-    pid_t parent = getpid();
     if (pipe2(output, O_CLOEXEC) < 0 || pipe2(errors, O_CLOEXEC) < 0 ||
-        pipe2(refusal, O_CLOEXEC) < 0 || fcntl(output[0], F_SETFL, O_NONBLOCK) < 0 ||
-        fcntl(errors[0], F_SETFL, O_NONBLOCK) < 0 || (child->pid = fork()) < 0) {
-        child->pid = 0;
+        fcntl(output[0], F_SETFL, O_NONBLOCK) < 0 || fcntl(errors[0], F_SETFL, O_NONBLOCK) < 0) {
         result = err_system(error, errno, subject, "cannot be started");
-    } else if (child->pid == 0) {
-        become(arguments, program, parent, output[1], errors[1], refusal[1]);
+    } else {
+        child->pid = child_spawn(program, arguments, output[1], errors[1], &child->refusal);
+        if (child->pid < 0) {
+            result = err_system(error, -child->pid, subject, "cannot be started");
+            child->pid = 0;
+        }
     }
     close_file(&output[1]);
     close_file(&errors[1]);
-    close_file(&refusal[1]);
     child->output.file = output[0];
     child->errors.file = errors[0];
-    child->refusal = refusal[0];
     if (result == 0) {
         child->exit_file = (int)syscall(SYS_pidfd_open, child->pid, 0);
         if (child->exit_file < 0) {

@@ -4,6 +4,8 @@
 #define SONDE_RUN_CHILD_H
 
 #include <jansson.h>
+#include <stddef.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -14,6 +16,16 @@
  * caller owns *record. No child outlives this call. */
 int child_measure(char *const *arguments, int stop_fd, json_t **record, int *status,
                   struct err *error);
+
+/* The path of this very program where it still stands there, so that processes bear its name; else
+ * (replaced by a newer build, say) the file that is running, since all runs are to be of one
+ * program. `to` may be used for it. */
+const char *child_own_path(char *to, size_t size);
+
+/* Starts a program in a group of its own, with these files as its output and errors, nothing to
+ * read, default signals, and our end as its own; its pid, or -errno. *refused (to be closed) brings
+ * the errno of a failed execve, and an end of file after a successful one. */
+pid_t child_spawn(const char *path, char **arguments, int output, int errors, int *refused);
 
 /* Why a record is not complete: its first run's error, or its own. Returns -1 with *error. */
 int child_failure(const json_t *record, struct err *error);

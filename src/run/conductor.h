@@ -34,8 +34,11 @@ struct conductor {
     /* client */
     struct worker_slot *slots;
     struct worker_config *configs;
-    pthread_t *threads;
+    pthread_t *threads; /* of the workers of this process */
     uint32_t worker_count, started;
+    struct processes clients; /* this one, or several of their own */
+    bool broken;              /* a process of the run's has ended before its time */
+    uint64_t looked_ns;       /* when that was last looked at */
     struct dial *dials;
     struct sockaddr_storage *sources;
     size_t source_count;
@@ -47,9 +50,9 @@ struct conductor {
     bool window_ends;     /* its last cut is being asked for, and the drain begins with it */
     struct tls_context *client_tls, *server_tls; /* of a secure target; else NULL */
     struct worker_slot *server_slots;
-    uint32_t server_slot_count;
-    pid_t server_pid;
-    struct net_end *client_ends, *server_ends; /* pairs */
+    uint32_t server_slot_count, server_threads; /* of all of its processes */
+    struct processes servers;                   /* count 0: none */
+    struct net_end *client_ends, *server_ends;  /* pairs */
     uint32_t pair_count;
     /* measured */
     struct tallies client, server;
@@ -100,6 +103,26 @@ static inline bool server_counted(const struct conductor *conductor)
 /* Counters of the series beside the workload's own. */
 enum { SERIES_KERNEL_CALLS = BANK_COUNTERS - 2, SERIES_KERNEL_NS = BANK_COUNTERS - 1 };
 
+/* client.c: starts the client's workers, in this process or in several; 0 or -1 with *error. */
+int client_start(struct conductor *conductor, struct err *error);
+/* Waits until all workers are connected; the first failure ends it. */
+int client_await(struct conductor *conductor, struct err *error);
+/* Waits until its workers have left, as they have been told to. The first failure to *error. */
+void client_stop(struct conductor *conductor, struct err *error);
+/* Looks now and then (`now`: at once) whether a process of the run has ended before its time: true
+ * where one has. Its workers are SLOT_ENDED then, with the failure. */
+bool run_broken(struct conductor *conductor, bool now);
+
+/* provision.c: how many workers, slots, processes and source addresses the run has, within the
+ * limits of the machine; 0 or -1 with *error. */
+int provision_run(struct conductor *conductor, struct err *error);
+
+/* Whether the client's workers are in processes of their own. */
+static inline bool client_apart(const struct conductor *conductor)
+{
+    return conductor->clients.count > 1;
+}
+
 /* setup.c: limits, server, dials, threads; everything is ready to go, or -1 with *error. */
 int setup_run(struct conductor *conductor, struct err *error);
 /* Ends threads and server and frees what setup made. The first failure goes to *error (code
@@ -122,6 +145,8 @@ bool window_finished(const struct conductor *conductor);
 
 /* fill.c: everything measured into conductor->run. */
 int fill_run(struct conductor *conductor, struct err *error);
+/* fill_host.c: of which what the host went through. */
+void fill_host(struct conductor *conductor);
 /* verdict.c and verdict_stream.c: run->limited_by with its evidence. */
 void fill_verdict(struct conductor *conductor);
 

@@ -384,7 +384,8 @@ static int fill(struct conduct *conduct, const struct control_message *message, 
     }
     run->window_ns = plain->window_ns;
     if (fill_server(run, workload->server, workload->server_metrics, workload->server_metric_count,
-                    plain, conduct->server_pid, error) < 0) {
+                    plain, &(const struct processes){.pids = {conduct->server_pid}, .count = 1},
+                    error) < 0) {
         return -1;
     }
     fill_leave_out(run, workload, conduct->plan.options);

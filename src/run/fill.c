@@ -43,8 +43,28 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      "segments that this host (network namespace) sent again during the window, over all "
      "connections",
      METRIC_VALUE, 0, 0, false},
+    {"tcp_loss_probes", "1", "host's TCP loss probes",
+     "segments sent because no acknowledgement had come within two round trips and some ms, though "
+     "nothing was known to be lost; most count as retransmits, too. Many where the program at the "
+     "other end is slow to read",
+     METRIC_VALUE, 0, 0, false},
     {"listen_overflows", "1", "host's listen overflows",
-     "connections that this host dropped during the window because a backlog was full",
+     "times that a listener's backlog on this host was full during the window, for a connection or "
+     "a request for one (ListenOverflows)",
+     METRIC_VALUE, 0, 0, false},
+    {"listen_drops", "1", "host's listen drops",
+     "packets of connections that were being established which this host's listeners dropped "
+     "during "
+     "the window, for a full backlog or any other reason (ListenDrops)",
+     METRIC_VALUE, 0, 0, false},
+    {"time_waits_begun", "1", "host's TIME_WAITs begun",
+     "sockets of this host that came into TIME_WAIT during the window, of either end and anybody "
+     "(TW); also those in FIN_WAIT_2 that no process holds any more",
+     METRIC_VALUE, 0, 0, false},
+    {"time_waits", "1", "in TIME_WAIT at the end",
+     "sockets of this host in TIME_WAIT when the window ended, likewise: each keeps a pair of "
+     "ports "
+     "for a minute",
      METRIC_VALUE, 0, 0, false},
     {"steal_share", "1", "stolen CPU time",
      "share of the host's CPU time that its hypervisor gave to others during the window",
@@ -69,26 +89,8 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
     {"zerocopy_copied", "1", "of these copied",
      "sends whose data the kernel copied after all, by its own report", METRIC_VALUE, 0, 0, false},
 };
-enum {
-    EXTRA_BEHIND,
-    EXTRA_UNFINISHED,
-    EXTRA_AFTER,
-    EXTRA_REACHED,
-    EXTRA_BUSY,
-    EXTRA_KERNEL,
-    EXTRA_RETRANSMITS,
-    EXTRA_OVERFLOWS,
-    EXTRA_STEAL,
-    EXTRA_OTHERS,
-    EXTRA_FREQUENCY,
-    EXTRA_LOAD,
-    EXTRA_ZEROCOPY,
-    EXTRA_ZEROCOPY_REPORTED,
-    EXTRA_ZEROCOPY_COPIED
-};
 
-static struct record_value *set_value(struct record_run *run, const struct metric *metric,
-                                      double value)
+struct record_value *fill_value(struct record_run *run, const struct metric *metric, double value)
 {
     struct record_value *row = record_add_value(run, metric);
     if (row) {
@@ -121,52 +123,6 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
             metric_compute(&metrics[i], tally->bank->counters, tally->window_ns, &row->value);
     }
     return 0;
-}
-
-/* CPU time that sonde's ends took during the window. Their workers count it in the parts alone:
- * what lies between those is taken to be alike. */
-static double own_cpu_ns(const struct conductor *conductor)
-{
-    bool both = conductor->own_server || (conductor->peer_counted && conductor->peer_same_host);
-    const struct tallies *ends[] = {&conductor->client, &conductor->server};
-    double wall_ns = (double)(conductor->window_end_ns - conductor->window_start_ns), sum_ns = 0;
-    for (size_t i = 0; i < (both ? 2 : 1); i++) {
-        const struct tally *plain = &ends[i]->plain, *seen = &ends[i]->seen;
-        double measured_ns = (double)(plain->window_ns + seen->window_ns);
-        double cpu_ns = (double)(plain->bank->cpu_user_ns + plain->bank->cpu_system_ns) +
-                        (double)(seen->bank->cpu_user_ns + seen->bank->cpu_system_ns);
-        sum_ns += measured_ns > 0 ? cpu_ns * wall_ns / measured_ns : 0;
-    }
-    return sum_ns;
-}
-
-/* What the host as a whole went through during the window. */
-static void fill_host(struct conductor *conductor)
-{
-    const struct machine_sample before = {.system = conductor->system_before};
-    const struct machine_sample after = {.system = conductor->system_after};
-    struct record_run *run = conductor->run;
-    struct machine_noise noise;
-    if (!before.system.at_ns || !after.system.at_ns) {
-        return;
-    }
-    machine_noise(&before, &after, &noise);
-    if (flows_are_tcp(conductor)) { /* nothing else has either */
-        set_value(run, &run_extra_metrics[EXTRA_RETRANSMITS],
-                  (double)(after.system.retransmits - before.system.retransmits));
-        set_value(run, &run_extra_metrics[EXTRA_OVERFLOWS],
-                  (double)(after.system.listen_overflows - before.system.listen_overflows));
-    }
-    if (noise.all_ns) {
-        double others = noise.busy_share - own_cpu_ns(conductor) / (double)noise.all_ns;
-        set_value(run, &run_extra_metrics[EXTRA_STEAL], noise.steal_share);
-        /* The host counts in ticks: a little below 0 is 0. */
-        set_value(run, &run_extra_metrics[EXTRA_OTHERS], others > 0 ? others : 0);
-    }
-    if (conductor->cpu_frequency > 0) {
-        set_value(run, &run_extra_metrics[EXTRA_FREQUENCY], conductor->cpu_frequency);
-    }
-    set_value(run, &run_extra_metrics[EXTRA_LOAD], noise.load_1m);
 }
 
 /* Says where an open loop was not what it was to be: every latency then stands for another load. */
@@ -258,20 +214,20 @@ static int fill_extras(struct conductor *conductor)
                             ? plan->workload->operations_per_start(plan->workload_options)
                             : 1;
         double reached = run->values[0].value / ((double)each * plan->options->rate);
-        set_value(run, &run_extra_metrics[EXTRA_REACHED], reached);
+        fill_value(run, &run_extra_metrics[RUN_EXTRA_REACHED], reached);
         check_rate(conductor, reached);
-        set_value(run, &run_extra_metrics[EXTRA_BEHIND], (double)conductor->behind);
+        fill_value(run, &run_extra_metrics[RUN_EXTRA_BEHIND], (double)conductor->behind);
     }
     fill_host(conductor);
     check_window(conductor);
     check_stamps(conductor);
-    set_value(run, &run_extra_metrics[EXTRA_UNFINISHED], (double)conductor->unfinished);
+    fill_value(run, &run_extra_metrics[RUN_EXTRA_UNFINISHED], (double)conductor->unfinished);
     if (conductor->finished_after) {
-        set_value(run, &run_extra_metrics[EXTRA_AFTER], (double)conductor->finished_after);
+        fill_value(run, &run_extra_metrics[RUN_EXTRA_AFTER], (double)conductor->finished_after);
     }
     double busiest = tally_busiest(&conductor->client.plain, &worker);
     if (busiest >= 0) {
-        set_value(run, &run_extra_metrics[EXTRA_BUSY], busiest);
+        fill_value(run, &run_extra_metrics[RUN_EXTRA_BUSY], busiest);
     }
     return run->value_count ? look_fill(conductor) : -1;
 }
@@ -316,7 +272,7 @@ static int fill_intervals(struct conductor *conductor)
         }
         uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
         struct record_value *row =
-            observed_ns ? record_interval_add_value(interval, &run_extra_metrics[EXTRA_KERNEL])
+            observed_ns ? record_interval_add_value(interval, &run_extra_metrics[RUN_EXTRA_KERNEL])
                         : NULL;
         if (row) {
             row->available = true;
@@ -395,18 +351,24 @@ static uint64_t operations_of(const struct conductor *conductor, const struct ta
 }
 
 /* One of sonde's own ends: CPU time and calls as its workers counted them. */
-static int fill_end(struct record_run *run, const char *role, pid_t pid, const struct tally *tally,
-                    uint64_t operations)
+static int fill_end(struct record_run *run, const char *role, const struct processes *processes,
+                    const struct tally *tally, uint64_t operations)
 {
-    struct process_sample sample = {.name = "sonde"};
-    struct err ignored;
-    if (process_sample(pid, &sample, &ignored) < 0) {
-        snprintf(sample.name, sizeof sample.name, "sonde");
+    char name[sizeof((struct process_sample *)NULL)->name] = "sonde";
+    uint64_t rss_bytes = 0;
+    for (uint32_t i = 0; i < processes->count; i++) {
+        struct process_sample sample;
+        struct err ignored;
+        if (process_sample(processes->pids[i], &sample, &ignored) == 0) {
+            rss_bytes += sample.rss_bytes;
+            memcpy(name, sample.name, sizeof name);
+        }
     }
-    struct record_process *process = record_add_process(run, role, pid, sample.name);
+    struct record_process *process = record_add_process(run, role, processes->pids[0], name);
     if (!process) {
         return -1;
     }
+    process->processes = processes->count;
     const struct bank *bank = tally->bank;
     uint32_t worker = 0;
     process->cpu_available = tally->window_ns > 0;
@@ -417,7 +379,7 @@ static int fill_end(struct record_run *run, const char *role, pid_t pid, const s
     process->switches_voluntary = bank->switches_voluntary;
     process->switches_involuntary = bank->switches_involuntary;
     process->busiest_thread = tally_busiest(tally, &worker);
-    process->rss_bytes = sample.rss_bytes;
+    process->rss_bytes = rss_bytes;
     snprintf(process->kernel_calls.reason, sizeof process->kernel_calls.reason, "not observed");
     return fill_calls(&process->engine_calls, &bank->calls, tally->window_ns, operations);
 }
@@ -498,6 +460,9 @@ static void describe(struct conductor *conductor)
         fprintf(out, ", %lu connection%s, %u thread%s", options->connections,
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
+        if (client_apart(conductor)) {
+            fprintf(out, " in %u processes", conductor->clients.count);
+        }
         describe_tcp(conductor, out);
         describe_placement(&conductor->placement, out);
         bool note = plan->note && plan->note[0];
@@ -511,12 +476,13 @@ static void describe(struct conductor *conductor)
 }
 
 int fill_server(struct record_run *run, const struct role *role, const struct metric *metrics,
-                size_t metric_count, const struct tally *tally, pid_t pid, struct err *error)
+                size_t metric_count, const struct tally *tally, const struct processes *processes,
+                struct err *error)
 {
     fill_errors(run, tally->bank, "server ");
     if (fill_metrics(run, metrics, metric_count, tally) < 0 ||
         fill_histograms(run, role, "server", tally->bank) < 0 ||
-        fill_end(run, "server", pid, tally, 0) < 0) {
+        fill_end(run, "server", processes, tally, 0) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     return 0;
@@ -535,9 +501,9 @@ static void fill_zerocopy(struct conductor *conductor)
     if (sends == 0 && reported == 0) {
         return;
     }
-    set_value(conductor->run, &run_extra_metrics[EXTRA_ZEROCOPY], (double)sends);
-    set_value(conductor->run, &run_extra_metrics[EXTRA_ZEROCOPY_REPORTED], (double)reported);
-    set_value(conductor->run, &run_extra_metrics[EXTRA_ZEROCOPY_COPIED], (double)copied);
+    fill_value(conductor->run, &run_extra_metrics[RUN_EXTRA_ZEROCOPY], (double)sends);
+    fill_value(conductor->run, &run_extra_metrics[RUN_EXTRA_ZEROCOPY_REPORTED], (double)reported);
+    fill_value(conductor->run, &run_extra_metrics[RUN_EXTRA_ZEROCOPY_COPIED], (double)copied);
     if (copied) {
         record_add_warning(
             conductor->record, "%s: the kernel copied %.1f%% of the zero-copy sends after all%s",
@@ -581,13 +547,13 @@ int fill_run(struct conductor *conductor, struct err *error)
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||
         security_fill_run(conductor) < 0 || fill_intervals(conductor) < 0 ||
-        fill_end(run, "client", getpid(), client, operations)) {
+        fill_end(run, "client", &conductor->clients, client, operations)) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
     if (conductor->own_server) {
         if (fill_server(run, workload->server, workload->server_metrics,
                         workload->server_metric_count, &conductor->server.plain,
-                        conductor->server_pid, error) < 0) {
+                        &conductor->servers, error) < 0) {
             return -1;
         }
         struct record_process *server = &run->processes[run->process_count - 1];
@@ -605,5 +571,13 @@ int fill_run(struct conductor *conductor, struct err *error)
     if (flows_fill(conductor) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }
-    return watch_fill(conductor->watch, workload->metrics[0].key, conductor->record, run, error);
+    if (watch_fill(conductor->watch, workload->metrics[0].key, conductor->record, run, error) < 0) {
+        return -1;
+    }
+    const struct processes *clients = &conductor->clients, *servers = &conductor->servers;
+    if (record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
+        record_join_processes(run, "server", servers->pids, servers->count) < 0) {
+        return err_system(error, ENOMEM, "memory", "cannot keep the record");
+    }
+    return 0;
 }

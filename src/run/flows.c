@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "run/conductor.h"
 #include "run/session.h"
@@ -299,7 +298,7 @@ static uint64_t rows_ns(const struct conductor *conductor, uint64_t client_ns, u
 
 static pid_t server_pid(const struct conductor *conductor)
 {
-    return conductor->own_server ? conductor->server_pid : conductor->peer_pid;
+    return conductor->own_server ? conductor->servers.pids[0] : conductor->peer_pid;
 }
 
 static bool both_ways(const struct conductor *conductor)
@@ -325,7 +324,7 @@ static int fill_interval(struct conductor *conductor, size_t index, bool tcp,
             flows[i] = (struct tally_flow){0};
         }
         writer.role = end == FLOW_CLIENT ? "client" : "server";
-        writer.pid = end == FLOW_CLIENT ? getpid() : server_pid(conductor);
+        writer.pid = end == FLOW_CLIENT ? conductor->clients.pids[0] : server_pid(conductor);
         writer.window_ns = sum_kept(&conductor->interval_flows, (enum flow_end)end,
                                     interval->start_ns, end_ns, flows);
         if (end == FLOW_CLIENT) {
@@ -348,7 +347,7 @@ static int fill_rows(struct conductor *conductor)
                             .to = &run->flows,
                             .both_ways = both_ways(conductor),
                             .role = "client",
-                            .pid = getpid(),
+                            .pid = conductor->clients.pids[0],
                             .window_ns = client->window_ns};
     bool tcp = any_tcp(client) || any_tcp(server);
     int result = add_rows(&writer, client->flows, client->flow_count, tcp);

@@ -79,6 +79,17 @@ uint64_t limits_files_left(void)
     return limit.rlim_cur > opened ? limit.rlim_cur - opened : 0;
 }
 
+uint64_t limits_files_raise(uint64_t needed)
+{
+    uint64_t allowed, opened = open_files();
+    struct err ignored;
+
+    if (raise_limit(RLIMIT_NOFILE, "open files", sum(needed, opened), &allowed, &ignored)) {
+        return 0;
+    }
+    return allowed > opened ? allowed - opened : 0;
+}
+
 static int check_files(const struct limits_need *need, struct err *error)
 {
     uint64_t allowed, opened = open_files(), all = sum(need->files, opened);

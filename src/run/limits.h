@@ -38,6 +38,10 @@ struct limits_warnings {
 int limits_check(const struct limits_need *need, struct limits_warnings *warnings,
                  struct err *error);
 
+/* Files that this process may open beside those open now, once its soft limit has been raised as
+ * far as `needed` asks for it and the hard one allows. */
+uint64_t limits_files_raise(uint64_t needed);
+
 /* Files that this process may still open under the limit that holds now. */
 uint64_t limits_files_left(void);
 

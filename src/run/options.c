@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "engine/engine.h"
 #include "net/tls.h"
+#include "run/processes.h"
 #include "workload/workload.h"
 
 /* As the kernel's documentation of SO_BUSY_POLL has it (Documentation/admin-guide/sysctl/net.rst).
@@ -38,6 +39,10 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
     OPT_COUNT(RUN, threads, .name = "threads", .letter = 't', .initial = "1", .least = 1,
               .most = 1024, .argument = "N",
               .help = "client threads (the threads engine has one for each connection)"),
+    OPT_COUNT(RUN, workers, .name = "workers", .initial = "1", .least = 1, .most = PROCESSES_MOST,
+              .argument = "N",
+              .help = "client processes, with --threads in each (more by themselves where one may "
+                      "not open enough files)"),
     OPT_DURATION(RUN, duration_ns, .name = "duration", .letter = 'd', .initial = "5s",
                  .least = 10 * NS_PER_MS, .most = 366 * 24 * 3600 * NS_PER_SECOND,
                  .argument = "TIME", .help = "length of the measured window"),
@@ -248,8 +253,8 @@ const struct opt tls_client_rows[TLS_CLIENT_OPTIONS] = {
     ROW_TLS_VERSION,
     ROW_CIPHERS,
     OPT_BOOL(TLS, resume, .name = "resume",
-             .help = "resume the TLS session of the first connection with all others (default: a "
-                     "whole handshake for each)"),
+             .help = "resume the TLS session of the first connection, or one given since, with all "
+                     "others (default: a whole handshake for each)"),
 };
 
 const struct opt tls_server_rows[TLS_SERVER_OPTIONS] = {

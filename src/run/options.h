@@ -45,6 +45,7 @@ struct watch_options {
 
 struct run_options {
     uint64_t connections, threads;
+    uint64_t workers; /* processes, with `threads` in each; 0: one */
     uint64_t duration_ns, warmup_ns, interval_ns, drain_ns;
     uint64_t cooldown_ns; /* after the window, goes on so long and discards that; no row */
     uint64_t count;       /* operations (bulk: bytes) in all; 0: by duration */
@@ -58,6 +59,8 @@ struct run_options {
     const char *sources;
     const char *secret; /* a file; NULL: none */
     uint64_t connect_timeout_ns;
+    bool dials_on; /* renewed connections: one that cannot be established, be it the first, is one
+                      that failed like any other, and dialing goes on at once; no row */
     bool pin;
     const char *cpus, *server_cpus; /* lists of CPUs; NULL: by `pin` */
     struct watch_options watch;
@@ -68,7 +71,7 @@ struct run_options {
 
 enum {
     RUN_OPTIONS_LOAD = 4,
-    RUN_OPTIONS_COURSE = 5,
+    RUN_OPTIONS_COURSE = 6,
     RUN_OPTIONS_WIRE = 10,
     BULK_OPTIONS_WIRE = 9,
     WIRE_OPTIONS = 5,

@@ -69,7 +69,8 @@ static void drain(struct conductor *conductor)
         struct signalfd_siginfo seen; /* taken, so that only another one ends the waiting here */
         (void)!read(stop.fd, &seen, sizeof seen);
     }
-    while (clock_now_ns() < until_ns && !window_finished(conductor)) {
+    while (clock_now_ns() < until_ns && !window_finished(conductor) &&
+           !run_broken(conductor, false)) {
         struct timespec pause = clock_timespec(NS_PER_MS);
         if (ppoll(&stop, 1, &pause, NULL) > 0) {
             conductor->interrupted = true;
@@ -371,9 +372,9 @@ double run_null_ceiling(const struct run_plan *plan)
     struct worker_slot *slot = shared ? shared_memory(sizeof *slot, &ignored) : NULL;
     struct tally tally = {0};
     uint32_t connections = (uint32_t)plan->options->connections;
-    uint32_t share = plan->engine->flags & ENGINE_ONE_CHANNEL
-                         ? 1
-                         : connections / (uint32_t)plan->options->threads;
+    uint64_t processes = plan->options->workers ? plan->options->workers : 1;
+    uint32_t workers = (uint32_t)(processes * plan->options->threads);
+    uint32_t share = plan->engine->flags & ENGINE_ONE_CHANNEL ? 1 : connections / workers;
     share = share ? share : 1;
     struct dial *dials = slot ? calloc(share, sizeof *dials) : NULL;
     pthread_t thread;

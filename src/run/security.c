@@ -86,8 +86,8 @@ static int add_histogram(struct record_run *run, const struct histogram_metric *
     return 0;
 }
 
-int security_fill(struct record_run *run, const char *role, const struct worker_slot *slots,
-                  uint32_t count, struct record_tls *tls)
+int security_fill(struct record_run *run, const char *end, bool times,
+                  const struct worker_slot *slots, uint32_t count, struct record_tls *tls)
 {
     struct histogram *sums = calloc(2, sizeof *sums);
     if (!sums) {
@@ -111,8 +111,8 @@ int security_fill(struct record_run *run, const char *role, const struct worker_
     }
     tls->verified = tls->handshakes > 0 && verified == tls->handshakes;
     int result = 0;
-    for (size_t i = 0; i < 2 && result == 0; i++) {
-        result = add_histogram(run, &histograms[i], role, &sums[i]);
+    for (size_t i = 0; times && i < 2 && result == 0; i++) {
+        result = add_histogram(run, &histograms[i], end, &sums[i]);
     }
     free(sums);
     return result;
@@ -125,7 +125,10 @@ int security_fill_run(struct conductor *conductor)
     if (!conductor->client_tls) {
         return 0;
     }
-    if (security_fill(run, "client", conductor->slots, conductor->worker_count, &run->tls) < 0) {
+    /* Connections that stay were all secured before the window, at both ends. */
+    bool times = !conductor->plan->workload->client->times_security;
+    if (security_fill(run, "client", times, conductor->slots, conductor->worker_count, &run->tls) <
+        0) {
         return -1;
     }
     if (run->tls.handshakes && !run->tls.verified) {
@@ -133,7 +136,7 @@ int security_fill_run(struct conductor *conductor)
                            "%s: --insecure: the server's certificate was not verified",
                            conductor->plan->label);
     }
-    return conductor->own_server ? security_fill(run, "server", conductor->server_slots,
+    return conductor->own_server ? security_fill(run, "server", times, conductor->server_slots,
                                                  conductor->server_slot_count, &server)
                                  : 0;
 }

@@ -15,10 +15,10 @@ void security_close(struct conductor *conductor); /* safe to call twice */
 int security_open_server(struct tls_context **context, const struct tls_options *options,
                          const struct address *addresses, uint32_t count, struct err *error);
 
-/* Sums what slots say into the run: its histograms with this role, and into *tls. 0 or -1 without
- * memory. */
-int security_fill(struct record_run *run, const char *role, const struct worker_slot *slots,
-                  uint32_t count, struct record_tls *tls);
+/* Sums what slots say into *tls and, unless the role that they served has times of its own
+ * (times_security), into histograms of the run for this end. 0 or -1 without memory. */
+int security_fill(struct record_run *run, const char *end, bool times,
+                  const struct worker_slot *slots, uint32_t count, struct record_tls *tls);
 
 /* The same for both ends of a run. */
 int security_fill_run(struct conductor *conductor);

@@ -3,19 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
-/* A server that has been told to leave and is still there after this is stuck. Its workers look
- * every 20 ms, but on a machine with many others at work a process may have to wait for seconds. */
-#define STOP_NS (10 * NS_PER_SECOND)
 /* Kernel memory for stacks of threads that do little on them. */
 #define STACK_BYTES ((size_t)256 * 1024)
 
@@ -40,9 +34,8 @@ struct server {
     const struct server_config *config;
     struct member *members; /* one a slot */
     pthread_mutex_t lock;
-    pthread_cond_t left;          /* a thread has left */
-    uint32_t live;                /* threads that have not */
-    _Atomic uint32_t connections; /* accepted and open, over all threads */
+    pthread_cond_t left; /* a thread has left */
+    uint32_t live;       /* threads that have not */
 };
 
 static void count_thread(struct server *server, int change)
@@ -125,10 +118,12 @@ static void fill_worker(struct server *server, struct member *member)
         .greeted = config->greeted,
         .await_go = config->await_go,
         .workers = config->slot_count,
-        .cpu = config->cpus ? placement_cpu(config->cpus, (size_t)(member - server->members)) : -1,
+        .cpu = config->cpus ? placement_cpu(config->cpus,
+                                            config->first_slot + (size_t)(member - server->members))
+                            : -1,
         .quota = UINT64_MAX,
         .connections_max = config->connections_max,
-        .connections = &server->connections,
+        .connections = &config->control->connections,
         .server_tls = config->tls,
         .listeners = member->listeners,
         .ends = &member->end,
@@ -160,8 +155,6 @@ static int serve_alone(struct server *server, struct net_end end, uint32_t numbe
 static void accepted(void *owner, int fd, bool secure)
 {
     struct member *acceptor = owner;
-    struct err ignored;
-    transport_tcp.tune(fd, &acceptor->worker.tuning, &ignored);
     if (serve_alone(acceptor->server, (struct net_end){fd, fd}, 0, secure) < 0) {
         struct worker_slot *slot = acceptor->worker.slot;
         struct bank *bank = &slot->banks[atomic_load(&slot->cut_done) & 1];
@@ -309,21 +302,11 @@ static int close_others(const struct server_config *config)
 
 pid_t server_spawn(const struct server_config *config, struct err *error)
 {
-    pid_t parent = getpid();
-    pid_t pid = fork();
-    if (pid < 0) {
-        return err_system(error, errno, "server", "cannot start a process");
-    }
-    if (pid > 0) {
+    pid_t pid = process_fork("sonde-server", "server", error);
+    if (pid != 0) {
         return pid;
     }
     struct err failure = {0};
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NAME, "sonde-server");
-    signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the whole group: the parent ends the run in order */
-    if (getppid() != parent) {
-        _exit(1);
-    }
     for (uint32_t i = 0; i < config->foreign_count; i++) {
         net_end_close(config->foreign[i]);
     }
@@ -339,35 +322,46 @@ pid_t server_spawn(const struct server_config *config, struct err *error)
     _exit(result < 0 ? 1 : 0);
 }
 
+int server_spawn_all(const struct server_config *all, struct processes *processes,
+                     struct err *error)
+{
+    uint32_t count = processes->count, threads = all->threads / count;
+    uint32_t addresses = all->listener_count / all->threads;
+    int *listeners = calloc((size_t)addresses * threads + 1, sizeof *listeners);
+    if (!listeners) {
+        return err_system(error, ENOMEM, "server", "cannot start");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct server_config config = *all;
+        config.threads = threads;
+        config.slot_count = all->slot_count / count;
+        config.first_slot = i * config.slot_count;
+        config.slots = all->slots + config.first_slot;
+        config.listeners = listeners;
+        config.listener_count = addresses * threads;
+        config.close_others = all->close_others || count > 1;
+        for (uint32_t j = 0; j < addresses; j++) {
+            memcpy(listeners + (size_t)j * threads,
+                   all->listeners + (size_t)j * all->threads + (size_t)i * threads,
+                   threads * sizeof *listeners);
+        }
+        processes->pids[i] = server_spawn(&config, error);
+        if (processes->pids[i] < 0) {
+            free(listeners);
+            return -1;
+        }
+    }
+    free(listeners);
+    return 0;
+}
+
 int server_stop(pid_t pid, struct run_control *control, struct err *error)
 {
     if (pid <= 0) {
         return 0;
     }
     atomic_store(&control->phase, RUN_STOP);
-    uint64_t until_ns = clock_now_ns() + STOP_NS;
-    for (;;) {
-        int status;
-        pid_t left = waitpid(pid, &status, WNOHANG);
-        if (left == pid) {
-            if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-                return 0;
-            }
-            return err_set(error, ERR_SYSTEM, "server", "ended with %s %d",
-                           WIFSIGNALED(status) ? "signal" : "status",
-                           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-        }
-        if (left < 0) {
-            return err_system(error, errno, "server", "cannot wait for it");
-        }
-        if (clock_now_ns() > until_ns) {
-            kill(pid, SIGKILL);
-            waitpid(pid, &status, 0);
-            return err_set(error, ERR_SYSTEM, "server", "did not stop in time and was killed");
-        }
-        struct timespec pause = clock_timespec(NS_PER_MS);
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-    }
+    return process_await(pid, "server", error);
 }
 
 int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,

@@ -6,15 +6,16 @@
 #include <sys/types.h>
 
 #include "run/placement.h"
+#include "run/processes.h"
 #include "run/worker.h"
 
 struct server_config {
     const struct engine_ops *engine;
     const struct role *role;
     const void *options;
-    struct run_control *control; /* shared */
-    struct worker_slot *slots;   /* shared, zeroed: see server_slots */
-    uint32_t slot_count;
+    struct run_control *control;     /* shared */
+    struct worker_slot *slots;       /* shared, zeroed: see server_slots */
+    uint32_t slot_count, first_slot; /* of all of the server's: the index of slots[0] */
     uint32_t threads;
     const int *listeners; /* `threads` of them for each address, address by address */
     uint32_t listener_count;
@@ -46,6 +47,12 @@ int server_run(const struct server_config *config, struct err *error);
 /* Runs it in a child process. Returns its pid, or -1 with *error. The child ends with its parent;
  * the parent ends it with server_stop. */
 pid_t server_spawn(const struct server_config *config, struct err *error);
+
+/* Runs it in processes->count child processes: `all` is the whole server, each of them gets its
+ * share of threads, slots and listeners and closes every other file. No connected pairs. 0, or -1
+ * with *error; processes->pids are those that were started. */
+int server_spawn_all(const struct server_config *all, struct processes *processes,
+                     struct err *error);
 
 /* Asks the child to stop (control), waits for it up to ten seconds, then kills it. 0 where it left
  * in order. Nothing happens where pid <= 0. */

@@ -6,19 +6,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "engine/secure.h"
 #include "run/conductor.h"
-#include "run/limits.h"
 #include "run/peer.h"
 #include "run/security.h"
 
-#define STACK_BYTES ((size_t)256 * 1024)
 #define BACKLOG 4096
-
-static bool thread_each(const struct engine_ops *engine)
-{
-    return engine->flags & ENGINE_ONE_CHANNEL;
-}
 
 /* Where to connect, and whether sonde has to start the server itself. */
 static int find_target(struct conductor *conductor, struct err *error)
@@ -43,70 +35,6 @@ static int find_target(struct conductor *conductor, struct err *error)
     }
     conductor->own_server = conductor->address.own && !(plan->engine->flags & ENGINE_NO_KERNEL);
     return workload_check_transport(plan->workload, &conductor->address, error);
-}
-
-static bool has_datagrams(const struct conductor *conductor)
-{
-    return conductor->address.transport->caps & TRANSPORT_DATAGRAMS;
-}
-
-/* Threads of the server that are there from the start, each with a listener of its own. The threads
- * engine accepts on one thread and makes one for each connection; datagrams make no connections, so
- * that as many threads as were asked for serve them. */
-static uint32_t server_threads(const struct conductor *conductor)
-{
-    const struct run_plan *plan = conductor->plan;
-    return thread_each(plan->server_engine) && !has_datagrams(conductor)
-               ? 1
-               : (uint32_t)plan->options->server_threads;
-}
-
-static uint32_t server_slot_count(const struct conductor *conductor)
-{
-    const struct run_plan *plan = conductor->plan;
-    bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
-    uint32_t threads = server_threads(conductor);
-    if (!conductor->own_server) {
-        return 0;
-    }
-    return server_slots(plan->server_engine, threads, pairs ? 0 : threads,
-                        has_datagrams(conductor) ? 0 : (uint32_t)plan->options->connections + 8);
-}
-
-static int check_limits(struct conductor *conductor, struct err *error)
-{
-    const struct run_plan *plan = conductor->plan;
-    const struct run_options *options = plan->options;
-    const struct transport_ops *transport = conductor->address.transport;
-    uint32_t files_each = transport == &transport_pipe        ? 4
-                          : transport->caps & TRANSPORT_PAIRS ? 2
-                                                              : 1;
-    struct limits_warnings warnings = {.count = 0};
-    bool kernel = !(plan->engine->flags & ENGINE_NO_KERNEL);
-    struct limits_need need = {
-        .files = kernel ? options->connections * files_each + 2 * conductor->worker_count : 0,
-        .connections = options->connections,
-        .sources = conductor->source_count,
-        .ports = kernel && transport->caps & TRANSPORT_PORTS,
-        .threads =
-            conductor->worker_count + (conductor->own_server ? conductor->server_slot_count : 0),
-        .backlog = kernel && !plan->session && transport->caps & TRANSPORT_CONNECTS &&
-                           !has_datagrams(conductor)
-                       ? options->connections
-                       : 0,
-    };
-    size_t each_bytes = plan->workload->client->connection_memory(plan->workload_options);
-    if (transport->caps & TRANSPORT_SECURE) { /* sonde's own server holds as much */
-        each_bytes += (conductor->own_server ? 2 : 1) * (size_t)SECURE_CONNECTION_BYTES;
-    }
-    need.memory_bytes = options->connections * each_bytes;
-    if (limits_check(&need, &warnings, error) < 0) {
-        return -1;
-    }
-    for (size_t i = 0; i < warnings.count; i++) {
-        record_add_warning(conductor->record, "%s", warnings.text[i]);
-    }
-    return 0;
 }
 
 static int make_pairs(struct conductor *conductor, struct err *error)
@@ -158,7 +86,7 @@ static int start_server(struct conductor *conductor, struct err *error)
     const struct run_plan *plan = conductor->plan;
     const struct run_options *options = plan->options;
     bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
-    uint32_t threads = server_threads(conductor);
+    uint32_t threads = conductor->server_threads;
     struct net_tuning tuning;
     uint8_t channel_options;
     int *listeners = NULL;
@@ -194,13 +122,13 @@ static int start_server(struct conductor *conductor, struct err *error)
         .channel_options = channel_options,
         .cpus = &conductor->placement.servers,
     };
-    conductor->server_pid = server_spawn(&config, error);
+    int result = server_spawn_all(&config, &conductor->servers, error);
     close_ends(conductor->server_ends, conductor->pair_count);
     for (uint32_t i = 0; listeners && i < threads; i++) {
         close(listeners[i]);
     }
     free(listeners);
-    return conductor->server_pid < 0 ? -1 : 0;
+    return result;
 }
 
 static int make_dials(struct conductor *conductor, struct err *error)
@@ -244,86 +172,12 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .workers = 1,
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
+        .dials_on = options->dials_on,
         .foreign_peer = plan->session ? plan->session->foreign : plan->target && !plan->target->own,
         .greeted = plan->session && plan->session->own_server,
         .ends_apart = plan->session && plan->session->foreign,
     };
     run_tuning(plan, &config->tuning, &config->channel_options);
-}
-
-static void *client_thread(void *argument)
-{
-    worker_run(argument);
-    return NULL;
-}
-
-__extension__ typedef unsigned __int128 wide;
-
-static int start_client(struct conductor *conductor, struct err *error)
-{
-    const struct run_plan *plan = conductor->plan;
-    const struct run_options *options = plan->options;
-    uint32_t workers = conductor->worker_count;
-    uint32_t connections = (uint32_t)options->connections;
-    uint32_t dialed = 0;
-    uint64_t issued = 0;
-    conductor->configs = calloc(workers, sizeof *conductor->configs);
-    conductor->threads = calloc(workers, sizeof *conductor->threads);
-    if (!conductor->configs || !conductor->threads) {
-        return err_system(error, ENOMEM, "memory", "cannot start the workers");
-    }
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    for (uint32_t i = 0; i < workers; i++) {
-        struct worker_config *config = &conductor->configs[i];
-        setup_worker(plan, config);
-        config->client_tls = conductor->client_tls;
-        config->control = &conductor->shared->client;
-        config->slot = &conductor->slots[i];
-        config->index = i;
-        config->workers = workers;
-        config->dials = conductor->dials + dialed;
-        config->first_number = dialed;
-        config->dial_count = (connections - dialed) / (workers - i);
-        dialed += config->dial_count;
-        if (options->count) {
-            /* By connections, so that all end together. */
-            uint64_t upto = (uint64_t)((wide)options->count * dialed / connections);
-            config->quota = upto - issued;
-            issued = upto;
-        }
-        config->cpu = placement_cpu(&conductor->placement.clients, i);
-        atomic_store(&config->slot->state, SLOT_STARTING);
-        int failed = pthread_create(&conductor->threads[i], &attributes, client_thread, config);
-        if (failed) {
-            pthread_attr_destroy(&attributes);
-            return err_system(error, failed, "client", "cannot start thread %u of %u", i + 1,
-                              workers);
-        }
-        conductor->started = i + 1;
-    }
-    pthread_attr_destroy(&attributes);
-    return 0;
-}
-
-/* Waits until all workers are connected; the first failure ends it. */
-static int await_ready(struct conductor *conductor, struct err *error)
-{
-    for (uint32_t i = 0; i < conductor->worker_count; i++) {
-        struct worker_slot *slot = &conductor->slots[i];
-        while (atomic_load(&slot->state) == SLOT_STARTING) {
-            window_wait(conductor, clock_now_ns() + 200 * NS_PER_US);
-            if (conductor->interrupted) {
-                return err_set(error, ERR_INTERRUPTED, "run", "interrupted while connecting");
-            }
-        }
-        if (atomic_load(&slot->state) == SLOT_ENDED) {
-            *error = slot->failure;
-            return -1;
-        }
-    }
-    return 0;
 }
 
 static int make_tallies(struct conductor *conductor, struct err *error)
@@ -352,14 +206,20 @@ static int make_tallies(struct conductor *conductor, struct err *error)
     return series_init(&conductor->series, 3600, BANK_COUNTERS, error);
 }
 
-/* Observation of the two ends: the client is this process, the server one of its own where it is
- * sonde's. */
+/* Observation of the two ends: the client is this process or several of its own, the server one or
+ * several where it is sonde's. */
 static int start_watch(struct conductor *conductor, struct err *error)
 {
+    const struct processes *clients = &conductor->clients, *servers = &conductor->servers;
     const struct watch_name names[] = {
-        {.word = "self", .target = {.pid = getpid(), .role = "client"}},
+        {.word = "self",
+         .target = {.pid = clients->pids[0], .role = "client"},
+         .more = clients->pids + 1,
+         .more_count = clients->count - 1},
         {.word = "server",
-         .target = {.pid = conductor->server_pid, .role = "server"},
+         .target = {.pid = servers->pids[0], .role = "server"},
+         .more = servers->pids + 1,
+         .more_count = servers->count ? servers->count - 1 : 0,
          .missing = "the server was not started by sonde",
          .elsewhere = conductor->session && conductor->plan->session->probe_count},
     };
@@ -385,24 +245,9 @@ static int place(struct conductor *conductor, struct err *error)
 
 int setup_run(struct conductor *conductor, struct err *error)
 {
-    const struct run_plan *plan = conductor->plan;
-    const struct run_options *options = plan->options;
-    uint32_t connections = (uint32_t)options->connections;
-    conductor->worker_count = thread_each(plan->engine) || options->threads > connections
-                                  ? connections
-                                  : (uint32_t)options->threads;
-    if (find_target(conductor, error) < 0 || place(conductor, error) < 0) {
-        return -1;
-    }
-    if (security_open(conductor, error) < 0) {
-        return -1;
-    }
-    if (options->sources && address_parse_sources(options->sources, &conductor->sources,
-                                                  &conductor->source_count, error) < 0) {
-        return -1;
-    }
-    conductor->server_slot_count = server_slot_count(conductor);
-    if (check_limits(conductor, error) < 0 || make_tallies(conductor, error) < 0) {
+    if (find_target(conductor, error) < 0 || place(conductor, error) < 0 ||
+        security_open(conductor, error) < 0 || provision_run(conductor, error) < 0 ||
+        make_tallies(conductor, error) < 0) {
         return -1;
     }
     conductor->shared = shared_memory(sizeof *conductor->shared, error);
@@ -411,11 +256,16 @@ int setup_run(struct conductor *conductor, struct err *error)
                           : NULL;
     if (!conductor->slots || (conductor->own_server && start_server(conductor, error) < 0) ||
         peer_open(conductor, error) < 0 || peer_connect(conductor, error) < 0 ||
-        start_watch(conductor, error) < 0 || make_dials(conductor, error) < 0 ||
-        start_client(conductor, error) < 0) {
+        make_dials(conductor, error) < 0) {
         return -1;
     }
-    return await_ready(conductor, error);
+    /* Processes are forked before they can be looked at, and threads begun where they are. */
+    if ((client_apart(conductor) && client_start(conductor, error) < 0) ||
+        start_watch(conductor, error) < 0 ||
+        (!client_apart(conductor) && client_start(conductor, error) < 0)) {
+        return -1;
+    }
+    return client_await(conductor, error);
 }
 
 static void release_memory(struct conductor *conductor)
@@ -446,31 +296,36 @@ static void release_memory(struct conductor *conductor)
     free(conductor->server_ends);
 }
 
+/* What made a worker end says more than that its process did. */
+static void stop_server(struct conductor *conductor, struct err *error)
+{
+    for (uint32_t i = 0; i < conductor->servers.count; i++) {
+        struct err failure = {0};
+        server_stop(conductor->servers.pids[i], &conductor->shared->server, &failure);
+        if (error->code == ERR_NONE) {
+            *error = failure;
+        }
+    }
+    for (uint32_t i = 0; conductor->server_slots && i < conductor->server_slot_count; i++) {
+        const struct worker_slot *slot = &conductor->server_slots[i];
+        if (atomic_load(&slot->state) == SLOT_ENDED && slot->failure.code != ERR_NONE) {
+            *error = slot->failure;
+            return;
+        }
+    }
+}
+
 void teardown_run(struct conductor *conductor, struct err *error)
 {
     *error = (struct err){0};
     if (conductor->shared) {
         atomic_store(&conductor->shared->client.phase, RUN_STOP);
     }
-    for (uint32_t i = 0; i < conductor->started; i++) {
-        pthread_join(conductor->threads[i], NULL);
-        if (error->code == ERR_NONE) {
-            *error = conductor->slots[i].failure;
-        }
-    }
-    if (conductor->server_pid > 0) {
-        struct err server_error = {0};
-        server_stop(conductor->server_pid, &conductor->shared->server, &server_error);
-        for (uint32_t i = 0; i < conductor->server_slot_count; i++) {
-            const struct worker_slot *slot = &conductor->server_slots[i];
-            if (atomic_load(&slot->state) == SLOT_ENDED && slot->failure.code != ERR_NONE) {
-                server_error = slot->failure; /* what made it end */
-                break;
-            }
-        }
-        if (error->code == ERR_NONE) {
-            *error = server_error;
-        }
+    client_stop(conductor, error);
+    struct err server_error = {0};
+    stop_server(conductor, &server_error);
+    if (error->code == ERR_NONE) {
+        *error = server_error;
     }
     uint32_t taken = 0;
     for (uint32_t i = 0; i < conductor->started; i++) {

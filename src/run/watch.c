@@ -24,6 +24,18 @@ static int add_target(struct watch *watch, const struct probe_target *target, st
     return 0;
 }
 
+/* One of sonde's own, with all of its processes. */
+static int add_own(struct watch *watch, const struct watch_name *name, struct err *error)
+{
+    struct probe_target target = name->target;
+    int result = add_target(watch, &target, error);
+    for (size_t i = 0; i < name->more_count && result == 0; i++) {
+        target.pid = name->more[i];
+        result = add_target(watch, &target, error);
+    }
+    return result;
+}
+
 /* The process of this name comes with watch_add. */
 static int expect(struct watch *watch, const struct watch_name *name, struct err *error)
 {
@@ -76,7 +88,7 @@ static int parse_target(struct watch *watch, const struct watch_config *config, 
             err_set(error, ERR_USAGE, subject, "%s", name->missing);
             return err_hint(error, "name it: --observe pid=N or --observe comm=NAME");
         }
-        return add_target(watch, &name->target, error);
+        return add_own(watch, name, error);
     }
     if (strncmp(text, "pid=", 4) == 0 && units_parse_count(text + 4, &pid) == 0 && pid > 0 &&
         pid < INT32_MAX) {
@@ -111,9 +123,14 @@ static void describe_word(struct watch *watch, const char *word, size_t targets_
 {
     describe(watch, "%s%s", watch->state[0] ? ", " : "", word);
     const struct probe_target *target =
-        watch->target_count > targets_before ? &watch->targets[watch->target_count - 1] : NULL;
+        watch->target_count > targets_before ? &watch->targets[targets_before] : NULL;
     if (target && target->pid && strcmp(target->role, "observed") != 0) {
-        describe(watch, " (pid %d)", (int)target->pid);
+        size_t more = watch->target_count - targets_before - 1;
+        describe(watch, " (pid %d", (int)target->pid);
+        if (more) {
+            describe(watch, " and %zu more", more);
+        }
+        describe(watch, ")");
     }
 }
 
@@ -154,8 +171,7 @@ static int parse_targets(struct watch *watch, const struct watch_config *config,
         bool there = name->later || (name->target.pid && !already(watch, name->target.pid));
         if (options->probes.count && there) {
             size_t before = watch->target_count;
-            if ((name->later ? expect(watch, name, error)
-                             : add_target(watch, &name->target, error)) < 0) {
+            if ((name->later ? expect(watch, name, error) : add_own(watch, name, error)) < 0) {
                 return -1;
             }
             describe_word(watch, name->word, before);
@@ -303,7 +319,12 @@ const char *watch_state(const struct watch *watch)
 
 const char *watch_role(const struct watch *watch)
 {
-    return watch->target_count == 1 ? watch->targets[0].role : "observed";
+    for (size_t i = 1; i < watch->target_count; i++) {
+        if (strcmp(watch->targets[i].role, watch->targets[0].role) != 0) {
+            return "observed";
+        }
+    }
+    return watch->target_count ? watch->targets[0].role : "observed";
 }
 
 const char *watch_probe_name(const struct watch *watch, int probe)

@@ -30,6 +30,8 @@ struct watch_name {
     const char *word;
     struct probe_target target; /* pid 0: not there in this run, `missing` says why */
     const char *missing;
+    const pid_t *more; /* further processes of the same role */
+    size_t more_count;
     bool later;     /* its process comes with watch_add */
     bool elsewhere; /* it is on the peer, whose matter it is (run/session.h) */
 };
@@ -54,7 +56,7 @@ void watch_close(struct watch *watch); /* NULL is allowed */
 size_t watch_probes(const struct watch *watch); /* how many take turns */
 /* For record_run.observation: "server (pid 12), probe syscalls, …", "none (reason; what helps)". */
 const char *watch_state(const struct watch *watch);
-/* The role of the only target; "observed" where there are several. */
+/* The role of all targets; "observed" where they have several. */
 const char *watch_role(const struct watch *watch);
 /* The name of one of them; the one that is attached now, WATCH_OFF for none. */
 const char *watch_probe_name(const struct watch *watch, int probe);

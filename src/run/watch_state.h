@@ -4,10 +4,11 @@
 
 #include "probe/process.h"
 #include "run/probe_set.h"
+#include "run/processes.h"
 #include "run/watch.h"
 #include "stats/series.h"
 
-#define WATCH_TARGETS 32
+#define WATCH_TARGETS (32 + 2 * PROCESSES_MOST)
 
 /* Counters of the series of blocks. */
 enum { BLOCK_PLAIN, BLOCK_PLAIN_NS, BLOCK_SEEN, BLOCK_SEEN_NS, BLOCK_COUNTERS };

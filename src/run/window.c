@@ -27,12 +27,26 @@ bool window_finished(const struct conductor *conductor)
     return true;
 }
 
+/* How often to look whether the workers are done: where they are to stop by count, soon enough for
+ * little to be added to the run, and seldom enough to cost nothing beside it. When they were done
+ * they have noted themselves. */
+static uint64_t look_every(const struct conductor *conductor, uint64_t now_ns)
+{
+    const uint64_t most_ns = 50 * NS_PER_MS;
+    if (!conductor->plan->options->count) {
+        return most_ns;
+    }
+    uint64_t passed_ns = now_ns - conductor->window_start_ns;
+    uint64_t look_ns = passed_ns / 64;
+    look_ns = look_ns > NS_PER_MS ? look_ns : NS_PER_MS;
+    return look_ns < most_ns ? look_ns : most_ns;
+}
+
 bool window_wait(struct conductor *conductor, uint64_t until_ns)
 {
-    /* How often to look whether the workers are done: often where they are to stop by count. */
-    uint64_t look_ns = conductor->plan->options->count ? NS_PER_MS : 50 * NS_PER_MS;
     for (;;) {
         uint64_t now_ns = clock_now_ns();
+        uint64_t look_ns = look_every(conductor, now_ns);
         /* Looked at even where no time is left: cuts that come late, one after the other, must not
          * keep the user's wish from being heard. */
         uint64_t left_ns = now_ns < until_ns ? until_ns - now_ns : 0;
@@ -47,7 +61,7 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
             return false;
         }
         const struct run_plan *plan = conductor->plan;
-        if (window_finished(conductor) || peer_ended(conductor) ||
+        if (run_broken(conductor, false) || window_finished(conductor) || peer_ended(conductor) ||
             (plan->beside_ended && plan->beside_ended(plan->beside))) {
             return false;
         }
@@ -90,6 +104,7 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
 
 static void collect_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
+    run_broken(conductor, true); /* nobody is waited for who is not there */
     collect_ask(conductor->slots, conductor->worker_count);
     if (conductor->own_server) {
         collect_ask(conductor->server_slots, conductor->server_slot_count);

@@ -27,6 +27,8 @@
 /* Of datagrams no more than an engine receives in a row: or the answers to a backlog would find no
  * room in the socket while it is being worked off. */
 #define DATAGRAM_ARRIVALS_IN_A_ROW 16
+/* Connections that are started, or drained, before completions get their turn. */
+#define SWEPT_IN_A_ROW 1024
 
 /* Its connections start together, once they are told to: else each by itself. */
 static bool starts_with_go(const struct worker_config *config)
@@ -144,22 +146,37 @@ static void set_state(struct worker *worker, enum slot_state state)
     atomic_store_explicit(&worker->config->slot->state, (uint32_t)state, memory_order_release);
 }
 
-static void step_all(struct worker *worker, enum op_kind kind, uint64_t now_ns)
+/* One connection's turn of a sweep. */
+static void visit(struct worker *worker, struct connection *connection, enum op_kind kind)
 {
-    for (struct connection *next, *connection = worker->first; connection; connection = next) {
-        next = connection->next;
-        if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
-            if (kind == OP_DRAIN) {
-                worker_give_up_securing(worker, connection, 0);
-            }
-            continue;
+    uint64_t now_ns = clock_now_ns();
+    struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
+    if (kind == OP_START) {
+        if (!(connection->flagged & CONNECTION_STARTED)) {
+            worker_start(worker, connection, now_ns);
         }
-        if (connection->flagged & CONNECTION_DIALING) {
-            continue;
-        }
-        struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
+    } else if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
+        worker_give_up_securing(worker, connection, 0);
+    } else if (!(connection->flagged & CONNECTION_DIALING)) {
         worker_feed(worker, connection, &op);
     }
+}
+
+/* All connections are started, or drained: so many in a round of the loop, which looks for cuts. */
+static void sweep_on(struct worker *worker)
+{
+    for (uint32_t i = 0; i < SWEPT_IN_A_ROW && worker->sweep; i++) {
+        struct connection *connection = worker->sweep;
+        worker->sweep = connection->next;
+        visit(worker, connection, worker->sweep_kind);
+    }
+}
+
+static void sweep(struct worker *worker, enum op_kind kind)
+{
+    worker->sweep = worker->first;
+    worker->sweep_kind = kind;
+    sweep_on(worker);
 }
 
 static void go(struct worker *worker, uint64_t now_ns)
@@ -176,16 +193,7 @@ static void go(struct worker *worker, uint64_t now_ns)
                      atomic_load_explicit(&config->control->start_ns, memory_order_relaxed),
                      config->seed + config->index);
     }
-    for (struct connection *next, *connection = worker->first; connection; connection = next) {
-        next = connection->next;
-        if (connection->flagged & CONNECTION_STARTED) {
-            continue;
-        }
-        connection->flagged |= CONNECTION_STARTED;
-        struct op op = {
-            .kind = OP_START, .channel = &connection->channel, .now_ns = clock_now_ns()};
-        worker_feed(worker, connection, &op);
-    }
+    sweep(worker, OP_START);
 }
 
 /* Arrivals that were due and never issued. Their lateness so far enters the send lag: left out,
@@ -210,7 +218,7 @@ static void drain(struct worker *worker, uint64_t now_ns)
         count_behind(worker, now_ns);
     }
     worker->started = true; /* or what was never begun would never be finished */
-    step_all(worker, OP_DRAIN, now_ns);
+    sweep(worker, OP_DRAIN);
 }
 
 /* Follows the conductor's phase; true where it changed and connections were stepped. */
@@ -279,8 +287,8 @@ static void take_arrivals(struct worker *worker, uint64_t now_ns)
 
 static bool open_loop_active(const struct worker *worker)
 {
-    return worker->started && worker->config->rate > 0 && !worker->context.draining &&
-           worker->context.quota;
+    return worker->started && !worker->sweep && worker->config->rate > 0 &&
+           !worker->context.draining && worker->context.quota;
 }
 
 static void expire_timers(struct worker *worker, uint64_t now_ns)
@@ -357,7 +365,7 @@ static void retry_busy(struct worker *worker)
 /* Until when the engine may wait; 0: not at all. */
 static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
 {
-    if (worker->resume || worker->flush || worker->busy_count ||
+    if (worker->resume || worker->flush || worker->busy_count || worker->sweep ||
         (worker->config->busy_poll && worker->started && worker->first)) { /* else nobody speaks */
         return 0;
     }
@@ -375,6 +383,10 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
         until_ns = worker->dial_after_ns < until_ns ? worker->dial_after_ns : until_ns;
     } else if (worker->config->rate == 0 && worker_may_dial(worker, now_ns)) {
         return 0;
+    }
+    if (worker->renew_below && worker_awaits_session(worker, now_ns)) {
+        /* Another worker's connection brings it: nothing here says when. */
+        until_ns = now_ns + NS_PER_MS < until_ns ? now_ns + NS_PER_MS : until_ns;
     }
     bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
@@ -403,7 +415,7 @@ static void check_finished(struct worker *worker)
     struct worker_slot *slot = worker->config->slot;
     bool ending = worker->context.quota == 0 || worker->context.draining;
     bool going_on = worker->open || worker->renew_below;
-    if (!worker->started || (going_on && !ending)) {
+    if (!worker->started || worker->sweep || (going_on && !ending)) {
         return;
     }
     uint64_t left = outstanding(worker);
@@ -433,6 +445,10 @@ static bool round_trip(struct worker *worker)
         atomic_load_explicit(&slot->cut_done, memory_order_relaxed)) {
         cut(worker, now_ns);
     }
+    if (worker->sweep) {
+        worked = true;
+        sweep_on(worker);
+    }
     if (timers_next_ns(&worker->timers) <= now_ns) {
         worked = true;
         expire_timers(worker, now_ns);
@@ -441,6 +457,7 @@ static bool round_trip(struct worker *worker)
         worked = true;
         run_resume(worker, now_ns);
     }
+    worker_look_at_marks(worker);
     if (open_loop_active(worker)) {
         worked = true;
         take_arrivals(worker, now_ns);
@@ -468,11 +485,10 @@ static bool round_trip(struct worker *worker)
     return true;
 }
 
-/* Waits until every connection is connected. */
-static int await_connections(struct worker *worker)
+int worker_await_connects(struct worker *worker, uint32_t most)
 {
     uint64_t until_ns = clock_now_ns() + worker->config->connect_timeout_ns;
-    while (worker->connecting && worker->failure.code == ERR_NONE) {
+    while (worker->connecting > most && worker->failure.code == ERR_NONE) {
         uint64_t now_ns = clock_now_ns();
         if (now_ns >= until_ns) {
             err_set(&worker->failure, ERR_SYSTEM, worker->config->dials[0].address->text,
@@ -533,7 +549,7 @@ static int open_worker(struct worker *worker)
         return -1;
     }
     worker->context.bank = bank;
-    if (worker_open_all(worker) < 0 || await_connections(worker) < 0) {
+    if (worker_open_all(worker) < 0 || worker_await_connects(worker, 0) < 0) {
         return -1;
     }
     return 0;

@@ -14,7 +14,7 @@
 #include "stats/arrival.h"
 #include "workload/workload.h"
 
-/* What the conductor tells all workers of a process. Lies in shared memory. */
+/* What the conductor tells all workers of an end, in whatever process. Lies in shared memory. */
 enum run_stage { RUN_BEFORE, RUN_WINDOW, RUN_AFTER };
 
 enum run_phase {
@@ -28,6 +28,7 @@ struct run_control {
     _Alignas(64) _Atomic uint32_t phase; /* enum run_phase */
     _Atomic uint32_t stage; /* enum run_stage; of the cuts that are wanted from now on */
     _Atomic uint64_t start_ns;
+    _Atomic uint32_t connections; /* servers: accepted and open, in all workers together */
 };
 
 enum slot_state {
@@ -102,6 +103,8 @@ struct worker_config {
     uint32_t index, workers; /* this worker among all */
     uint64_t seed;
     uint64_t connect_timeout_ns;
+    bool dials_on; /* struct run_options' */
+    bool follows;  /* an earlier worker of its process makes the first connection */
     /* Server: */
     const int *listeners; /* non-blocking, taken over: listening sockets, and bound ones of
                              datagrams, each of which is one connection to all its peers */

@@ -1,4 +1,4 @@
-/* A worker's connections: opening, accepting, feeding, closing. */
+/* A worker's connections: accepting, feeding, closing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,10 +12,6 @@
 
 /* Operations that one completion may set off before the worker returns to the engine. */
 #define CHAIN_MAX 16
-/* Renewed connections that are dialed before completions get their turn. */
-#define DIALS_IN_A_ROW 64
-/* After one that could not be established: a target that refuses is not hammered. */
-#define DIAL_PAUSE_NS NS_PER_MS
 
 static struct connection *connection_of(struct channel *channel)
 {
@@ -39,6 +35,9 @@ static void unlink_open(struct worker *worker, struct connection *connection)
     if (worker->turn == connection) {
         worker->turn = connection->next;
     }
+    if (worker->sweep == connection) {
+        worker->sweep = connection->next;
+    }
     if (connection->previous) {
         connection->previous->next = connection->next;
     } else {
@@ -58,8 +57,7 @@ static bool is_datagram_socket(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_DGRAM;
 }
 
-/* Of files that somebody else has connected. */
-static enum channel_kind kind_of(struct net_end end)
+enum channel_kind worker_kind_of(struct net_end end)
 {
     if (end.read_fd != end.write_fd) {
         return CHANNEL_PIPE;
@@ -67,8 +65,7 @@ static enum channel_kind kind_of(struct net_end end)
     return is_datagram_socket(end.read_fd) ? CHANNEL_DATAGRAM : CHANNEL_SOCKET;
 }
 
-/* An empty connection around files; takes the files over: on failure they are closed. */
-static struct connection *new_connection(struct worker *worker, struct net_end end,
+struct connection *worker_new_connection(struct worker *worker, struct net_end end,
                                          enum channel_kind kind, bool secure, int *failed)
 {
     struct connection *connection = worker->spare;
@@ -103,10 +100,12 @@ static struct connection *new_connection(struct worker *worker, struct net_end e
     return NULL;
 }
 
-void worker_start(struct worker *worker, struct connection *connection, uint64_t now_ns)
+void worker_start(struct worker *worker, struct connection *connection,
+                  const struct op_security *security, uint64_t now_ns)
 {
     connection->flagged |= CONNECTION_STARTED;
-    struct op op = {.kind = OP_START, .channel = &connection->channel, .now_ns = now_ns};
+    struct op op = {
+        .kind = OP_START, .channel = &connection->channel, .now_ns = now_ns, .security = security};
     worker_feed(worker, connection, &op);
 }
 
@@ -117,10 +116,6 @@ static void closed(struct worker *worker, struct connection *connection)
     }
     timers_cancel(&worker->timers, &connection->timer);
     unlink_open(worker, connection);
-    if (worker->throttled && worker->open < worker->renew_below) {
-        worker->throttled = false;
-        worker->context.bank->counters[worker->role->resumed_counter] += !worker->context.draining;
-    }
     worker->role->close(&worker->context, connection);
     connection->flagged |= CONNECTION_DEAD;
     connection->next = worker->dead;
@@ -242,7 +237,7 @@ void worker_feed(struct worker *worker, struct connection *connection, struct op
 static void refuse(struct worker *worker, int fd)
 {
     worker->context.bank->counters[worker->role->refused_counter]++;
-    close(fd);
+    call_counted(worker->engine->calls, CALL_CLOSE, close(fd), false);
 }
 
 /* Out of files: gives up the reserved one to take the connection and close it, so that the peer
@@ -253,8 +248,9 @@ static void refuse_without_file(struct worker *worker, struct channel *listener,
     if (worker->reserve_fd < 0) {
         return;
     }
-    close(worker->reserve_fd);
+    call_counted(worker->engine->calls, CALL_CLOSE, close(worker->reserve_fd), false);
     int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    call_counted(worker->engine->calls, CALL_ACCEPT4, fd, false);
     if (fd >= 0) {
         refuse(worker, fd);
     }
@@ -294,14 +290,10 @@ static void accepted(struct worker *worker, struct op *op)
         refuse(worker, fd);
         return;
     }
-    struct err ignored;
-    if (config->tuning.nodelay) {
-        /* Fails on a unix socket, where it means nothing. */
-        transport_tcp.tune(fd, &config->tuning, &ignored);
-    }
+    /* Its settings are the listener's: Linux hands them on (server_listen has made them). */
     int failed;
     struct connection *connection =
-        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_SOCKET, secure, &failed);
+        worker_new_connection(worker, (struct net_end){fd, fd}, CHANNEL_SOCKET, secure, &failed);
     if (!connection) {
         bank_error(worker->context.bank, PHASE_ACCEPT, -failed, NULL);
         if (config->connections) {
@@ -313,59 +305,6 @@ static void accepted(struct worker *worker, struct op *op)
     worker_begin(worker, connection, secure);
 }
 
-static void cannot_dial(struct worker *worker, enum bank_phase phase, int number)
-{
-    struct bank *bank = worker->context.bank;
-    bank_error(bank, phase, number, NULL);
-    bank->counters[worker->role->undialed_counter]++;
-    worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
-}
-
-/* Of one that is renewed. */
-static void established(struct worker *worker, struct connection *connection, const struct op *op)
-{
-    connection->flagged &= (uint16_t)~CONNECTION_DIALING;
-    timers_cancel(&worker->timers, &connection->timer);
-    if (op->result == 0) {
-        worker->reached = true;
-        worker_start(worker, connection, op->now_ns ? op->now_ns : clock_now_ns());
-        return;
-    }
-    cannot_dial(worker, PHASE_CONNECT, (int)-op->result);
-    worker_close_connection(worker, connection);
-}
-
-void worker_give_up(struct worker *worker, struct connection *connection)
-{
-    connection->flagged &= (uint16_t)~CONNECTION_DIALING;
-    cannot_dial(worker, PHASE_CONNECT, ETIMEDOUT);
-    worker_close_connection(worker, connection);
-}
-
-static void connected(struct worker *worker, struct connection *connection, struct op *op)
-{
-    bool renewed = worker->renew_below > 0;
-    if (renewed && (worker->reached || op->result == 0)) {
-        if (connection->flagged & CONNECTION_DIALING) { /* else it was given up */
-            established(worker, connection, op);
-        }
-        return;
-    }
-    worker->connecting -= !renewed;
-    if (op->result == 0) {
-        if (op->security) {
-            worker_count_security(worker, op->security);
-        }
-        return; /* started by the loop, all at once */
-    }
-    bool tls = op->security && op->security->connected;
-    bank_error(worker->context.bank, tls ? PHASE_TLS : PHASE_CONNECT, (int)-op->result, NULL);
-    if (worker->failure.code == ERR_NONE) {
-        worker_explain(worker, op);
-    }
-    worker_close_connection(worker, connection);
-}
-
 void worker_deliver(void *owner, struct op *op)
 {
     struct worker *worker = owner;
@@ -375,7 +314,7 @@ void worker_deliver(void *owner, struct op *op)
         accepted(worker, op);
         break;
     case OP_CONNECT:
-        connected(worker, connection, op);
+        worker_connected(worker, connection, op);
         break;
     case OP_SECURE:
         worker_secured(worker, connection, op);
@@ -392,96 +331,16 @@ void worker_deliver(void *owner, struct op *op)
     }
 }
 
-static int dial_one(struct worker *worker, const struct dial *dial, uint64_t intended_ns)
-{
-    struct net_end end = dial->end;
-    uint64_t dialed_ns = clock_now_ns();
-    if (dial->address) {
-        struct net_tuning tuning = worker->config->tuning;
-        tuning.source = dial->source;
-        tuning.source_length = dial->source ? address_source_length(dial->source) : 0;
-        int fd = dial->address->transport->open(dial->address, &tuning, &worker->failure);
-        if (fd < 0 && worker->renew_below && (worker->reached || worker->open)) {
-            cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
-            worker->failure = (struct err){0};
-            return 0;
-        }
-        if (fd < 0) {
-            return -1;
-        }
-        end = (struct net_end){fd, fd};
-    }
-    int failed;
-    enum channel_kind kind = !dial->address ? kind_of(end)
-                             : dial->address->transport->caps & TRANSPORT_DATAGRAMS
-                                 ? CHANNEL_DATAGRAM
-                                 : CHANNEL_SOCKET;
-    bool secure = dial->address && dial->address->transport->caps & TRANSPORT_SECURE;
-    struct connection *connection = new_connection(worker, end, kind, secure, &failed);
-    if (!connection) {
-        return err_system(&worker->failure, -failed, "connection", "cannot open");
-    }
-    connection->dialed_ns = dialed_ns;
-    connection->intended_ns = intended_ns ? intended_ns : dialed_ns;
-    if (intended_ns) {
-        histogram_record(&worker->context.bank->histograms[worker->config->send_lag],
-                         dialed_ns > intended_ns ? dialed_ns - intended_ns : 0, 1);
-    }
-    if (dial->address) {
-        struct op op = {.kind = OP_CONNECT,
-                        .channel = &connection->channel,
-                        .data = (const uint8_t *)&dial->address->socket_address,
-                        .length = dial->address->length};
-        worker->connecting += worker->renew_below == 0;
-        if (worker->renew_below) {
-            connection->flagged |= CONNECTION_DIALING;
-            if (timers_set(&worker->timers, connection, &connection->timer,
-                           dialed_ns + worker->config->connect_timeout_ns)) {
-                return err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
-            }
-        }
-        if (worker_submit(worker, &op)) {
-            connected(worker, connection, &op);
-        }
-    }
-    return worker->failure.code == ERR_NONE ? 0 : -1;
-}
-
-void worker_dial(struct worker *worker, uint64_t intended_ns)
-{
-    const struct worker_config *config = worker->config;
-    dial_one(worker, &config->dials[worker->next_dial], intended_ns);
-    worker->next_dial = (worker->next_dial + 1) % config->dial_count;
-    if (worker->open >= config->dial_count && !worker->throttled) {
-        worker->throttled = true;
-        worker->context.bank->counters[worker->role->throttled_counter]++;
-    }
-}
-
-bool worker_may_dial(const struct worker *worker, uint64_t now_ns)
-{
-    return worker->renew_below && worker->started && !worker->context.draining &&
-           worker->context.quota && !worker->throttled && worker->failure.code == ERR_NONE &&
-           worker->dial_after_ns <= now_ns;
-}
-
-void worker_renew(struct worker *worker, uint64_t now_ns)
-{
-    for (uint32_t i = 0; i < DIALS_IN_A_ROW && worker_may_dial(worker, now_ns); i++) {
-        worker_dial(worker, 0);
-    }
-}
-
 /* A socket to which all peers send: served from the start, like a connection. */
 static int open_datagrams(struct worker *worker, int fd)
 {
     int failed;
     struct connection *connection =
-        new_connection(worker, (struct net_end){fd, fd}, CHANNEL_MANY, false, &failed);
+        worker_new_connection(worker, (struct net_end){fd, fd}, CHANNEL_MANY, false, &failed);
     if (!connection) {
         return err_system(&worker->failure, -failed, "listener", "cannot open");
     }
-    worker_start(worker, connection, clock_now_ns());
+    worker_start(worker, connection, NULL, clock_now_ns());
     return 0;
 }
 
@@ -506,41 +365,20 @@ static int open_listener(struct worker *worker, int fd, bool secure)
     return failed ? err_system(&worker->failure, -failed, "listener", "cannot accept") : 0;
 }
 
-/* Where sessions are resumed, the first connection of all brings the session for the others. A
- * server that gives none is not waited for for long. */
-static int await_session(struct worker *worker)
-{
-    uint64_t until_ns = clock_now_ns() + NS_PER_SECOND;
-    while (!worker->session_awaited && worker->failure.code == ERR_NONE &&
-           tls_context_awaits_session(worker->config->client_tls) && clock_now_ns() < until_ns) {
-        if (worker->engine->ops->reap(worker->engine, clock_now_ns() + NS_PER_MS,
-                                      &worker->failure) < 0) {
-            return -1;
-        }
-    }
-    worker->session_awaited = true;
-    return worker->failure.code == ERR_NONE ? 0 : -1;
-}
-
 int worker_open_all(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
-    for (uint32_t i = 0; i < config->dial_count && worker->renew_below == 0; i++) {
-        if ((i > 0 || config->index > 0) && await_session(worker) < 0) {
-            return -1;
-        }
-        if (dial_one(worker, &config->dials[i], 0) < 0) {
-            return -1;
-        }
+    if (worker->renew_below == 0 && worker_dial_all(worker) < 0) {
+        return -1;
     }
     for (uint32_t i = 0; i < config->end_count; i++) {
         int failed;
-        enum channel_kind kind = kind_of(config->ends[i]);
+        enum channel_kind kind = worker_kind_of(config->ends[i]);
         if (kind == CHANNEL_DATAGRAM && config->greeted) {
             kind = CHANNEL_MANY; /* servers of datagrams answer each to where it came from */
         }
         struct connection *connection =
-            new_connection(worker, config->ends[i], kind, config->secure_ends, &failed);
+            worker_new_connection(worker, config->ends[i], kind, config->secure_ends, &failed);
         if (!connection) {
             return err_system(&worker->failure, -failed, "connection", "cannot open");
         }

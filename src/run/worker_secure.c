@@ -11,7 +11,7 @@
 void worker_begin(struct worker *worker, struct connection *connection, bool secure)
 {
     if (!secure) {
-        worker_start(worker, connection, clock_now_ns());
+        worker_start(worker, connection, NULL, clock_now_ns());
         return;
     }
     connection->flagged |= CONNECTION_SECURING;
@@ -65,7 +65,7 @@ void worker_secured(struct worker *worker, struct connection *connection, const 
     if (worker->phase >= RUN_DRAIN) {
         worker_close_connection(worker, connection);
     } else if (!worker->config->await_go) {
-        worker_start(worker, connection, clock_now_ns());
+        worker_start(worker, connection, op->security, clock_now_ns());
     }
 }
 

@@ -28,6 +28,8 @@ struct worker {
     struct connection *dead;           /* closed: freed at the end of the round */
     struct connection *spare;          /* for reuse */
     struct connection *turn;           /* open loop: whose turn it is */
+    struct connection *sweep;          /* the next one to be started, or drained; NULL: none */
+    enum op_kind sweep_kind;           /* OP_START or OP_DRAIN */
     struct connection *listeners;      /* one a listener, never stepped */
     struct op *busy;                   /* operations that the engine had no room for */
     size_t busy_count, busy_capacity;
@@ -44,6 +46,7 @@ struct worker {
     uint64_t dial_after_ns;    /* after one that failed: not before */
     bool throttled;            /* as many are open as may be, and have not fallen below since */
     bool reached;              /* one was established */
+    uint32_t unreached;        /* until then: how many were not */
     struct thread_usage usage; /* of its thread, at the last cut */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
@@ -59,12 +62,36 @@ void worker_give_up_securing(struct worker *worker, struct connection *connectio
 /* Engine's deliver. */
 void worker_deliver(void *owner, struct op *op);
 
+/* An empty connection around files; takes the files over: on failure they are closed, and *failed
+ * is -errno. */
+struct connection *worker_new_connection(struct worker *worker, struct net_end end,
+                                         enum channel_kind kind, bool secure, int *failed);
+
+/* Of files that somebody else has connected. */
+enum channel_kind worker_kind_of(struct net_end end);
+
+/* An OP_CONNECT has completed. */
+void worker_connected(struct worker *worker, struct connection *connection, struct op *op);
+
+/* Dials all connections, before the start. 0 or -1 with worker->failure. */
+int worker_dial_all(struct worker *worker);
+
 /* Opens what the configuration names: dials, ends, listeners. 0 or -1 with worker->failure. */
 int worker_open_all(struct worker *worker);
 
-/* Renewed connections: whether one may be dialed now, and dialing all that are missing. */
+/* Waits until no more than `most` are being connected: for the connect timeout at most. 0 or -1
+ * with worker->failure. */
+int worker_await_connects(struct worker *worker, uint32_t most);
+
+/* Renewed connections: whether one may be dialed now, whether as few are in flight that dialing
+ * goes on, and dialing all that are missing. */
 bool worker_may_dial(const struct worker *worker, uint64_t now_ns);
+void worker_look_at_marks(struct worker *worker);
 void worker_renew(struct worker *worker, uint64_t now_ns);
+
+/* Opens a socket to dial with, its calls counted like the engine's. The fd, or -1 with the worker's
+ * failure. */
+int worker_open_socket(struct worker *worker, const struct dial *dial);
 
 /* Dials one, which should have been dialed at intended_ns (0: now). */
 void worker_dial(struct worker *worker, uint64_t intended_ns);
@@ -72,8 +99,12 @@ void worker_dial(struct worker *worker, uint64_t intended_ns);
 /* A renewed connection was not established in time. */
 void worker_give_up(struct worker *worker, struct connection *connection);
 
-/* Its role begins with it. */
-void worker_start(struct worker *worker, struct connection *connection, uint64_t now_ns);
+/* Whether dialing is held back until another connection has brought a TLS session. */
+bool worker_awaits_session(const struct worker *worker, uint64_t now_ns);
+
+/* Its role begins with it. security: of the handshake that it comes from; NULL: there was none. */
+void worker_start(struct worker *worker, struct connection *connection,
+                  const struct op_security *security, uint64_t now_ns);
 
 /* Hands an operation to the engine; true where it is done. */
 bool worker_submit(struct worker *worker, struct op *op);

@@ -63,6 +63,8 @@ struct role_context {
     uint64_t measured_until_ns; /* once it has ended; before: 0 */
     uint64_t quota;             /* operations that may still be issued; UINT64_MAX: no end */
     uint32_t receive_bytes;     /* size of lent buffers */
+    uint32_t settled; /* renewed connections that are open and count no more against the worker's
+                         most and renew_below: the role's own account of them */
     struct step_out out;
 };
 
@@ -96,6 +98,9 @@ struct role {
      * worker with so many at most: it dials until they are open, and then again once fewer than
      * what is returned are. */
     uint32_t (*renew_below)(const void *options, uint32_t most);
+    /* It records how long the TLS handshakes of its connections took by itself, as OP_START says it
+     * (op->security), so that those are of the window like everything else. */
+    bool times_security;
     uint32_t throttled_counter, resumed_counter; /* it reached the most; it fell below */
     uint32_t undialed_counter; /* connections that were dialed and never established */
     /* Releases what open allocated; called once nothing more comes for the connection. */

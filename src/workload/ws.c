@@ -8,8 +8,6 @@
 #include "base/clock.h"
 #include "codec/websocket_handshake.h"
 
-#define PLAIN_PORT "80"
-
 /* In the order of enum ws_mode and enum ws_message. */
 static const char *const modes[] = {"handshake", "message", NULL};
 static const char *const messages[] = {"binary", "text", "ping", NULL};
@@ -62,15 +60,10 @@ static bool take_part(char *to, size_t size, const char *from, size_t length)
     return true;
 }
 
-/* "ws://HOST[:PORT][/PATH][?QUERY]" becomes "tcp://HOST:PORT"; what is wrong `check` says. */
-static const char *take_target(void *member, const char *target)
+/* "HOST[:PORT][/PATH][?QUERY]" becomes "tcp://HOST:PORT", or tls; false where it is none. */
+static bool take_url(struct ws_options *options, const char *host, const char *transport,
+                     const char *usual_port)
 {
-    struct ws_options *options = member;
-    options->secure = strncasecmp(target, "wss:", 4) == 0;
-    if (strncasecmp(target, "ws://", 5) != 0) {
-        return options->secure ? "tcp:" : target;
-    }
-    const char *host = target + 5;
     size_t length = strcspn(host, "/?");
     const char *path = host + length;
     /* A colon behind an IPv6 address' bracket, or the only one. */
@@ -78,19 +71,41 @@ static const char *take_target(void *member, const char *target)
     const char *bracket = memrchr(host, ']', length);
     bool has_port = colon && (!bracket || colon > bracket);
     size_t host_bytes = has_port ? (size_t)(colon - host) : length;
-    const char *port = has_port ? colon + 1 : PLAIN_PORT;
-    int port_bytes = has_port ? (int)(host + length - port) : (int)strlen(PLAIN_PORT);
+    const char *port = has_port ? colon + 1 : usual_port;
+    int port_bytes = has_port ? (int)(host + length - port) : (int)strlen(usual_port);
     bool usual =
-        port_bytes == (int)strlen(PLAIN_PORT) && strncmp(port, PLAIN_PORT, strlen(PLAIN_PORT)) == 0;
+        port_bytes == (int)strlen(usual_port) && strncmp(port, usual_port, strlen(usual_port)) == 0;
     options->path[0] = '/';
-    options->wrong =
-        host_bytes == 0 || port_bytes == 0 ||
-        !take_part(options->host, sizeof options->host, host, usual ? host_bytes : length) ||
-        !take_part(options->path + (path[0] != '/'), sizeof options->path - 1, path,
-                   strlen(path)) ||
-        snprintf(options->plain, sizeof options->plain, "tcp://%.*s:%.*s", (int)host_bytes, host,
-                 port_bytes, port) >= (int)sizeof options->plain;
-    return options->wrong ? "tcp:" : options->plain;
+    return host_bytes > 0 && port_bytes > 0 &&
+           take_part(options->host, sizeof options->host, host, usual ? host_bytes : length) &&
+           take_part(options->path + (path[0] != '/'), sizeof options->path - 1, path,
+                     strlen(path)) &&
+           snprintf(options->plain, sizeof options->plain, "%s//%.*s:%.*s", transport,
+                    (int)host_bytes, host, port_bytes, port) < (int)sizeof options->plain;
+}
+
+/* What is wrong with a URL `check` says. */
+static const char *take_target(void *member, const char *target)
+{
+    static const struct {
+        const char *scheme, *transport, *port;
+    } urls[] = {{"ws:", "tcp:", "80"}, {"wss:", "tls:", "443"}};
+    struct ws_options *options = member;
+    options->secure = strncasecmp(target, "tls:", 4) == 0 || strncasecmp(target, "wss:", 4) == 0;
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        size_t length = strlen(urls[i].scheme);
+        const char *rest = target + length;
+        if (strncasecmp(target, urls[i].scheme, length) != 0) {
+            continue;
+        }
+        if (rest[0] == '\0') {
+            return urls[i].transport; /* sonde's own server */
+        }
+        options->wrong = strncmp(rest, "//", 2) != 0 ||
+                         !take_url(options, rest + 2, urls[i].transport, urls[i].port);
+        return options->wrong ? "tcp:" : options->plain;
+    }
+    return target;
 }
 
 static int check(void *member, uint64_t receive_bytes, struct err *error)
@@ -98,14 +113,11 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     struct ws_options *options = member;
     char reason[160];
     (void)receive_bytes;
-    if (options->secure) {
-        err_set(error, ERR_UNSUPPORTED, "wss:", "there is no TLS in sonde ws yet");
-        return err_hint(error, "ws://HOST:PORT/PATH, without it");
-    }
     if (options->wrong) {
         err_set(error, ERR_USAGE, "target", "is no URL of a WebSocket");
-        return err_hint(error, "ws://HOST:PORT/PATH?QUERY, in printable characters, without a "
-                               "user's name or a fragment");
+        return err_hint(
+            error, "ws://HOST:PORT/PATH?QUERY or wss://..., in printable characters, without a "
+                   "user's name or a fragment");
     }
     if (websocket_why_not(reason, sizeof reason) < 0) {
         return err_set(error, ERR_UNSUPPORTED, "ws", "%s", reason);
@@ -139,12 +151,9 @@ static int fits(const void *member, const struct engine_ops *client,
     if (client && client->flags & ENGINE_NO_KERNEL) {
         return err_set(error, ERR_USAGE, "--engine", "null answers no handshake");
     }
-    if (transport->caps & TRANSPORT_SECURE) { /* two handshakes would be timed under one name */
-        return err_set(error, ERR_UNSUPPORTED, "tls:", "there is no TLS in sonde ws yet");
-    }
     if (options->mode == WS_HANDSHAKE && !(transport->caps & TRANSPORT_CONNECTS)) {
         return err_set(error, ERR_USAGE, transport->scheme,
-                       "handshakes need a transport that connects: tcp or unix");
+                       "handshakes need a transport that connects: tcp, tls or unix");
     }
     return 0;
 }
@@ -174,6 +183,9 @@ static const struct metric handshake_metrics[] = {
     {"client_ended_first", "1", "client ended first",
      "connections that it left open for a second: this end closed them, and has the TIME_WAIT",
      METRIC_COUNT, WS_COUNT_CLIENT_FIRST, 0, false},
+    {"tls_resumed", "1", "TLS sessions resumed",
+     "connections whose TLS handshake resumed the session of one before", METRIC_COUNT,
+     WS_COUNT_TLS_RESUMED, 0, false},
 };
 
 static const struct metric message_metrics[] = {
@@ -231,6 +243,12 @@ const struct opt ws_server_rows[WS_SERVER_OPTIONS] = {
              .help = "ws: agree to permessage-deflate where a client offers it"),
 };
 
+static bool has(const void *member, const struct metric *metric, bool server)
+{
+    const struct ws_options *options = member;
+    return server || metric->numerator != WS_COUNT_TLS_RESUMED || options->secure;
+}
+
 #define ROWS_OF_BOTH                                                                               \
     .options = option_rows, .option_count = sizeof option_rows / sizeof *option_rows,              \
     .options_bytes = sizeof(struct ws_options), .server_options = ws_server_rows,                  \
@@ -248,6 +266,7 @@ const struct workload workload_ws = {
     .metrics = handshake_metrics,
     .metric_count = sizeof handshake_metrics / sizeof *handshake_metrics,
     .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST,
+    .has = has,
     .operation = "handshake",
     .client = &ws_handshake_client,
 };

@@ -24,6 +24,22 @@ struct ws_server_options {
     uint64_t idle_timeout_ns;          /* no row: close what is silent for so long; 0: never */
 };
 
+/* What became of one handshake. Its connection's worker writes it, and nobody else; instants of
+ * CLOCK_MONOTONIC, 0 where it did not come so far. */
+struct ws_record {
+    uint64_t dialed_ns, connected_ns, opened_ns;
+    uint64_t tls_ns;   /* of the time before connected_ns: TLS's handshake */
+    uint64_t ended_ns; /* the connection: in order, or when it had failed */
+    bool closed;       /* the close frame was answered: else it has failed */
+};
+
+/* Handshakes in the order in which they were dialed; those that find no room are not kept. */
+struct ws_journal {
+    struct ws_record *records; /* zeroed */
+    uint64_t room;
+    _Atomic uint64_t dialed;
+};
+
 struct ws_options {
     uint32_t mode;    /* enum ws_mode */
     uint32_t message; /* enum ws_message */
@@ -36,10 +52,13 @@ struct ws_options {
     bool verify;
     struct ws_server_options server;
     /* No rows; of the target: */
-    char host[WS_HOST_MAX]; /* the header, with a port other than 80 */
+    char host[WS_HOST_MAX]; /* the header, with a port other than the scheme's */
     char path[WS_PATH_MAX]; /* with its query */
-    char plain[160];        /* "tcp://HOST:PORT" */
-    bool secure, wrong;     /* wss:// was asked for; it is no URL that fits */
+    char plain[160];        /* "tcp://HOST:PORT", or "tls://HOST:PORT" */
+    bool secure, wrong;     /* it is spoken with through TLS; it is no URL that fits */
+    /* No rows; of whoever measures: */
+    struct ws_journal *journal; /* handshake; NULL: none is kept */
+    bool until_open; /* handshake: one that is open counts no more against the most and --low */
 };
 
 /* Counters of the client's roles. */
@@ -56,6 +75,7 @@ enum ws_counter {
     WS_COUNT_CLIENT_FIRST,
     WS_COUNT_THROTTLED,
     WS_COUNT_RESUMED,
+    WS_COUNT_TLS_RESUMED,
     WS_COUNT_PINGED, /* the server's pings, answered or followed by another */
 };
 
@@ -67,6 +87,11 @@ enum ws_histogram {
     WS_UPGRADE,
     WS_CLOSE,
     WS_CONNECT,
+    WS_TLS,
+};
+
+enum ws_server_histogram {
+    WS_SERVER_TLS,
 };
 
 enum ws_server_counter {

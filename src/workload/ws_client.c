@@ -32,6 +32,7 @@ void ws_close_worker(void *shared)
         free(worker->pattern);
         free(worker->compressed);
         free(worker->inflated);
+        websocket_hash_close(worker->hash);
     }
     free(worker);
 }
@@ -58,6 +59,7 @@ void *ws_open_worker(const void *member, uint32_t connections, struct err *error
         return NULL;
     }
     make_pattern(options, worker->pattern, pattern_bytes);
+    worker->hash = websocket_hash_open();
     rng_seed(&worker->rng, clock_now_ns() ^ (uint64_t)(uintptr_t)worker);
     worker->deflate = (struct websocket_deflate){.client_max_window_bits = WEBSOCKET_WINDOW_ANY};
     worker->offer = (struct websocket_offer){
@@ -87,7 +89,7 @@ int ws_client_open(struct role_context *context, struct ws_client *client, size_
         uint64_t random = rng_next(&worker->rng);
         memcpy(nonce + i, &random, sizeof random);
     }
-    if (websocket_key(nonce, key) < 0 || websocket_accept(key, client->accept) < 0) {
+    if (websocket_key(nonce, key) < 0 || websocket_accept(worker->hash, key, client->accept) < 0) {
         return -ENOTSUP;
     }
     ssize_t bytes = websocket_request_write(&worker->offer, key, request, sizeof request);

@@ -16,6 +16,7 @@ struct ws_worker {
     uint8_t *compressed; /* one message, while it is framed; NULL without deflate */
     size_t compressed_room;
     uint8_t *inflated; /* a piece of one */
+    struct websocket_hash *hash;
 };
 
 enum { WS_INFLATED_ROOM = 64 << 10 };
@@ -59,11 +60,14 @@ struct ws_client {
     struct websocket_reader reader;
     struct ws_compression *compression; /* NULL: permessage-deflate was not agreed upon */
     uint64_t started_ns, open_ns;
+    struct ws_record *record; /* of a journal; NULL: there is none */
+    bool settled;             /* counted in context->settled */
     /* Messages: numbers begin with 0. */
     struct ws_times *ring; /* of a power of two */
     uint64_t mask;
     uint64_t issued, begun, completed;
     uint64_t taken_bytes; /* of the answer that comes in */
+    bool mismatched;      /* which is not what was sent */
 };
 
 static inline const struct ws_options *ws_options_of(const struct role_context *context)

@@ -171,10 +171,10 @@ static const char *match(struct role_context *context, struct ws_client *client,
     }
     if (options->verify && length &&
         memcmp(data, payload_of(context, client->completed) + client->taken_bytes, length) != 0) {
-        return "the answer is not what was sent";
+        client->mismatched = true; /* said at the end: a broken protocol says more */
     }
     client->taken_bytes += length;
-    return NULL;
+    return last && client->mismatched ? "the answer is not what was sent" : NULL;
 }
 
 static const char *match_compressed(struct role_context *context, struct ws_client *client,

@@ -26,6 +26,7 @@ struct buffer {
 struct ws_pool {
     struct buffer answer;
     uint64_t used_bytes, most_bytes; /* kept with connections */
+    struct websocket_hash *hash;
 };
 
 struct ws_compression {
@@ -73,6 +74,7 @@ static void *open_worker(const void *options, uint32_t connections, struct err *
         err_system(error, ENOMEM, "ws", "cannot make the buffer pool");
         return NULL;
     }
+    pool->hash = websocket_hash_open();
     pool->most_bytes = ws->server.memory_bytes ? ws->server.memory_bytes : MEMORY_BYTES;
     return pool;
 }
@@ -82,6 +84,7 @@ static void close_worker(void *shared)
     struct ws_pool *pool = shared;
     if (pool) {
         free(pool->answer.data);
+        websocket_hash_close(pool->hash);
     }
     free(pool);
 }
@@ -252,7 +255,7 @@ static int answer_request(struct role_context *context, struct ws_peer *peer,
     struct ws_pool *pool = context->shared;
     char accept[WEBSOCKET_ACCEPT_TEXT + 1];
     struct websocket_deflate agreed = {0};
-    int failed = websocket_accept(request->key.at, accept);
+    int failed = websocket_accept(pool->hash, request->key.at, accept);
     failed = failed ? failed : agree(context, peer, request, &agreed);
     if (failed) {
         return failed;
@@ -406,11 +409,18 @@ static void take_frames(struct role_context *context, struct ws_peer *peer, uint
 
 /* ---- the wire -------------------------------------------------------------------------------- */
 
+/* The answer to a close frame goes with the end of the connection, in one segment. */
+static uint32_t last_words(const struct ws_peer *peer)
+{
+    return peer->state == PEER_ENDING ? OP_MORE : 0;
+}
+
 static void submit_kept(struct role_context *context, struct ws_peer *peer)
 {
     struct op *op = step_submit(context, &peer->base, OP_SEND);
     op->data = peer->kept.data + peer->kept.begin;
     op->length = peer->kept.end - peer->kept.begin;
+    op->flags = last_words(peer);
 }
 
 static void drained(struct role_context *context, struct ws_peer *peer);
@@ -458,7 +468,8 @@ static void send_answer(struct role_context *context, struct ws_peer *peer)
             struct op *op = step_submit(context, &peer->base, OP_SEND);
             op->data = answer->data;
             op->length = answer->end;
-            op->flags = OP_TRY; /* what does not go at once comes back in `sent` */
+            /* What does not go at once comes back in `sent`. */
+            op->flags = OP_TRY | last_words(peer);
         } else {
             keep(context, peer, answer->data, answer->end);
         }
@@ -486,12 +497,13 @@ static void received(struct role_context *context, struct ws_peer *peer, const s
     }
     uint8_t *data = (uint8_t *)(uintptr_t)op->data; /* lent, and ours to write to */
     size_t length = (size_t)op->result;
-    peer->active_ns = op->now_ns;
     if (peer->state == PEER_HEAD) {
         size_t taken = take_head(context, peer, data, length);
         data += taken;
         length -= taken;
     }
+    /* A request has its time from the accept on, in however many pieces it comes. */
+    peer->active_ns = peer->state == PEER_HEAD ? peer->active_ns : op->now_ns;
     take_frames(context, peer, data, length);
     send_answer(context, peer);
 }
@@ -552,6 +564,10 @@ static void step(struct role_context *context, struct connection *connection, co
     switch (op->kind) {
     case OP_START:
         context->bank->counters[WS_SERVER_ACCEPTED]++;
+        if (op->security) {
+            histogram_record(&context->bank->histograms[WS_SERVER_TLS], op->security->handshake_ns,
+                             1);
+        }
         peer->active_ns = op->now_ns;
         if (options_of(context)->idle_timeout_ns) {
             set_timer(context, op->now_ns + options_of(context)->idle_timeout_ns);
@@ -587,8 +603,17 @@ static size_t connection_memory(const void *options)
     return sizeof(struct ws_peer); /* waiting answers are bounded together */
 }
 
+static const struct histogram_metric histograms[] = {
+    [WS_SERVER_TLS] = {"tls_handshake", "ns", "TLS handshake",
+                       "from the accepted connection to the end of TLS's handshake, as this end "
+                       "saw it"},
+};
+
 const struct role ws_server = {
     .connection_bytes = sizeof(struct ws_peer),
+    .histograms = histograms,
+    .histogram_count = sizeof histograms / sizeof *histograms,
+    .times_security = true,
     .refused_counter = WS_SERVER_REFUSED,
     .open_worker = open_worker,
     .close_worker = close_worker,

@@ -169,7 +169,7 @@ class BadServers(unittest.TestCase):
 
 class Limits(unittest.TestCase):
     def test_too_few_files(self):
-        done = run("call", "--json", "-c", "100", "-d", "100ms", preexec_fn=lambda: (
+        done = run("call", "--json", "-c", "100", "-d", "100ms", "local:", preexec_fn=lambda: (
             resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))))
         line = check_one_line(self, done, 1)
         self.assertIn("open files", line)
@@ -187,7 +187,7 @@ class Limits(unittest.TestCase):
         script = ("ip link set lo up && echo 40000 40009 > "
                   "/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"")
         prefix = ["unshare", "-n", "sh", "-c", script, "sh"]
-        done = run("call", "--json", "-c", "41", "-n", "100", prefix=prefix)
+        done = run("call", "--json", "-c", "41", "-n", "100", "tcp://127.0.0.1:9", prefix=prefix)
         line = check_one_line(self, done, 1)
         self.assertIn("local ports", line)
         self.assertIn("--source", line)
@@ -196,6 +196,11 @@ class Limits(unittest.TestCase):
         hint = re.search(r"--source=(\S+)", line)[1]
         record = call_record(self, "-c", "41", "-n", "100", "--source=" + hint, prefix=prefix)
         self.assertEqual(metric(record["runs"][0], "calls"), 100)
+        # With sonde's own server it is done without being asked for.
+        record = call_record(self, "-c", "41", "-n", "100", prefix=prefix)
+        self.assertEqual(metric(record["runs"][0], "calls"), 100)
+        self.assertTrue(any("source addresses 127.0.0.2-127.0.0." in text
+                            for text in record["warnings"]))
 
 
 class Interrupted(unittest.TestCase):

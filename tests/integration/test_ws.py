@@ -438,7 +438,8 @@ class HostileServers(unittest.TestCase):
 
 class CommandLine(unittest.TestCase):
     def test_refusals(self):
-        for arguments, text in ((("wss://localhost/",), "no TLS"),
+        for arguments, text in ((("wss://user@localhost/",), "no URL of a WebSocket"),
+                                (("wss:localhost",), "no URL of a WebSocket"),
                                 (("ws://user@localhost/",), "no URL of a WebSocket"),
                                 (("ws://localhost/#x",), "no URL of a WebSocket"),
                                 (("ws://localhost/ x",), "no URL of a WebSocket"),

@@ -6,12 +6,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -208,7 +210,45 @@ static void the_machine(void **state)
     assert_true(second.at_ns > first.at_ns);
     assert_true(second.user_ns + second.system_ns > first.user_ns + first.system_ns);
     assert_true(second.listen_overflows >= first.listen_overflows);
+    assert_true(second.listen_drops >= first.listen_drops);
     assert_true(second.retransmits >= first.retransmits);
+    assert_true(first.netstat_known && first.snmp_known && first.sockstat_known);
+}
+
+/* A listener without a backlog drops; who ends a connection first has its TIME_WAIT. */
+static void tcp_of_the_host(void **state)
+{
+    (void)state;
+    enum { COUNT = 4 };
+    struct system_sample first, second;
+    struct err error = {0};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof to;
+    int clients[COUNT], listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_true(listener >= 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&to, &length), 0);
+    assert_int_equal(system_sample(&first, &error), 0);
+    for (int i = 0; i < COUNT; i++) {
+        clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(clients[i] >= 0);
+        connect(clients[i], (struct sockaddr *)&to, sizeof to);
+    }
+    int accepted = accept(listener, NULL, NULL);
+    assert_true(accepted >= 0);
+    assert_int_equal(system_sample(&second, &error), 0);
+    /* One has room in it. */
+    assert_true(second.listen_overflows - first.listen_overflows >= COUNT - 1);
+    assert_true(second.listen_drops - first.listen_drops >= COUNT - 1);
+    for (int i = 0; i < COUNT; i++) {
+        close(clients[i]);
+    }
+    close(accepted);
+    close(listener);
+    assert_int_equal(system_sample(&second, &error), 0);
+    assert_true(second.time_waits_begun > first.time_waits_begun);
+    assert_true(second.time_waits > 0);
 }
 
 static void names_of_calls(void **state)
@@ -302,15 +342,11 @@ static void the_probe_serves_or_says_why_not(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cpu_time_is_exact),
-        cmocka_unit_test(awkward_names),
-        cmocka_unit_test(ended_and_missing),
-        cmocka_unit_test(finding),
-        cmocka_unit_test(threads_in_order),
-        cmocka_unit_test(busiest),
-        cmocka_unit_test(the_machine),
-        cmocka_unit_test(names_of_calls),
-        cmocka_unit_test(the_probe_serves_or_says_why_not),
+        cmocka_unit_test(cpu_time_is_exact), cmocka_unit_test(awkward_names),
+        cmocka_unit_test(ended_and_missing), cmocka_unit_test(finding),
+        cmocka_unit_test(threads_in_order),  cmocka_unit_test(busiest),
+        cmocka_unit_test(the_machine),       cmocka_unit_test(tcp_of_the_host),
+        cmocka_unit_test(names_of_calls),    cmocka_unit_test(the_probe_serves_or_says_why_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,7 +190,7 @@ static struct websocket_deflate agree(const char *number, const struct websocket
     struct websocket_response response;
     struct websocket_deflate agreed;
     assert_int_equal(websocket_key(nonce, key), 0);
-    assert_int_equal(websocket_accept(key, accept), 0);
+    assert_int_equal(websocket_accept(NULL, key, accept), 0);
     ssize_t length = websocket_request_write(&offer, key, head, sizeof head);
     assert_int_equal(websocket_request_read(&reading, head, (size_t)length, &request), length);
     if (!websocket_deflate_choose(&request, wish, &agreed)) {

@@ -13,14 +13,20 @@ static void keys(void **state)
     char key[WEBSOCKET_KEY_TEXT + 1], accept[WEBSOCKET_ACCEPT_TEXT + 1], reason[100] = "?";
     if (websocket_why_not(reason, sizeof reason)) {
         assert_string_not_equal(reason, "");
-        assert_int_equal(websocket_accept(KEY, accept), WEBSOCKET_BAD_BUILD);
+        assert_int_equal(websocket_accept(NULL, KEY, accept), WEBSOCKET_BAD_BUILD);
         skip();
     }
     assert_string_equal(reason, "");
     assert_int_equal(websocket_key((const uint8_t *)"the sample nonce", key), 0);
     assert_string_equal(key, KEY);
-    assert_int_equal(websocket_accept(KEY, accept), 0);
-    assert_string_equal(accept, ACCEPT);
+    struct websocket_hash *hash = websocket_hash_open();
+    assert_non_null(hash);
+    for (int i = 0; i < 3; i++) { /* prepared, and again, and without */
+        memset(accept, 0, sizeof accept);
+        assert_int_equal(websocket_accept(i < 2 ? hash : NULL, KEY, accept), 0);
+        assert_string_equal(accept, ACCEPT);
+    }
+    websocket_hash_close(hash);
 }
 
 /* ---- requests ---- */

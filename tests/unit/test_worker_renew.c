@@ -26,13 +26,14 @@ enum { VISITS, DIALED, FAILED, THROTTLED, RESUMED };
 struct visit_options {
     uint32_t below;
     uint64_t stay_ns; /* before it leaves */
+    bool settles;     /* once it is there it counts no more against the most */
 };
 
 /* A client that leaves as soon as it is there, or a while later. */
 struct visit {
     struct connection base;
     uint64_t place; /* in a row: each leaves at a time of its own */
-    bool gone;
+    bool gone, settled;
 };
 
 static uint32_t most_open, now_open;
@@ -63,8 +64,7 @@ static int open_visit(struct role_context *context, struct connection *connectio
 
 static void close_visit(struct role_context *context, struct connection *connection)
 {
-    (void)context;
-    (void)connection;
+    context->settled -= ((const struct visit *)(const void *)connection)->settled;
     now_open--;
 }
 
@@ -75,6 +75,8 @@ static void step(struct role_context *context, struct connection *connection, co
     if (op->kind == OP_START) {
         assert_true(op->now_ns >= connection->dialed_ns);
         assert_true(connection->dialed_ns >= connection->intended_ns);
+        visit->settled = options->settles;
+        context->settled += options->settles;
         context->out.set_timer = true;
         context->out.timer_ns = op->now_ns + options->stay_ns * visit->place;
     } else if (op->kind == OP_TIMER && !visit->gone) {
@@ -228,6 +230,23 @@ static void marks(void **state)
     renewal_close(&renewal);
 }
 
+/* Those that have settled stay open beside as many as may be in flight. */
+static void settled_ones_leave_room(void **state)
+{
+    (void)state;
+    struct renewal renewal;
+    renewal_open(&renewal, engine_find("epoll"),
+                 (struct visit_options){.below = 3, .stay_ns = 50 * NS_PER_MS, .settles = true},
+                 10 * MOST);
+    renewal_run(&renewal);
+    assert_int_equal(counted(&renewal, VISITS), 10 * MOST);
+    assert_true(most_open > MOST);
+    assert_int_equal(now_open, 0);
+    assert_true(counted(&renewal, RESUMED) >= 1);
+    assert_int_equal(counted(&renewal, RESUMED), counted(&renewal, THROTTLED));
+    renewal_close(&renewal);
+}
+
 static void nobody_there_is_a_failure(void **state)
 {
     (void)state;
@@ -239,6 +258,30 @@ static void nobody_there_is_a_failure(void **state)
     assert_int_equal(atomic_load(&renewal.slot->state), SLOT_ENDED);
     assert_int_equal(renewal.slot->failure.code, ERR_SYSTEM);
     assert_int_equal(renewal.slot->failure.number, ECONNREFUSED);
+    assert_true(counted(&renewal, FAILED) > 0);
+    assert_int_equal(counted(&renewal, FAILED), renewal.tally.bank->errors[0].count);
+    assert_int_equal(now_open, 0);
+    /* A few were tried: the first one alone says nothing of the others. */
+    assert_int_equal(counted(&renewal, DIALED), 8);
+    assert_int_equal(counted(&renewal, FAILED), 8);
+    renewal_close(&renewal);
+}
+
+/* Each of them is one that failed, and none of those pauses the dialing. */
+static void nobody_there_is_a_result_where_dialing_goes_on(void **state)
+{
+    (void)state;
+    struct renewal renewal;
+    renewal_open(&renewal, engine_find("epoll"), (struct visit_options){.below = 3}, 100);
+    renewal.config.dials_on = true;
+    close(renewal.listener);
+    renewal.listener = -1;
+    renewal_run(&renewal);
+    assert_int_equal(renewal.slot->failure.code, ERR_NONE);
+    assert_int_equal(counted(&renewal, DIALED), 100);
+    assert_int_equal(counted(&renewal, FAILED), 100);
+    assert_int_equal(renewal.tally.bank->errors[0].number, ECONNREFUSED);
+    assert_int_equal(renewal.tally.bank->errors[0].count, 100);
     assert_int_equal(now_open, 0);
     renewal_close(&renewal);
 }
@@ -266,13 +309,50 @@ static void one_that_cannot_be_dialed_is_counted(void **state)
     renewal_close(&renewal);
 }
 
+/* The very first one is refused, and so is each that has its turn later. */
+static void a_bad_one_among_good_ones_is_counted(void **state)
+{
+    (void)state;
+    for (size_t i = 0; engines[i]; i++) {
+        char reason[160];
+        if (engines[i]->flags & (ENGINE_NO_KERNEL | ENGINE_ONE_CHANNEL) ||
+            engines[i]->why_not(reason, sizeof reason) < 0) {
+            continue;
+        }
+        struct renewal renewal;
+        struct err error;
+        struct address nobody;
+        assert_int_equal(address_parse("tcp://127.0.0.1:0", true, &nobody, &error), 0);
+        int fd = transport_tcp.listen(&nobody, 1, false, &error); /* takes a port that is free */
+        assert_true(fd >= 0);
+        close(fd);
+        renewal_open(&renewal, engines[i], (struct visit_options){.stay_ns = NS_PER_MS}, 5 * MOST);
+        renewal.dials[0].address = &nobody;
+        renewal_run(&renewal);
+        assert_int_equal(atomic_load(&renewal.slot->state), SLOT_ENDED);
+        assert_int_equal(renewal.slot->failure.code, ERR_NONE);
+        assert_int_equal(counted(&renewal, DIALED), 5 * MOST);
+        assert_int_equal(counted(&renewal, VISITS), 4 * MOST + (MOST - 5));
+        assert_int_equal(counted(&renewal, FAILED), 5);
+        const struct bank_error *errors = renewal.tally.bank->errors;
+        assert_int_equal(errors[0].phase, PHASE_CONNECT);
+        assert_int_equal(errors[0].number, ECONNREFUSED);
+        assert_int_equal(errors[0].count, 5);
+        assert_int_equal(errors[1].count, 0);
+        renewal_close(&renewal);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_many_as_the_quota_and_no_more_at_a_time),
         cmocka_unit_test(marks),
+        cmocka_unit_test(settled_ones_leave_room),
         cmocka_unit_test(nobody_there_is_a_failure),
+        cmocka_unit_test(nobody_there_is_a_result_where_dialing_goes_on),
         cmocka_unit_test(one_that_cannot_be_dialed_is_counted),
+        cmocka_unit_test(a_bad_one_among_good_ones_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

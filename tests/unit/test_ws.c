@@ -438,6 +438,9 @@ static void only_what_was_sent_is_an_answer(void **state)
     static const uint8_t longer[] = {0x82, 5, 0, 1, 2, 3, 4};
     static const uint8_t shorter[] = {0x82, 4, 0, 1, 2, 3, 0x82, 3, 1, 2, 3};
     static const uint8_t text[] = {0x81, 4, 0, 1, 2, 3};
+    /* What breaks the protocol says more than a payload that differs before it. */
+    static const uint8_t broken[] = {0x02, 2, 9, 9, 0xf0};
+    check_answer(broken, sizeof broken, "a frame with reserved bits");
     check_answer(right, sizeof right, NULL);
     check_answer(swapped, sizeof swapped, "the answer is not what was sent");
     check_answer(longer, sizeof longer, lengths);
@@ -498,6 +501,23 @@ static void answers_are_bounded(void **state)
     pair_close(&pair);
 }
 
+/* However many pieces it comes in. */
+static void a_request_has_its_time_but_once(void **state)
+{
+    (void)state;
+    struct world world = {.ws = {.server = {.idle_timeout_ns = 100, .frame_most = 125}}};
+    world_open_with(&world, &ws_server, 65536, true);
+    assert_int_equal(world_event(&world, OP_START, 1000)->timer_ns, 1100);
+    static const uint8_t begin[] = "GET /";
+    for (uint64_t i = 0; i < 5; i++) {
+        world_received(&world, begin + i, 1, 1080 + i);
+    }
+    world_event(&world, OP_TIMER, 1100);
+    assert_non_null(world_asked(&world, OP_CLOSE));
+    assert_int_equal(world_counter(&world, WS_SERVER_IDLE_CLOSED), 1);
+    world_close(&world);
+}
+
 /* Without the handshake's hash there is no WebSocket: the integration tests look at what is said.
  */
 static void not_built(void **state)
@@ -518,6 +538,7 @@ int main(void)
         cmocka_unit_test(only_what_was_sent_is_an_answer),
         cmocka_unit_test(a_send_that_finds_no_room_is_kept),
         cmocka_unit_test(answers_are_bounded),
+        cmocka_unit_test(a_request_has_its_time_but_once),
     };
     const struct CMUnitTest without[] = {cmocka_unit_test(not_built)};
     char reason[160];

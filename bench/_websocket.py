@@ -10,6 +10,7 @@ import _bench as bench
 
 BUILT = pathlib.Path(bench.SONDE).resolve().parent / "bench"
 SERVER_CPU, CLIENT_CPU = "0", "1"
+ATTEMPTS = 3
 
 
 def program(name):
@@ -59,6 +60,7 @@ class Run:
         self.p50_ns, self.p99_ns = p50_ns, p99_ns
         self.client_busy = rate * cpu_ns / 1e9
         self.server_cpu_ns = self.server_busy = None
+        self.why = ""
 
 
 def foreign(*command):
@@ -67,7 +69,7 @@ def foreign(*command):
                           capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0 or not done.stdout:
         bench.fail(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    return {**json.loads(done.stdout), "said": done.stderr.strip()}
 
 
 def bare(*command):
@@ -78,8 +80,10 @@ def bare(*command):
 
 def websocketpp(*command):
     seen = foreign(program("websocketpp_client"), *command)
-    return Run(seen["count"], seen["per_second"], seen["cpu_ns_each"], seen["p50_ns"],
-               seen["p99_ns"], seen["failed"])
+    run = Run(seen["count"], seen["per_second"], seen["cpu_ns_each"], seen["p50_ns"],
+              seen["p99_ns"], seen["failed"])
+    run.why = f" ({seen['said']})" if seen["said"] else ""
+    return run
 
 
 def sonde(*arguments, done, rate, failed=None):
@@ -92,6 +96,20 @@ def sonde(*arguments, done, rate, failed=None):
                percentiles["99"], bench.metric(record, failed) if failed else 0)
 
 
+def measured(server, server_name, name, client, port):
+    """One run; one of which something failed is said and made again."""
+    for _ in range(ATTEMPTS):
+        before_ns = cpu_ns_of(server.pid)
+        run = client(port)
+        spent_ns = cpu_ns_of(server.pid) - before_ns
+        if not run.failed:
+            run.server_cpu_ns = spent_ns / run.count
+            run.server_busy = min(1, run.server_cpu_ns * run.rate / 1e9)
+            return run
+        print(f"  {name} against {server_name}: {run.failed} failed{run.why}; again", flush=True)
+    return bench.fail(f"{name} against {server_name}: fails again and again")
+
+
 def rounds_against(server_name, clients, rounds):
     """Runs every client once a round, every second round backwards, against one server: a list of
     runs for each."""
@@ -99,15 +117,7 @@ def rounds_against(server_name, clients, rounds):
     with SERVERS[server_name]() as (server, port):
         for number in range(rounds):
             for name in clients if number % 2 == 0 else reversed(clients):
-                before_ns = cpu_ns_of(server.pid)
-                run = clients[name](port)
-                spent_ns = cpu_ns_of(server.pid) - before_ns
-                if run.count:
-                    run.server_cpu_ns = spent_ns / run.count
-                    run.server_busy = min(1, run.server_cpu_ns * run.rate / 1e9)
-                if run.failed:
-                    bench.fail(f"{name} against {server_name}: {run.failed} failed")
-                seen[name].append(run)
+                seen[name].append(measured(server, server_name, name, clients[name], port))
     return seen
 
 

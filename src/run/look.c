@@ -212,16 +212,26 @@ static double busy(uint64_t now_ns, uint64_t *last_ns, uint64_t since_ns)
     return known ? (double)used_ns / (double)since_ns : -1;
 }
 
+/* CPU time of the processes of an end that are there. */
+static uint64_t cpu_of(const struct processes *processes)
+{
+    uint64_t sum_ns = 0;
+    for (uint32_t i = 0; i < processes->count; i++) {
+        clockid_t clock;
+        if (processes->pids[i] > 0 && clock_getcpuclockid(processes->pids[i], &clock) == 0) {
+            sum_ns += clock_of(clock);
+        }
+    }
+    return sum_ns;
+}
+
 static void look_at_cpu(const struct conductor *conductor, struct run_look *look)
 {
     struct looking *looking = conductor->looking;
-    clockid_t clock;
-    look->client_busy =
-        busy(clock_of(CLOCK_PROCESS_CPUTIME_ID), &looking->client_cpu_ns, look->since_ns);
-    look->server_busy = -1;
-    if (conductor->own_server && clock_getcpuclockid(conductor->server_pid, &clock) == 0) {
-        look->server_busy = busy(clock_of(clock), &looking->server_cpu_ns, look->since_ns);
-    }
+    look->client_busy = busy(cpu_of(&conductor->clients), &looking->client_cpu_ns, look->since_ns);
+    look->server_busy = conductor->own_server ? busy(cpu_of(&conductor->servers),
+                                                     &looking->server_cpu_ns, look->since_ns)
+                                              : -1;
 }
 
 uint64_t look_next_ns(const struct conductor *conductor)

@@ -299,7 +299,7 @@ static void release_memory(struct conductor *conductor)
 /* What made a worker end says more than that its process did. */
 static void stop_server(struct conductor *conductor, struct err *error)
 {
-    for (uint32_t i = 0; i < conductor->servers.count; i++) {
+    for (uint32_t i = 0; i < conductor->servers.count && conductor->shared; i++) {
         struct err failure = {0};
         server_stop(conductor->servers.pids[i], &conductor->shared->server, &failure);
         if (error->code == ERR_NONE) {

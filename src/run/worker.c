@@ -153,7 +153,7 @@ static void visit(struct worker *worker, struct connection *connection, enum op_
     struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
     if (kind == OP_START) {
         if (!(connection->flagged & CONNECTION_STARTED)) {
-            worker_start(worker, connection, now_ns);
+            worker_start(worker, connection, NULL, now_ns);
         }
     } else if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
         worker_give_up_securing(worker, connection, 0);

@@ -178,7 +178,8 @@ static const struct metric handshake_metrics[] = {
     {"resumed", "1", "resumed", "times that they fell below --low, and dialing went on",
      METRIC_COUNT, WS_COUNT_RESUMED, 0, false},
     {"server_ended_first", "1", "server ended first",
-     "connections that the server ended behind its close frame: the TIME_WAIT is its own",
+     "connections that the server ended behind its close frame: the TIME_WAIT is its own (through "
+     "TLS nobody's, where the answer to its close_notify finds it gone and is reset)",
      METRIC_COUNT, WS_COUNT_SERVER_FIRST, 0, false},
     {"client_ended_first", "1", "client ended first",
      "connections that it left open for a second: this end closed them, and has the TIME_WAIT",

@@ -409,18 +409,11 @@ static void take_frames(struct role_context *context, struct ws_peer *peer, uint
 
 /* ---- the wire -------------------------------------------------------------------------------- */
 
-/* The answer to a close frame goes with the end of the connection, in one segment. */
-static uint32_t last_words(const struct ws_peer *peer)
-{
-    return peer->state == PEER_ENDING ? OP_MORE : 0;
-}
-
 static void submit_kept(struct role_context *context, struct ws_peer *peer)
 {
     struct op *op = step_submit(context, &peer->base, OP_SEND);
     op->data = peer->kept.data + peer->kept.begin;
     op->length = peer->kept.end - peer->kept.begin;
-    op->flags = last_words(peer);
 }
 
 static void drained(struct role_context *context, struct ws_peer *peer);
@@ -468,8 +461,7 @@ static void send_answer(struct role_context *context, struct ws_peer *peer)
             struct op *op = step_submit(context, &peer->base, OP_SEND);
             op->data = answer->data;
             op->length = answer->end;
-            /* What does not go at once comes back in `sent`. */
-            op->flags = OP_TRY | last_words(peer);
+            op->flags = OP_TRY; /* what does not go at once comes back in `sent` */
         } else {
             keep(context, peer, answer->data, answer->end);
         }

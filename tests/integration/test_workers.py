@@ -9,21 +9,25 @@ import time
 import unittest
 
 from sonde_program import (
-    Folder, Serving, call_record, check_failed_record, check_one_line, checked_record, end, engines,
+    PATIENCE_S, Folder, Serving, call_record, check_failed_record, check_one_line, checked_record, end, engines,
     metric, read_record, run, start)
 
 
 def children(pid):
-    """Its living children, by their names."""
-    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+    """Its living children, by their names; one that has just been forked has its own in a moment."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
         found = {}
-        for child in file.read().split():
-            try:
-                with open("/proc/%s/comm" % child, encoding="ascii") as comm:
-                    found.setdefault(comm.read().strip(), []).append(int(child))
-            except OSError:
-                pass  # it has just ended
-        return found
+        with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+            for child in file.read().split():
+                try:
+                    with open("/proc/%s/comm" % child, encoding="ascii") as comm:
+                        found.setdefault(comm.read().strip(), []).append(int(child))
+                except OSError:
+                    pass  # it has just ended
+        if "sonde" not in found or time.monotonic() > until:
+            return found
+        time.sleep(0.01)
 
 
 def cpu_s(pid):

@@ -17,23 +17,10 @@ import websockets
 
 from sonde_program import (PATIENCE_S, Misbehaving, Serving, check_one_line, checked_record, engines,
                            metric, run)
+from websocket_raw import errors, reset, url, ws
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 QUICK = ("--timeout", "300ms", "--connect-timeout", "300ms")
-
-
-def ws(case, *arguments, status=0, **options):
-    done = run("ws", "--json", "-q", *arguments, **options)
-    case.assertEqual(done.returncode, status, done.stderr)
-    return checked_record(case, done.stdout)["runs"][0]
-
-
-def errors(one):
-    return {(error["phase"], error["name"]): error["count"] for error in one["errors"]}
-
-
-def url(server, path="/"):
-    return server.address.replace("tcp:", "ws:") + path
 
 
 class Peer:
@@ -255,11 +242,6 @@ def silent_before(server, client):
 def silent_behind_upgrade(server, client):
     upgrade(client)
     server.over.wait(PATIENCE_S)
-
-
-def reset(client):
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
 
 
 def resets_before(_, client):

@@ -381,6 +381,8 @@ class Handshakes(unittest.TestCase):
     def test_nobody_accepts_for_a_while(self):
         """Connections that are not established in time are counted, and the run goes on."""
         for engine in engines():
+            if engine == "threads":
+                continue  # each of whose threads judges by its own connection who is there
             with self.subTest(engine=engine), Pausing(5) as server:
                 one = ws(self, url(server), "-n", "40", "-c", "6", "-e", engine,
                          "--connect-timeout", "200ms", "--timeout", "20s")

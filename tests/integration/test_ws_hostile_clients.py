@@ -9,7 +9,7 @@ import unittest
 
 from sonde_program import SONDE, Serving, checked_record, engines, metric
 from websocket_raw import (BINARY, CLOSE, CONTINUATION, FIN, KEY, PING, RSV1, RSV2, TEXT, Wire,
-                           close_of, errors, frame, masked, request, reset, url, ws)
+                           close_of, errors, frame, masked, request, reset, ws)
 
 NO_FIN = 0
 BAD_KEY = "no Sec-WebSocket-Key of 16 bytes in base64"

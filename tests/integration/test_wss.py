@@ -3,6 +3,7 @@ roles and against servers that fail in the handshake; resumption and failures co
 
 import asyncio
 import ctypes
+import functools
 import os
 import socket
 import ssl
@@ -14,11 +15,13 @@ import unittest
 
 import websockets
 
-from sonde_program import PATIENCE_S, Misbehaving, Serving, check_one_line, checked_record, engines, \
-    metric, run
+import sonde_program
+from sonde_program import (PATIENCE_S, Misbehaving, Serving, check_one_line, checked_record, metric,
+                           run)
 from test_tls import WithCertificates
 from test_ws import QUICK, Peer, errors, talk, upgrade, ws
 
+engines = functools.cache(sonde_program.engines)  # asked once: it runs the program
 PHASES = ("response_time", "service_time", "connect", "tls_handshake", "upgrade", "close")
 
 

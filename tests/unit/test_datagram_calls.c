@@ -125,9 +125,13 @@ static void test_stamps(void **state)
         int peer;
         struct end *end;
         if (kind == TCP) {
-            end = end_of_tcp(&world, &peer);
-            int fd = dup(end->channel.fd);
-            end_close(end);
+            struct sockaddr_in address;
+            int listener = listen_tcp(&address);
+            int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+            peer = accept(listener, NULL, NULL);
+            assert_true(peer >= 0);
+            close(listener);
             end = end_add_with(&world, CHANNEL_SOCKET, fd, fd, CHANNEL_STAMPS);
         } else {
             end = end_of_udp(&world, &peer,

@@ -49,7 +49,7 @@ static void keep_apart(const struct conductor *conductor, struct looking *lookin
     memcpy(free_cpus, looking->before, size);
     take_out(free_cpus, size, &placement->clients, conductor->worker_count);
     if (conductor->own_server) {
-        take_out(free_cpus, size, &placement->servers, conductor->server_slot_count);
+        take_out(free_cpus, size, &placement->servers, conductor->server_threads);
     }
     looking->moved = CPU_COUNT_S(size, free_cpus) > 0 && sched_setaffinity(0, size, free_cpus) == 0;
 }

@@ -26,7 +26,7 @@ static int run(int argc, char **argv, struct err *error)
 const struct command command_ws = {
     .name = "ws",
     .arguments = "[URL] [options]",
-    .summary = "WebSocket: opening and closing handshakes, and messages",
+    .summary = "WebSocket: opening and closing handshakes, connections that are held, and messages",
     .details =
         "Opens WebSocket connections, closes each with --code as soon as it is open, and opens "
         "another: --connections are in flight at a time. TCP connect, TLS handshake, upgrade and "
@@ -36,7 +36,10 @@ const struct command command_ws = {
         "that fails is counted with what was wrong and where, and the others go on. With --mode "
         "message the connections are upgraded at the start and stay: messages of --size bytes go "
         "to and fro, --high of them in flight on each, or on a schedule (--rate), and every answer "
-        "is checked; with --count the upgrade and the close are in the measured time. URL is "
+        "is checked; with --count the upgrade and the close are in the measured time. With --mode "
+        "hold all --connections are opened, evenly over --ramp, which the window begins with, and "
+        "held to its end, where each is closed; what is lost meanwhile is counted with what ended "
+        "it, is not dialed again, and fails the run. URL is "
         "ws://HOST:PORT/PATH or, through TLS, wss://HOST:PORT/PATH (or tcp://HOST:PORT, "
         "tls://HOST:PORT, unix:PATH: path /); without one, or with ws:, wss: or unix: alone, sonde "
         "starts its own server in another process on another CPU.",
@@ -45,6 +48,7 @@ const struct command command_ws = {
         "  sonde ws ws://127.0.0.1:9000/chat -c 500 --low 250 -n 50k --code 1001   # marks\n"
         "  sonde ws --rate 1000   # how long does a handshake take under a given load?\n"
         "  sonde ws wss: -c 64 --resume   # and with TLS, sessions resumed?\n"
+        "  sonde ws --mode hold -c 9000 --ramp 3s -d 60s --ping-every 20s   # does it hold them?\n"
         "  sonde ws --mode message -c 100 --high 32   # how many echoes a second?\n"
         "  sonde ws --mode message -m 1k --deflate --message text   # what does deflate cost?\n",
     .sets = sets,

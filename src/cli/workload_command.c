@@ -91,7 +91,8 @@ static void print_interval(FILE *out, const struct run_progress *progress)
         if (!metric->per_interval || metric->kind == METRIC_COUNT) {
             continue;
         }
-        bool known = metric_compute(metric, progress->bank->counters, progress->window_ns, &value);
+        const struct bank *bank = metric->kind == METRIC_LEVEL ? progress->so_far : progress->bank;
+        bool known = metric_compute(metric, bank->counters, progress->window_ns, &value);
         print_live(out, metric, known, value);
     }
     const struct histogram *first = &progress->bank->histograms[0];
@@ -370,6 +371,35 @@ static int check_given(const struct measurement *measurement, struct err *error)
     return 0;
 }
 
+/* Connections that are held have a window, in which they are opened, and no other course. */
+static int check_held(const struct measurement *measurement, bool given_warmup, struct err *error)
+{
+    const struct workload *workload = measurement->workload;
+    struct run_options *options = &measurement->command->run;
+    char ramp[UNITS_TEXT_MAX];
+    if (!workload->ramp_ns) {
+        return 0;
+    }
+    if (options->count || options->rate > 0 || (given_warmup && options->warmup_ns)) {
+        err_set(error, ERR_USAGE,
+                options->count      ? "--count"
+                : options->rate > 0 ? "--rate"
+                                    : "--warmup",
+                "connections that are held have none");
+        return err_hint(error, "they are opened in the window, which begins with --ramp and is "
+                               "--duration long");
+    }
+    options->warmup_ns = 0;
+    uint64_t ramp_ns = workload->ramp_ns(measurement->command->options, options->connections);
+    if (ramp_ns >= options->duration_ns) {
+        units_duration(ramp, (double)ramp_ns);
+        err_set(error, ERR_USAGE, "--duration", "opening %lu connections takes %s of it (--ramp)",
+                options->connections, ramp);
+        return err_hint(error, "a longer --duration, or a shorter --ramp");
+    }
+    return 0;
+}
+
 /* Options that this run makes nothing of. */
 static void add_idle_options(void *owner, struct record *record)
 {
@@ -533,6 +563,7 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
             opt_hint_loose(&arguments, error);
         } else if (find_target(&measurement, target, warmup, error) == 0 &&
                    check_given(&measurement, error) == 0 && check_fit(&measurement, error) == 0 &&
+                   check_held(&measurement, warmup, error) == 0 &&
                    run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
                                      error) == 0) {
             result = measure(&measurement, &arguments, argc, argv, error);

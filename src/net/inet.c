@@ -11,6 +11,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 enum {
     HOST_MAX = sizeof((struct address *)0)->host - 1
 }; /* longest name that DNS can carry, RFC 1035 2.3.4 */
@@ -146,7 +148,9 @@ static int look_up(const char *host, struct address *address, struct err *error)
     const struct addrinfo wanted = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
 
+    uint64_t start_ns = clock_now_ns();
     int code = getaddrinfo(host, NULL, &wanted, &found);
+    address->resolve_ns = clock_now_ns() - start_ns;
     if (code) {
         int number = code == EAI_SYSTEM ? errno : 0;
         err_set(error, ERR_SYSTEM, address->text, "cannot resolve \"%s\": %s", host,

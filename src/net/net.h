@@ -23,8 +23,9 @@ struct address {
                  it is to listen: loopback and a free port, or an abstract name of the kernel's */
     struct sockaddr_storage socket_address; /* not for local: and pipe: */
     socklen_t length;
-    char text[160]; /* canonical, for people and the record */
-    char host[254]; /* as it was typed, without brackets; tcp:, tls: and udp: */
+    char text[160];      /* canonical, for people and the record */
+    uint64_t resolve_ns; /* how long the look-up of its name took; 0: it needed none */
+    char host[254];      /* as it was typed, without brackets; tcp:, tls: and udp: */
 };
 
 /* Calls to the kernel that making a socket ready took. */

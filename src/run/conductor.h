@@ -14,6 +14,12 @@
 #include "stats/series.h"
 #include "stats/summary.h"
 
+/* Heaps and stacks of the ends' processes, as the kernel counts them exactly (Anonymous of
+ * smaps_rollup); 0: not known. */
+struct held_memory {
+    uint64_t client_bytes, server_bytes;
+};
+
 /* One end's tallies. */
 struct tallies {
     struct tally part;  /* of the part just cut */
@@ -80,6 +86,9 @@ struct conductor {
     struct looking *looking; /* NULL: nobody looks at the run without a cut (run/look.h) */
     bool observed_now;       /* in the present part */
     uint64_t window_start_ns, window_end_ns;
+    /* Of connections that are held (workload->ramp_ns): */
+    uint64_t opened_ns; /* when the latest was open; 0: none has been */
+    struct held_memory memory_before, memory_held;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     double cpu_frequency; /* Hz at the end of the window; 0: not known */
     uint64_t interval_start_ns;
@@ -147,6 +156,11 @@ bool window_finished(const struct conductor *conductor);
 int fill_run(struct conductor *conductor, struct err *error);
 /* fill_host.c: of which what the host went through. */
 void fill_host(struct conductor *conductor);
+/* held_connections.c, of a workload whose connections are held: the memory of both ends now; how
+ * many are open; what opening and holding them came to. */
+void held_memory(const struct conductor *conductor, struct held_memory *memory);
+uint64_t held_count(const struct conductor *conductor);
+void held_fill(struct conductor *conductor);
 /* verdict.c and verdict_stream.c: run->limited_by with its evidence. */
 void fill_verdict(struct conductor *conductor);
 

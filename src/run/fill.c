@@ -229,6 +229,7 @@ static int fill_extras(struct conductor *conductor)
     if (busiest >= 0) {
         fill_value(run, &run_extra_metrics[RUN_EXTRA_BUSY], busiest);
     }
+    held_fill(conductor);
     return run->value_count ? look_fill(conductor) : -1;
 }
 
@@ -248,9 +249,28 @@ static int fill_histograms(struct record_run *run, const struct role *role, cons
     return 0;
 }
 
+/* The first phase of every connection, which they share: names are looked up once a run. */
+static int fill_resolve(struct conductor *conductor)
+{
+    static const struct histogram_metric row = {
+        "resolve", "ns", "resolve (once)",
+        "looking the target's name up: once, before the run, and for all of its connections",
+        PART_NONE};
+    uint64_t resolve_ns = conductor->address.resolve_ns;
+    if (!conductor->plan->workload->own_protocol || resolve_ns == 0) {
+        return 0;
+    }
+    struct record_histogram *histogram = record_add_histogram(conductor->run, &row, "client");
+    if (histogram) {
+        histogram_record(histogram->histogram, resolve_ns, 1);
+    }
+    return histogram ? 0 : -1;
+}
+
 static int fill_intervals(struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
+    uint64_t so_far[BANK_COUNTERS] = {0};
     for (size_t i = 0; i < conductor->series.count; i++) {
         const struct series_point *point = &conductor->series.points[i];
         struct record_interval *interval = record_add_interval(conductor->run);
@@ -259,6 +279,9 @@ static int fill_intervals(struct conductor *conductor)
         }
         interval->start_ns = point->start_ns;
         interval->duration_ns = point->duration_ns;
+        for (size_t j = 0; j < BANK_COUNTERS; j++) {
+            so_far[j] += point->counters[j];
+        }
         for (size_t j = 0; j < workload->metric_count; j++) {
             const struct metric *metric = &workload->metrics[j];
             const struct metric *named =
@@ -267,7 +290,8 @@ static int fill_intervals(struct conductor *conductor)
                 metric->per_interval ? record_interval_add_value(interval, named) : NULL;
             if (row) {
                 row->available =
-                    metric_compute(metric, point->counters, point->duration_ns, &row->value);
+                    metric_compute(metric, metric->kind == METRIC_LEVEL ? so_far : point->counters,
+                                   point->duration_ns, &row->value);
             }
         }
         uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
@@ -440,6 +464,9 @@ static void describe_placement(const struct placement *placement, FILE *out)
 static const char *mode_of(const struct run_plan *plan)
 {
     const struct workload *workload = plan->workload;
+    if (workload->ramp_ns) {
+        return "held";
+    }
     if (workload->bulk) {
         bool paced = workload->asked && workload->asked(plan->workload_options) > 0;
         return paced ? "paced" : "unpaced";
@@ -546,7 +573,8 @@ int fill_run(struct conductor *conductor, struct err *error)
     if (fill_metrics(run, workload->metrics, workload->metric_count, client) < 0 ||
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||
-        security_fill_run(conductor) < 0 || fill_intervals(conductor) < 0 ||
+        fill_resolve(conductor) < 0 || security_fill_run(conductor) < 0 ||
+        fill_intervals(conductor) < 0 ||
         fill_end(run, "client", &conductor->clients, client, operations)) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }

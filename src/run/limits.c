@@ -163,6 +163,13 @@ static int check_ports(const struct limits_need *need, struct limits_warnings *w
     }
     ports -= need->port_taken && ports > 1 ? 1 : 0;
     if ((need->connections - 1) / sources < ports) {
+        if ((need->connections - 1) / sources >= ports / 2) {
+            warn(warnings,
+                 "local ports: more than half of the %" PRIu64
+                 " for each source address are needed: with each further connection the kernel "
+                 "looks through all that are taken (more addresses: --source)",
+                 ports);
+        }
         return 0;
     }
     uint64_t enough = (need->connections - 1) / ports + 1;

@@ -185,12 +185,16 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     }
     bool null = conductor->plan->engine->flags & ENGINE_NO_KERNEL;
     bool renewed = conductor->plan->workload->client->renew_below != NULL;
-    uint64_t lost =
-        !renewed && options->connections > open_at_end ? options->connections - open_at_end : 0;
+    uint64_t there = conductor->plan->workload->ramp_ns ? held_count(conductor)
+                     : renewed                          ? options->connections
+                                                        : open_at_end;
+    uint64_t lost = options->connections > there ? options->connections - there : 0;
     conductor->lost = lost;
-    if (lost && !null) {
+    bool opening = conductor->plan->workload->ramp_ns && conductor->interrupted;
+    if (lost && !null && !opening) {
         char what[96];
-        snprintf(what, sizeof what, "%lu of %lu connections were lost", lost, options->connections);
+        snprintf(what, sizeof what, "%lu of %lu connections were %s", lost, options->connections,
+                 conductor->plan->workload->ramp_ns ? "not held to the end" : "lost");
         first_error(conductor, error, what);
         if (conductor->plan->workload->bulk && conductor->plan->target && !conductor->own_server &&
             error->code == ERR_PROTOCOL) {

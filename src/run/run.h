@@ -18,6 +18,7 @@ struct run_progress {
     const struct bank *bank;   /* of the client's workers in that time */
     const struct bank *server; /* of those of sonde's own server; NULL: it has none, or drain */
     bool drain;
+    const struct bank *so_far; /* and since the beginning of the window */
     const struct workload *workload;
     bool observed; /* kernel_calls_per_second is known */
     double kernel_calls_per_second;

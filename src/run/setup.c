@@ -154,6 +154,17 @@ static int make_dials(struct conductor *conductor, struct err *error)
     return 0;
 }
 
+/* Operations a second that are due; 0: a closed loop. */
+static double run_rate(const struct run_plan *plan)
+{
+    const struct run_options *options = plan->options;
+    if (!plan->workload->ramp_ns) {
+        return options->rate;
+    }
+    uint64_t ramp_ns = plan->workload->ramp_ns(plan->workload_options, options->connections);
+    return (double)options->connections * 1e9 / (double)(ramp_ns ? ramp_ns : 1);
+}
+
 void setup_worker(const struct run_plan *plan, struct worker_config *config)
 {
     const struct run_options *options = plan->options;
@@ -166,7 +177,7 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .receive_mode = options->wire.uring_receive,
         .cpu = -1,
         .quota = UINT64_MAX,
-        .rate = options->rate,
+        .rate = run_rate(plan),
         .arrival = options->arrival ? ARRIVAL_POISSON : ARRIVAL_FIXED,
         .send_lag = plan->workload->send_lag,
         .workers = 1,
@@ -265,7 +276,11 @@ int setup_run(struct conductor *conductor, struct err *error)
         (!client_apart(conductor) && client_start(conductor, error) < 0)) {
         return -1;
     }
-    return client_await(conductor, error);
+    if (client_await(conductor, error) < 0) {
+        return -1;
+    }
+    held_memory(conductor, &conductor->memory_before); /* none has been dialed yet */
+    return 0;
 }
 
 static void release_memory(struct conductor *conductor)

@@ -78,6 +78,19 @@ static void add_whole(uint64_t *whole, const struct tally *part)
     }
 }
 
+/* Counters that count in every part are among those of the unobserved ones, whatever the part
+ * was. */
+static void keep_whole(struct conductor *conductor, const struct tally *part)
+{
+    uint64_t whole = conductor->plan->workload->whole;
+    for (size_t i = 0; i < BANK_COUNTERS && whole; i++) {
+        if (whole >> i & 1) {
+            conductor->client.plain.bank->counters[i] += part->bank->counters[i];
+            conductor->interval.bank->counters[i] += part->bank->counters[i];
+        }
+    }
+}
+
 /* What concerns both ends of a part together. */
 static void join_ends(struct conductor *conductor, struct tally *client, struct tally *server)
 {
@@ -86,6 +99,9 @@ static void join_ends(struct conductor *conductor, struct tally *client, struct 
     arrived_take(conductor, client);
     add_whole(conductor->client_whole, client);
     bank_silence_add(&conductor->silence, &client->bank->silence);
+    if (client->bank->opened_ns > conductor->opened_ns) {
+        conductor->opened_ns = client->bank->opened_ns;
+    }
     if (server) {
         add_whole(conductor->server_whole, server);
         if (conductor->server_error.count == 0) {
@@ -134,6 +150,10 @@ static void discard(struct conductor *conductor, enum session_gate gate)
 {
     peer_cut(conductor, SESSION_NONE, gate);
     collect_ends(conductor, &conductor->discarded, &conductor->server.part);
+    keep_whole(conductor, &conductor->discarded);
+    if (conductor->plan->workload->whole) {
+        bank_add_errors(conductor->client.plain.bank, conductor->discarded.bank);
+    }
 }
 
 void window_discard(struct conductor *conductor)
@@ -174,6 +194,7 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
             .window_ns = point.duration_ns,
             .bank = conductor->interval.bank,
             .server = conductor->own_server ? conductor->server_interval.bank : NULL,
+            .so_far = conductor->client.plain.bank,
             .workload = plan->workload,
             .observed = conductor->interval_kernel_ns > 0,
             .kernel_role = watch_role(conductor->watch),
@@ -214,6 +235,7 @@ static void take_part(struct conductor *conductor, int probe, bool last)
         watch_gated(conductor->watch, &gated, &scope);
         watch_seen(conductor->watch, &scope);
         peer_seen(conductor);
+        keep_whole(conductor, part);
         tally_add(&conductor->client.seen, part);
         tally_add(&conductor->server.seen, &conductor->server.part);
         tally_add(&conductor->block_seen, part);
@@ -324,6 +346,7 @@ static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_n
     conductor->observed_now = probe != WATCH_OFF;
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;
     if (!*more) {
+        held_memory(conductor, &conductor->memory_held);
         atomic_store(&conductor->shared->client.stage, RUN_AFTER);
     }
     conductor->window_ends = !*more && drains_at_once(conductor);

@@ -27,8 +27,9 @@
 /* Of datagrams no more than an engine receives in a row: or the answers to a backlog would find no
  * room in the socket while it is being worked off. */
 #define DATAGRAM_ARRIVALS_IN_A_ROW 16
-/* Connections that are started, or drained, before completions get their turn. */
-#define SWEPT_IN_A_ROW 1024
+/* Connections that are started, or drained, before completions get their turn: so few that the end
+ * of thousands is timed like that of a few. */
+#define SWEPT_IN_A_ROW 64
 
 /* Its connections start together, once they are told to: else each by itself. */
 static bool starts_with_go(const struct worker_config *config)
@@ -127,11 +128,24 @@ static void follow_stage(struct worker *worker, uint64_t now_ns)
     }
 }
 
+static uint64_t outstanding(const struct worker *worker)
+{
+    uint64_t sum = 0;
+    for (const struct connection *connection = worker->first; connection;
+         connection = connection->next) {
+        sum += worker->role->outstanding ? worker->role->outstanding(connection) : 0;
+    }
+    return sum;
+}
+
 static void cut(struct worker *worker, uint64_t now_ns)
 {
     struct worker_slot *slot = worker->config->slot;
     uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_relaxed);
     follow_stage(worker, now_ns);
+    if (worker->context.draining) {
+        atomic_store_explicit(&slot->outstanding, outstanding(worker), memory_order_relaxed);
+    }
     cut_flows(worker, &slot->banks[(done + 1) & 1]);
     account(worker, &slot->banks[done & 1], now_ns);
     use_bank(worker, &slot->banks[(done + 1) & 1], now_ns);
@@ -399,14 +413,15 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     return until_ns;
 }
 
-static uint64_t outstanding(const struct worker *worker)
+/* Whether an operation has been issued and not answered. */
+static bool is_outstanding(const struct worker *worker)
 {
-    uint64_t sum = 0;
-    for (const struct connection *connection = worker->first; connection;
+    bool some = false;
+    for (const struct connection *connection = worker->first; connection && !some;
          connection = connection->next) {
-        sum += worker->role->outstanding ? worker->role->outstanding(connection) : 0;
+        some = worker->role->outstanding && worker->role->outstanding(connection) > 0;
     }
-    return sum;
+    return some;
 }
 
 /* Notices that nothing is left to do: everything was issued and answered, or everybody is gone. */
@@ -418,9 +433,8 @@ static void check_finished(struct worker *worker)
     if (!worker->started || worker->sweep || (going_on && !ending)) {
         return;
     }
-    uint64_t left = outstanding(worker);
-    atomic_store_explicit(&slot->outstanding, left, memory_order_relaxed);
-    if (left == 0 && atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
+    if (!is_outstanding(worker) &&
+        atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
         uint64_t now_ns = clock_now_ns();
         account(worker, worker->context.bank, now_ns);
         worker->finished = true; /* what it uses from now on is waiting for the end */
@@ -522,6 +536,7 @@ static int open_worker(struct worker *worker)
     uint32_t expected = config->dial_count + config->end_count + config->listener_count;
     if (config->role->renew_below && config->dial_count) {
         worker->renew_below = config->role->renew_below(config->options, config->dial_count);
+        worker->context.quota = config->role->once ? config->dial_count : worker->context.quota;
     }
     worker->context.shared = config->role->open_worker(config->options, expected, &worker->failure);
     if (!worker->context.shared) {

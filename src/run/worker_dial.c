@@ -110,6 +110,7 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
         int fd = worker_open_socket(worker, dial);
         if (fd < 0 && worker->renew_below && (worker->reached || worker->open)) {
             cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
+            worker->context.quota -= worker->role->once;
             worker->failure = (struct err){0};
             return 0;
         }

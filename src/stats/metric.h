@@ -8,11 +8,13 @@
 
 /* How a metric comes out of a module's array of counters. */
 enum metric_kind {
-    METRIC_COUNT,         /* counters[numerator] */
-    METRIC_COUNT_OF,      /* the same; not there where counters[denominator], its whole, is 0 */
-    METRIC_PER_SECOND,    /* counters[numerator] / window in seconds */
-    METRIC_RATIO,         /* counters[numerator] / counters[denominator]; n/a where that is 0 */
-    METRIC_MISSING,       /* counters[denominator] - counters[numerator], at least 0 */
+    METRIC_COUNT,      /* counters[numerator] */
+    METRIC_COUNT_OF,   /* the same; not there where counters[denominator], its whole, is 0 */
+    METRIC_PER_SECOND, /* counters[numerator] / window in seconds */
+    METRIC_RATIO,      /* counters[numerator] / counters[denominator]; n/a where that is 0 */
+    METRIC_MISSING,    /* counters[denominator] - counters[numerator], at least 0 */
+    METRIC_LEVEL,      /* the same; in an interval, what it has come to by the interval's end: over
+                          the counters since the beginning of the window */
     METRIC_MISSING_SHARE, /* that, of counters[denominator]; n/a where that is 0 */
     METRIC_VALUE,         /* set directly by who measures it */
 };
@@ -49,6 +51,7 @@ static inline bool metric_compute(const struct metric *metric, const uint64_t *c
             counters[metric->denominator] ? numerator / (double)counters[metric->denominator] : 0;
         return counters[metric->denominator] != 0;
     case METRIC_MISSING:
+    case METRIC_LEVEL:
         *value = missing;
         return true;
     case METRIC_MISSING_SHARE:

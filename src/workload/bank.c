@@ -98,6 +98,7 @@ void bank_add(struct bank *to, const struct bank *from)
     }
     add_calls(&to->calls, &from->calls);
     bank_silence_add(&to->silence, &from->silence);
+    to->opened_ns = from->opened_ns > to->opened_ns ? from->opened_ns : to->opened_ns;
     bank_add_errors(to, from);
     for (size_t i = 0; i < BANK_HISTOGRAMS; i++) {
         histogram_add(&to->histograms[i], &from->histograms[i]);

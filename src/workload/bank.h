@@ -12,7 +12,7 @@
 #include "stats/series.h"
 
 #define BANK_COUNTERS SERIES_COUNTERS_MAX
-#define BANK_HISTOGRAMS 8
+#define BANK_HISTOGRAMS 10
 #define BANK_ERRORS 64
 #define BANK_FLOWS 64
 #define FLOW_COUNTERS 12
@@ -70,6 +70,7 @@ struct bank {
     struct bank_error errors[BANK_ERRORS];
     uint64_t errors_beyond; /* that found no row */
     struct bank_silence silence;
+    uint64_t opened_ns; /* held connections: when the latest was open; 0: none has been opened */
     struct histogram histograms[BANK_HISTOGRAMS];
     uint32_t flow_count; /* flows in use; connections beyond BANK_FLOWS are in the sums only */
     struct bank_flow flows[BANK_FLOWS];

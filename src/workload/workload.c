@@ -2,13 +2,9 @@
 
 #include <stdio.h>
 
-const struct workload *const workloads[] = {&workload_call,
-                                            &workload_ping,
-                                            &workload_stream,
-                                            &workload_stream_datagrams,
-                                            &workload_ws,
-                                            &workload_ws_messages,
-                                            NULL};
+const struct workload *const workloads[] = {
+    &workload_call, &workload_ping,    &workload_stream,      &workload_stream_datagrams,
+    &workload_ws,   &workload_ws_hold, &workload_ws_messages, NULL};
 
 int workload_check_transport(const struct workload *workload, const struct address *address,
                              struct err *error)

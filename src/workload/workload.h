@@ -34,7 +34,8 @@ struct connection {
  * one of its dials in turn, as long as there is a quota; a connection is its role's from OP_START
  * (at the instant when it was established) to the OP_CLOSE that the role asks for. One that cannot
  * be established is counted by phase and errno, and the worker pauses for a millisecond. In an open
- * loop an arrival dials, and none goes to `can_take`. */
+ * loop an arrival dials, and none goes to `can_take`. Where the role says `once`, there is one
+ * connection of each dial, and what has become of it is final. */
 
 /* What a step asks for. The worker clears it before each step. */
 struct step_out {
@@ -101,6 +102,7 @@ struct role {
     /* It records how long the TLS handshakes of its connections took by itself, as OP_START says it
      * (op->security), so that those are of the window like everything else. */
     bool times_security;
+    bool once; /* renewed ones: never again; the run ends once all are gone */
     uint32_t throttled_counter, resumed_counter; /* it reached the most; it fell below */
     uint32_t undialed_counter; /* connections that were dialed and never established */
     /* Releases what open allocated; called once nothing more comes for the connection. */
@@ -145,11 +147,18 @@ struct workload {
     uint32_t operations; /* counter of finished operations: the divisor of "per operation" */
     uint32_t bytes;      /* counter of payload bytes both ways: the divisor of "per byte" */
     uint64_t kept;       /* bit i: counter i also counts what the drain after the window brings */
+    uint64_t whole;      /* bit i: counter i counts in all parts of the window, also in those
+                            that are observed or discarded between them */
     uint64_t kept_by_issue; /* bit i: counter i counts what was issued in the window, however late
                                it is known: also in a stretch after it that is not measured */
     uint32_t send_lag;      /* histogram of how late operations of an open loop were issued */
     uint32_t needs;         /* WORKLOAD_*; 0: it runs over any transport */
     const char *operation;  /* "call" */
+    /* Its connections are dialed in this time, evenly spaced, from the beginning of the window on
+     * (a role that says `once`), and held until its end: there is no warm-up, no --rate and no
+     * --count. A run in which fewer are held at the end has failed. The first metric is their
+     * METRIC_LEVEL. NULL: nothing of this. */
+    uint64_t (*ramp_ns)(const void *options, uint64_t connections);
     const struct metric *server_metrics; /* over the server role's counters */
     size_t server_metric_count;
     const struct role *client, *server;
@@ -175,7 +184,7 @@ struct workload {
 };
 
 extern const struct workload workload_call, workload_ping, workload_stream,
-    workload_stream_datagrams, workload_ws, workload_ws_messages;
+    workload_stream_datagrams, workload_ws, workload_ws_hold, workload_ws_messages;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];

@@ -9,14 +9,23 @@
 #include "codec/websocket_handshake.h"
 
 /* In the order of enum ws_mode and enum ws_message. */
-static const char *const modes[] = {"handshake", "message", NULL};
+static const char *const modes[] = {"handshake", "hold", "message", NULL};
 static const char *const messages[] = {"binary", "text", "ping", NULL};
 
 static const struct opt option_rows[] = {
     OPT_CHOICE(struct ws_options, mode, .name = "mode", .choices = modes, .initial = "handshake",
                .argument = "WHAT",
-               .help = "handshake (connect, upgrade, close, and again with a new connection) or "
-                       "message (echoed, on connections that stay)"),
+               .help = "handshake (connect, upgrade, close, and again with a new connection), hold "
+                       "(open --connections and keep them until the end of the window) or message "
+                       "(echoed, on connections that stay)"),
+    OPT_DURATION(struct ws_options, ramp_ns, .name = "ramp", .initial = "0",
+                 .most = 24 * 3600 * NS_PER_SECOND, .argument = "TIME",
+                 .help = "hold: open the connections in this time, evenly, from the beginning of "
+                         "the window on (0: 5000 a second)"),
+    OPT_DURATION(struct ws_options, ping_every_ns, .name = "ping-every", .initial = "0",
+                 .most = 24 * 3600 * NS_PER_SECOND, .argument = "TIME",
+                 .help = "hold: send a ping on each connection so often, once the one before has "
+                         "been answered (0: none)"),
     OPT_COUNT(struct ws_options, low, .name = "low", .initial = "0", .most = 1000000,
               .argument = "N",
               .help = "handshake: once a thread's --connections are all in flight, dial again only "
@@ -25,7 +34,8 @@ static const struct opt option_rows[] = {
               .most = 4999, .argument = "CODE", .help = "close with this code"),
     OPT_DURATION(struct ws_options, timeout_ns, .name = "timeout", .initial = "5s",
                  .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
-                 .help = "an upgrade or a close without an answer has failed after this time"),
+                 .help =
+                     "an upgrade, a close or a ping without an answer has failed after this time"),
     OPT_CHOICE(struct ws_options, message, .name = "message", .choices = messages,
                .initial = "binary", .argument = "KIND",
                .help = "message: what is sent; ping: ping frames, answered by pongs"),
@@ -151,9 +161,10 @@ static int fits(const void *member, const struct engine_ops *client,
     if (client && client->flags & ENGINE_NO_KERNEL) {
         return err_set(error, ERR_USAGE, "--engine", "null answers no handshake");
     }
-    if (options->mode == WS_HANDSHAKE && !(transport->caps & TRANSPORT_CONNECTS)) {
+    if (options->mode != WS_MESSAGE && !(transport->caps & TRANSPORT_CONNECTS)) {
         return err_set(error, ERR_USAGE, transport->scheme,
-                       "handshakes need a transport that connects: tcp, tls or unix");
+                       "connections are dialed: it needs a transport that connects, tcp, tls or "
+                       "unix");
     }
     return 0;
 }
@@ -250,7 +261,7 @@ static bool has(const void *member, const struct metric *metric, bool server)
     return server || metric->numerator != WS_COUNT_TLS_RESUMED || options->secure;
 }
 
-#define ROWS_OF_BOTH                                                                               \
+#define ROWS_OF_ALL                                                                                \
     .options = option_rows, .option_count = sizeof option_rows / sizeof *option_rows,              \
     .options_bytes = sizeof(struct ws_options), .server_options = ws_server_rows,                  \
     .server_option_count = WS_SERVER_OPTIONS,                                                      \
@@ -263,7 +274,7 @@ static bool has(const void *member, const struct metric *metric, bool server)
 const struct workload workload_ws = {
     .name = "ws",
     .summary = "WebSocket: opening and closing handshakes",
-    ROWS_OF_BOTH,
+    ROWS_OF_ALL,
     .metrics = handshake_metrics,
     .metric_count = sizeof handshake_metrics / sizeof *handshake_metrics,
     .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST,
@@ -275,7 +286,7 @@ const struct workload workload_ws = {
 const struct workload workload_ws_messages = {
     .name = "ws",
     .summary = "WebSocket: messages that are echoed",
-    ROWS_OF_BOTH,
+    ROWS_OF_ALL,
     .metrics = message_metrics,
     .metric_count = sizeof message_metrics / sizeof *message_metrics,
     .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_FAILED,
@@ -283,8 +294,24 @@ const struct workload workload_ws_messages = {
     .client = &ws_message_client,
 };
 
+const struct workload workload_ws_hold = {
+    .name = "ws",
+    .summary = "WebSocket: connections that are held open",
+    ROWS_OF_ALL,
+    .metrics = ws_hold_metrics,
+    .metric_count = WS_HOLD_METRICS,
+    .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST |
+            1 << WS_COUNT_LOST | 1 << WS_COUNT_FAILED | 1 << WS_COUNT_PONGS,
+    .whole = UINT64_MAX,
+    .ramp_ns = ws_ramp_ns,
+    .operation = "connection",
+    .client = &ws_hold_client,
+};
+
 const struct workload *ws_choose(const void *options)
 {
-    return ((const struct ws_options *)options)->mode == WS_MESSAGE ? &workload_ws_messages
-                                                                    : &workload_ws;
+    static const struct workload *const all[] = {[WS_HANDSHAKE] = &workload_ws,
+                                                 [WS_HOLD] = &workload_ws_hold,
+                                                 [WS_MESSAGE] = &workload_ws_messages};
+    return all[((const struct ws_options *)options)->mode];
 }

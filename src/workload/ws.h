@@ -1,5 +1,6 @@
-/* WebSocket (RFC 6455): opening and closing handshakes, one connection after the other, or messages
- * on connections that stay. Both modes have the same client underneath and the same server. */
+/* WebSocket (RFC 6455): opening and closing handshakes, one connection after the other, connections
+ * that are held open, or messages on connections that stay. All modes have the same client
+ * underneath and the same server. */
 #ifndef SONDE_WORKLOAD_WS_H
 #define SONDE_WORKLOAD_WS_H
 
@@ -13,7 +14,7 @@
 #define WS_HOST_MAX 128
 #define WS_PATH_MAX 512
 
-enum ws_mode { WS_HANDSHAKE, WS_MESSAGE };
+enum ws_mode { WS_HANDSHAKE, WS_HOLD, WS_MESSAGE };
 enum ws_message { WS_BINARY, WS_TEXT, WS_PING };
 
 /* Options of the server's role; also those of `sonde serve`. */
@@ -47,7 +48,8 @@ struct ws_options {
     uint64_t high; /* messages in flight on a connection */
     uint64_t low;  /* handshakes in flight of a thread's */
     uint64_t timeout_ns;
-    uint64_t code; /* to close with */
+    uint64_t code;                   /* to close with */
+    uint64_t ramp_ns, ping_every_ns; /* connections that are held: opened in; 0: ws_ramp_ns, none */
     bool deflate;
     bool verify;
     struct ws_server_options server;
@@ -63,9 +65,9 @@ struct ws_options {
 
 /* Counters of the client's roles. */
 enum ws_counter {
-    WS_COUNT_COMPLETED, /* messages answered, or handshakes whose close was answered */
+    WS_COUNT_COMPLETED, /* messages answered; handshakes whose close was answered; upgrades */
     WS_COUNT_STARTED,   /* handshakes dialed; messages begun */
-    WS_COUNT_FAILED,    /* handshakes; messages lost with their connection */
+    WS_COUNT_FAILED,    /* handshakes; messages lost with their connection; never open */
     WS_COUNT_BYTES,     /* payload of messages, both ways */
     WS_COUNT_WIRE_SENT, /* bytes behind the upgrade, with frames' headers */
     WS_COUNT_WIRE_RECEIVED,
@@ -77,9 +79,12 @@ enum ws_counter {
     WS_COUNT_RESUMED,
     WS_COUNT_TLS_RESUMED,
     WS_COUNT_PINGED, /* the server's pings, answered or followed by another */
+    WS_COUNT_LOST,   /* held connections, before they were to be closed */
+    WS_COUNT_PINGS,  /* of this end, and those that were answered */
+    WS_COUNT_PONGS,
 };
 
-/* Of both client roles; the first ones of either are the same instants of another operation. */
+/* Of all client roles; the first ones of each are the same instants of another operation. */
 enum ws_histogram {
     WS_RESPONSE_TIME,
     WS_SERVICE_TIME,
@@ -88,6 +93,8 @@ enum ws_histogram {
     WS_CLOSE,
     WS_CONNECT,
     WS_TLS,
+    WS_OPEN_TIME,
+    WS_PONG,
 };
 
 enum ws_server_histogram {
@@ -106,10 +113,16 @@ enum ws_server_counter {
     WS_SERVER_IDLE_CLOSED,
 };
 
-extern const struct role ws_handshake_client, ws_message_client, ws_server;
+extern const struct role ws_handshake_client, ws_hold_client, ws_message_client, ws_server;
 
 /* The workload of the mode that the options ask for. */
 const struct workload *ws_choose(const void *options);
+
+/* In how long so many held connections are dialed. */
+uint64_t ws_ramp_ns(const void *options, uint64_t connections);
+
+enum { WS_HOLD_METRICS = 11 };
+extern const struct metric ws_hold_metrics[WS_HOLD_METRICS];
 
 enum { WS_SERVER_METRICS = 9, WS_SERVER_METRICS_OF_RUN = 7, WS_SERVER_OPTIONS = 3 };
 extern const struct metric ws_server_metrics[WS_SERVER_METRICS];

@@ -10,118 +10,6 @@
 
 /* How long a server may leave the connection open behind its close frame. */
 #define LINGER_NS NS_PER_SECOND
-#define REQUEST_ROOM (WS_PATH_MAX + WS_HOST_MAX + 512)
-/* A pong and a close frame, which find room behind any message. */
-#define CONTROL_ROOM (2 * (WEBSOCKET_HEADER_MOST + WEBSOCKET_CONTROL_MOST))
-/* The periods of the payload: primes, so that an answer to another message is found out. */
-#define BINARY_PERIOD 251
-#define TEXT_PERIOD 89
-
-static void make_pattern(const struct ws_options *options, uint8_t *pattern, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        pattern[i] =
-            (uint8_t)(options->message == WS_TEXT ? '!' + i % TEXT_PERIOD : i % BINARY_PERIOD);
-    }
-}
-
-void ws_close_worker(void *shared)
-{
-    struct ws_worker *worker = shared;
-    if (worker) {
-        free(worker->pattern);
-        free(worker->compressed);
-        free(worker->inflated);
-        websocket_hash_close(worker->hash);
-    }
-    free(worker);
-}
-
-void *ws_open_worker(const void *member, uint32_t connections, struct err *error)
-{
-    const struct ws_options *options = member;
-    (void)connections;
-    struct ws_worker *worker = calloc(1, sizeof *worker);
-    size_t pattern_bytes = options->size_bytes + BINARY_PERIOD;
-    if (worker) {
-        worker->pattern = malloc(pattern_bytes);
-        if (options->deflate) {
-            /* Of what cannot be compressed zlib makes a little more. */
-            worker->compressed_room = options->size_bytes + options->size_bytes / 8 + 1024;
-            worker->compressed = malloc(worker->compressed_room);
-            worker->inflated = malloc(WS_INFLATED_ROOM);
-        }
-    }
-    if (!worker || !worker->pattern ||
-        (options->deflate && (!worker->compressed || !worker->inflated))) {
-        ws_close_worker(worker);
-        err_system(error, ENOMEM, "ws", "cannot make the messages");
-        return NULL;
-    }
-    make_pattern(options, worker->pattern, pattern_bytes);
-    worker->hash = websocket_hash_open();
-    rng_seed(&worker->rng, clock_now_ns() ^ (uint64_t)(uintptr_t)worker);
-    worker->deflate = (struct websocket_deflate){.client_max_window_bits = WEBSOCKET_WINDOW_ANY};
-    worker->offer = (struct websocket_offer){
-        .target = options->path[0] ? options->path : "/",
-        .host = options->host[0] ? options->host : "localhost",
-        .deflate = &worker->deflate,
-        .deflate_count = options->deflate,
-    };
-    return worker;
-}
-
-size_t ws_message_room(const struct ws_options *options)
-{
-    size_t bytes = options->size_bytes;
-    bytes += options->deflate ? bytes / 8 + 1024 : 0;
-    size_t frames = options->fragment_bytes ? bytes / options->fragment_bytes + 1 : 1;
-    return bytes + frames * WEBSOCKET_HEADER_MOST;
-}
-
-int ws_client_open(struct role_context *context, struct ws_client *client, size_t frames)
-{
-    struct ws_worker *worker = context->shared;
-    uint8_t nonce[WEBSOCKET_NONCE_BYTES];
-    char key[WEBSOCKET_KEY_TEXT + 1];
-    char request[REQUEST_ROOM];
-    for (size_t i = 0; i < sizeof nonce; i += sizeof(uint64_t)) {
-        uint64_t random = rng_next(&worker->rng);
-        memcpy(nonce + i, &random, sizeof random);
-    }
-    if (websocket_key(nonce, key) < 0 || websocket_accept(worker->hash, key, client->accept) < 0) {
-        return -ENOTSUP;
-    }
-    ssize_t bytes = websocket_request_write(&worker->offer, key, request, sizeof request);
-    if (bytes < 0) {
-        return -EINVAL;
-    }
-    frames += CONTROL_ROOM;
-    size_t room = frames > (size_t)bytes ? frames : (size_t)bytes;
-    client->out = malloc(room);
-    if (!client->out) {
-        return -ENOMEM;
-    }
-    memcpy(client->out, request, (size_t)bytes);
-    client->out_room = (uint32_t)room;
-    client->out_end = (uint32_t)bytes;
-    return 0;
-}
-
-void ws_client_close(struct ws_client *client)
-{
-    if (client->compression) {
-        websocket_inflater_close(&client->compression->inflater);
-        websocket_deflater_close(&client->compression->deflater);
-    }
-    free(client->compression);
-    free(client->head);
-    free(client->out);
-    client->compression = NULL;
-    client->head = NULL;
-    client->out = NULL;
-}
-
 /* ---- ends ------------------------------------------------------------------------------------ */
 
 static enum bank_phase phase_of(const struct ws_client *client, enum bank_phase open)
@@ -131,10 +19,17 @@ static enum bank_phase phase_of(const struct ws_client *client, enum bank_phase 
                                          : open;
 }
 
-static void set_timer(struct role_context *context, uint64_t at_ns)
+void ws_client_timer(struct role_context *context, uint64_t at_ns)
 {
     context->out.set_timer = true;
     context->out.timer_ns = at_ns;
+}
+
+/* A duration that ends now. */
+static void record(struct role_context *context, enum ws_histogram which, uint64_t from_ns,
+                   uint64_t now_ns)
+{
+    histogram_record(&context->bank->histograms[which], now_ns > from_ns ? now_ns - from_ns : 0, 1);
 }
 
 static void leave(struct role_context *context, struct ws_client *client)
@@ -147,27 +42,51 @@ static void fail(struct role_context *context, struct ws_client *client, const s
                  enum bank_phase phase, int number, const char *name)
 {
     bank_error(context->bank, phase, number, name);
-    ways->failed(context, client);
+    if (ways->failed) {
+        ways->failed(context, client);
+    }
     leave(context, client);
 }
 
-/* What the peer did wrong it is told, as far as that goes at once. */
+/* Appends a frame to what lies at `to`; its bytes. */
+static size_t write_frame(struct role_context *context, uint8_t *to, struct websocket_frame frame,
+                          const uint8_t *payload)
+{
+    struct ws_worker *worker = context->shared;
+    uint8_t mask[WEBSOCKET_MASK_BYTES];
+    websocket_mask_draw(&worker->rng, mask);
+    frame.mask = mask;
+    return websocket_frame_write(to, &frame, payload);
+}
+
+static size_t write_close(struct role_context *context, uint8_t *to, unsigned code)
+{
+    uint8_t payload[WEBSOCKET_CONTROL_MOST];
+    size_t bytes = websocket_close_write(payload, code, NULL);
+    return write_frame(
+        context, to, (struct websocket_frame){.opcode = WEBSOCKET_CLOSE, .length = bytes}, payload);
+}
+
+/* A last close frame, as far as that goes at once. */
+static void try_close(struct role_context *context, struct ws_client *client, unsigned code)
+{
+    struct ws_worker *worker = context->shared;
+    if (client->sending || !context->sends_at_once) {
+        return;
+    }
+    struct op *send = step_submit(context, &client->base, OP_SEND);
+    send->data = worker->last;
+    send->length = write_close(context, worker->last, code);
+    send->flags = OP_TRY;
+}
+
+/* What the peer did wrong it is told. */
 static void fail_protocol(struct role_context *context, struct ws_client *client,
                           const struct ws_ways *ways, int error)
 {
     unsigned code = websocket_error_answer(error);
-    if (code >= WEBSOCKET_NORMAL && client->state == WS_OPEN && !client->sending &&
-        context->sends_at_once) {
-        uint8_t payload[WEBSOCKET_CONTROL_MOST];
-        client->out_begin = client->out_end = 0;
-        size_t bytes = websocket_close_write(payload, code, NULL);
-        ws_client_append(context, client,
-                         (struct websocket_frame){.opcode = WEBSOCKET_CLOSE, .length = bytes},
-                         payload);
-        struct op *send = step_submit(context, &client->base, OP_SEND);
-        send->data = client->out;
-        send->length = client->out_end;
-        send->flags = OP_TRY;
+    if (code >= WEBSOCKET_NORMAL && client->state == WS_OPEN) {
+        try_close(context, client, code);
     }
     fail(context, client, ways, phase_of(client, PHASE_PROTOCOL), 0, websocket_error_text(error));
 }
@@ -177,26 +96,13 @@ static void fail_protocol(struct role_context *context, struct ws_client *client
 void ws_client_append(struct role_context *context, struct ws_client *client,
                       struct websocket_frame frame, const uint8_t *payload)
 {
-    struct ws_worker *worker = context->shared;
-    uint8_t mask[WEBSOCKET_MASK_BYTES];
-    websocket_mask_draw(&worker->rng, mask);
-    frame.mask = mask;
     client->out_end +=
-        (uint32_t)websocket_frame_write(client->out + client->out_end, &frame, payload);
+        (uint32_t)write_frame(context, client->out + client->out_end, frame, payload);
 }
 
-void ws_client_end(struct role_context *context, struct ws_client *client)
+void ws_client_end(struct ws_client *client)
 {
-    (void)context;
     client->close_wanted = client->state == WS_OPEN;
-}
-
-static void append_close(struct role_context *context, struct ws_client *client, unsigned code)
-{
-    uint8_t payload[WEBSOCKET_CONTROL_MOST];
-    size_t bytes = websocket_close_write(payload, code, NULL);
-    ws_client_append(context, client,
-                     (struct websocket_frame){.opcode = WEBSOCKET_CLOSE, .length = bytes}, payload);
 }
 
 static void submit_rest(struct role_context *context, struct ws_client *client)
@@ -207,6 +113,19 @@ static void submit_rest(struct role_context *context, struct ws_client *client)
     client->sending = true;
 }
 
+static void begin_close(struct role_context *context, struct ws_client *client)
+{
+    uint64_t now_ns = clock_now_ns();
+    const struct ws_options *options = ws_options_of(context);
+    client->close_wanted = false;
+    client->out_end +=
+        (uint32_t)write_close(context, client->out + client->out_end, (unsigned)options->code);
+    client->state = WS_CLOSING;
+    record(context, WS_OPEN_TIME, client->since_ns, now_ns);
+    client->since_ns = now_ns;
+    ws_client_timer(context, now_ns + options->timeout_ns);
+}
+
 void ws_client_send(struct role_context *context, struct ws_client *client,
                     const struct ws_ways *ways)
 {
@@ -214,24 +133,34 @@ void ws_client_send(struct role_context *context, struct ws_client *client,
         return;
     }
     client->out_begin = client->out_end = 0;
-    if (client->pong_wanted) {
+    if (!client->out && ws_client_room(client, 0) < 0) {
+        fail(context, client, ways, PHASE_SEND, ENOMEM, NULL);
+        return;
+    }
+    if (client->pong) {
         ws_client_append(
             context, client,
-            (struct websocket_frame){.opcode = WEBSOCKET_PONG, .length = client->pong_bytes},
-            client->pong);
-        client->pong_wanted = false;
+            (struct websocket_frame){.opcode = WEBSOCKET_PONG, .length = client->pong->bytes},
+            client->pong->data);
+        free(client->pong);
+        client->pong = NULL;
     }
-    ways->fill(context, client);
-    if (client->close_wanted && client->begun == client->issued) {
-        client->close_wanted = false;
-        append_close(context, client, (unsigned)ws_options_of(context)->code);
-        client->state = WS_CLOSING;
-        set_timer(context, clock_now_ns() + ws_options_of(context)->timeout_ns);
+    bool all = !ways->fill || ways->fill(context, client);
+    if (client->close_wanted && all) {
+        begin_close(context, client);
     }
     if (client->out_end) {
         context->bank->counters[WS_COUNT_WIRE_SENT] += client->out_end;
         submit_rest(context, client);
     }
+}
+
+/* Of a lean role's client that says nothing. */
+static void drop_room(struct ws_client *client)
+{
+    free(client->out);
+    client->out = NULL;
+    client->out_room = client->out_begin = client->out_end = 0;
 }
 
 static void sent(struct role_context *context, struct ws_client *client, const struct op *op,
@@ -363,11 +292,13 @@ static void opened(struct role_context *context, struct ws_client *client,
                    const struct ws_ways *ways, uint64_t now_ns)
 {
     client->state = WS_OPEN;
-    client->open_ns = now_ns;
-    set_timer(context, 0);
+    ws_client_timer(context, 0);
     context->bank->counters[WS_COUNT_UPGRADED]++;
-    histogram_record(&context->bank->histograms[WS_UPGRADE], now_ns - client->started_ns, 1);
-    ways->opened(context, client, now_ns);
+    record(context, WS_UPGRADE, client->since_ns, now_ns);
+    client->since_ns = now_ns;
+    if (ways->opened) {
+        ways->opened(context, client, now_ns);
+    }
 }
 
 /* ---- frames ---------------------------------------------------------------------------------- */
@@ -380,21 +311,32 @@ static void take_close(struct role_context *context, struct ws_client *client,
     if (client->state == WS_CLOSING) {
         client->state = WS_CLOSED;
         context->bank->counters[WS_COUNT_CLOSED]++;
-        histogram_record(&context->bank->histograms[WS_CLOSE], now_ns - client->open_ns, 1);
-        set_timer(context, now_ns + LINGER_NS);
-        ways->closed(context, client, now_ns);
+        record(context, WS_CLOSE, client->since_ns, now_ns);
+        ws_client_timer(context, now_ns + LINGER_NS);
+        if (ways->closed) {
+            ways->closed(context, client, now_ns);
+        }
         return;
     }
-    if (!client->sending && context->sends_at_once) {
-        client->out_begin = client->out_end = 0;
-        append_close(context, client, event->code);
-        struct op *send = step_submit(context, &client->base, OP_SEND);
-        send->data = client->out;
-        send->length = client->out_end;
-        send->flags = OP_TRY;
-    }
+    try_close(context, client, event->code);
     snprintf(text, sizeof text, "the server closed with code %u", event->code);
     fail(context, client, ways, PHASE_PROTOCOL, 0, text);
+}
+
+/* A ping, to be answered; of several the latest. False without memory. */
+static bool take_ping(struct role_context *context, struct ws_client *client,
+                      const struct websocket_event *event)
+{
+    context->bank->counters[WS_COUNT_PINGED]++;
+    if (client->state != WS_OPEN) {
+        return true;
+    }
+    client->pong = client->pong ? client->pong : malloc(sizeof *client->pong);
+    if (client->pong) {
+        memcpy(client->pong->data, event->data, event->length);
+        client->pong->bytes = (uint8_t)event->length;
+    }
+    return client->pong;
 }
 
 /* False where nothing more is to be taken. */
@@ -407,17 +349,14 @@ static bool take_event(struct role_context *context, struct ws_client *client,
     case WEBSOCKET_NOTHING:
         return true;
     case WEBSOCKET_PINGED:
-        memcpy(client->pong, event->data, event->length);
-        client->pong_bytes = (uint8_t)event->length;
-        client->pong_wanted = client->state == WS_OPEN;
-        context->bank->counters[WS_COUNT_PINGED]++;
-        return true;
+        wrong = take_ping(context, client, event) ? NULL : "no memory";
+        break;
     case WEBSOCKET_CLOSED:
         take_close(context, client, ways, event, now_ns);
         return false;
     case WEBSOCKET_DATA:
     case WEBSOCKET_PONGED:
-        wrong = ways->took(context, client, event, now_ns);
+        wrong = ways->took ? ways->took(context, client, event, now_ns) : NULL;
         break;
     }
     if (wrong) {
@@ -451,8 +390,8 @@ static void ended(struct role_context *context, struct ws_client *client,
 {
     if (client->state == WS_CLOSED) {
         context->bank->counters[WS_COUNT_SERVER_FIRST]++;
-        set_timer(context, 0);
-        if (ways->leaves) {
+        ws_client_timer(context, 0);
+        if (ways->dials) {
             leave(context, client);
         } else {
             client->state = WS_GONE;
@@ -494,9 +433,18 @@ static void received(struct role_context *context, struct ws_client *client, con
 }
 
 static void expired(struct role_context *context, struct ws_client *client,
-                    const struct ws_ways *ways)
+                    const struct ws_ways *ways, uint64_t now_ns)
 {
+    const char *wrong;
     switch (client->state) {
+    case WS_OPEN:
+        wrong = ways->due ? ways->due(context, client, now_ns) : NULL;
+        if (wrong) {
+            fail(context, client, ways, PHASE_RECEIVE, 0, wrong);
+        } else {
+            ws_client_send(context, client, ways);
+        }
+        break;
     case WS_UPGRADING:
         fail(context, client, ways, PHASE_UPGRADE, 0, "no answer within --timeout");
         break;
@@ -505,7 +453,7 @@ static void expired(struct role_context *context, struct ws_client *client,
         break;
     case WS_CLOSED:
         context->bank->counters[WS_COUNT_CLIENT_FIRST]++;
-        if (ways->leaves) {
+        if (ways->dials) {
             leave(context, client);
         } else {
             client->state = WS_GONE;
@@ -516,16 +464,43 @@ static void expired(struct role_context *context, struct ws_client *client,
     }
 }
 
+static void connected(struct role_context *context, const struct ws_client *client,
+                      const struct op *op)
+{
+    const struct op_security *security = op->security;
+    uint64_t tls_ns = security ? security->handshake_ns : 0;
+    record(context, WS_CONNECT, client->base.dialed_ns, op->now_ns - tls_ns);
+    if (security) {
+        histogram_record(&context->bank->histograms[WS_TLS], tls_ns, 1);
+        context->bank->counters[WS_COUNT_TLS_RESUMED] += security->resumed;
+    }
+}
+
+static void start(struct role_context *context, struct ws_client *client, const struct op *op,
+                  const struct ws_ways *ways)
+{
+    if (ways->dials) {
+        connected(context, client, op);
+    }
+    client->state = WS_UPGRADING;
+    int failed = ws_client_request(context, client);
+    client->since_ns = clock_now_ns();
+    if (failed) {
+        fail(context, client, ways, PHASE_UPGRADE, -failed, NULL);
+        return;
+    }
+    ws_client_timer(context, op->now_ns + ws_options_of(context)->timeout_ns);
+    step_submit(context, &client->base, OP_RECEIVE);
+    submit_rest(context, client);
+}
+
 void ws_client_step(struct role_context *context, struct ws_client *client, const struct op *op,
                     const struct ws_ways *ways)
 {
-    switch (op->kind) {
+    bool was_open = client->state == WS_OPEN;
+    switch (client->state == WS_GONE ? OP_CLOSE : op->kind) {
     case OP_START:
-        client->state = WS_UPGRADING;
-        client->started_ns = op->now_ns;
-        set_timer(context, op->now_ns + ws_options_of(context)->timeout_ns);
-        step_submit(context, &client->base, OP_RECEIVE);
-        submit_rest(context, client);
+        start(context, client, op, ways);
         break;
     case OP_RECEIVE:
         received(context, client, op, ways);
@@ -534,9 +509,18 @@ void ws_client_step(struct role_context *context, struct ws_client *client, cons
         sent(context, client, op, ways);
         break;
     case OP_TIMER:
-        expired(context, client, ways);
+        expired(context, client, ways, op->now_ns);
+        break;
+    case OP_DRAIN:
+        ws_client_send(context, client, ways);
         break;
     default:
         break;
+    }
+    if (was_open && client->state == WS_GONE) {
+        record(context, WS_OPEN_TIME, client->since_ns, op->now_ns ? op->now_ns : clock_now_ns());
+    }
+    if (ways->lean && !client->sending) {
+        drop_room(client);
     }
 }

@@ -5,65 +5,61 @@
 #include "base/clock.h"
 #include "workload/ws_client.h"
 
+struct ws_handshake {
+    struct ws_client client;
+    struct ws_record *record; /* of a journal; NULL: there is none */
+    bool settled;             /* counted in context->settled */
+};
+
+static struct ws_handshake *handshake_of(struct ws_client *client)
+{
+    return (struct ws_handshake *)(void *)client;
+}
+
 static struct ws_record *take_record(struct ws_journal *journal)
 {
     uint64_t number = journal ? atomic_fetch_add(&journal->dialed, 1) : 0;
     return journal && number < journal->room ? &journal->records[number] : NULL;
 }
 
-static int open_handshake(struct role_context *context, struct connection *connection)
+static int dial(struct role_context *context, struct connection *connection)
 {
-    ws_client_of(connection)->record = take_record(ws_options_of(context)->journal);
-    context->quota -= context->quota == UINT64_MAX ? 0 : 1;
-    context->bank->counters[WS_COUNT_STARTED]++;
-    return ws_client_open(context, ws_client_of(connection), 0);
+    struct ws_handshake *handshake = handshake_of(ws_client_of(connection));
+    handshake->record = take_record(ws_options_of(context)->journal);
+    return ws_client_dial(context, connection);
 }
 
-static void close_handshake(struct role_context *context, struct connection *connection)
+static void release(struct role_context *context, struct connection *connection)
 {
-    struct ws_client *client = ws_client_of(connection);
-    struct ws_record *record = client->record;
-    context->settled -= client->settled;
+    struct ws_handshake *handshake = handshake_of(ws_client_of(connection));
+    struct ws_record *record = handshake->record;
+    context->settled -= handshake->settled;
     if (record) {
         record->dialed_ns = connection->dialed_ns;
-        record->connected_ns = client->started_ns;
-        record->opened_ns = client->open_ns;
         /* Nothing was heard of its end: it was never established, or is given up. */
         record->ended_ns = record->ended_ns ? record->ended_ns : clock_now_ns();
     }
-    ws_client_close(client);
+    ws_client_release(context, connection);
 }
 
 static void opened(struct role_context *context, struct ws_client *client, uint64_t now_ns)
 {
-    (void)now_ns;
-    client->settled = ws_options_of(context)->until_open;
-    context->settled += client->settled;
-    ws_client_end(context, client);
-}
-
-static const char *took(struct role_context *context, struct ws_client *client,
-                        const struct websocket_event *event, uint64_t now_ns)
-{
-    (void)context;
-    (void)client;
-    (void)event;
-    (void)now_ns;
-    return NULL; /* a server may greet: that is no part of a handshake */
-}
-
-static void fill(struct role_context *context, struct ws_client *client)
-{
-    (void)context;
-    (void)client;
+    struct ws_handshake *handshake = handshake_of(client);
+    handshake->settled = ws_options_of(context)->until_open;
+    context->settled += handshake->settled;
+    if (handshake->record) {
+        handshake->record->opened_ns = now_ns;
+    }
+    ws_client_end(client);
 }
 
 static void closed(struct role_context *context, struct ws_client *client, uint64_t now_ns)
 {
+    struct ws_record *record = handshake_of(client)->record;
     struct histogram *histograms = context->bank->histograms;
     const struct connection *connection = &client->base;
-    if (client->record) {
-        client->record->closed = true;
+    if (record) {
+        record->closed = true;
     }
     context->bank->counters[WS_COUNT_COMPLETED]++;
     histogram_record(&histograms[WS_RESPONSE_TIME], now_ns - connection->intended_ns, 1);
@@ -76,58 +72,36 @@ static void failed(struct role_context *context, struct ws_client *client)
     context->bank->counters[WS_COUNT_FAILED]++;
 }
 
+/* A server may greet: that is no part of a handshake. */
 static const struct ws_ways ways = {
-    .opened = opened,
-    .took = took,
-    .fill = fill,
-    .closed = closed,
-    .failed = failed,
-    .leaves = true,
-};
-
-static void connected(struct role_context *context, const struct connection *connection,
-                      const struct op *op)
-{
-    struct histogram *histograms = context->bank->histograms;
-    const struct op_security *security = op->security;
-    uint64_t tls_ns = security ? security->handshake_ns : 0;
-    histogram_record(&histograms[WS_CONNECT], op->now_ns - tls_ns - connection->dialed_ns, 1);
-    if (security) {
-        histogram_record(&histograms[WS_TLS], tls_ns, 1);
-        context->bank->counters[WS_COUNT_TLS_RESUMED] += security->resumed;
-    }
-}
+    .opened = opened, .closed = closed, .failed = failed, .dials = true};
 
 static void step(struct role_context *context, struct connection *connection, const struct op *op)
 {
     struct ws_client *client = ws_client_of(connection);
-    if (client->state == WS_GONE) {
-        return;
-    }
-    if (op->kind == OP_START) {
-        connected(context, connection, op);
-        if (client->record && op->security) {
-            client->record->tls_ns = op->security->handshake_ns;
-        }
+    struct ws_record *record = handshake_of(client)->record;
+    bool gone = client->state == WS_GONE;
+    if (record && op->kind == OP_START) {
+        record->connected_ns = op->now_ns;
+        record->tls_ns = op->security ? op->security->handshake_ns : 0;
     }
     ws_client_step(context, client, op, &ways);
-    if (client->record && client->state == WS_GONE) {
-        client->record->ended_ns = op->now_ns;
+    if (record && !gone && client->state == WS_GONE) {
+        record->ended_ns = op->now_ns;
     }
 }
 
-/* Also of one that is being established; with a journal until its connection has ended. */
+/* With a journal until its connection has ended. */
 static uint64_t outstanding(const struct connection *connection)
 {
-    const struct ws_client *client = (const struct ws_client *)(const void *)connection;
-    return client->state != WS_GONE && (client->state != WS_CLOSED || client->record);
+    const struct ws_handshake *handshake = (const struct ws_handshake *)(const void *)connection;
+    return handshake->record ? handshake->client.state != WS_GONE
+                             : ws_client_outstanding(connection);
 }
 
-static bool can_take(const struct role_context *context, const struct connection *connection)
+static size_t memory(const void *options)
 {
-    (void)context;
-    (void)connection;
-    return false; /* arrivals dial */
+    return sizeof(struct ws_handshake) - sizeof(struct ws_client) + ws_client_memory(options);
 }
 
 static uint32_t renew_below(const void *member, uint32_t most)
@@ -136,49 +110,31 @@ static uint32_t renew_below(const void *member, uint32_t most)
     return options->low && options->low < most ? (uint32_t)options->low : most;
 }
 
-static size_t connection_memory(const void *options)
-{
-    (void)options;
-    return sizeof(struct ws_client) + WS_PATH_MAX + WS_HOST_MAX + 512;
-}
-
 static const struct histogram_metric histograms[] = {
     [WS_RESPONSE_TIME] = {"response_time", "ns", "handshake",
                           "from when a connection should have been dialed (closed loop: from its "
-                          "dialing) to the receive of the answer to its close frame"},
+                          "dialing) to the receive of the answer to its close frame",
+                          PART_NONE},
     [WS_SERVICE_TIME] = {"service_time", "ns", "from its dialing",
                          "from making a connection's socket to the receive of the answer to its "
-                         "close frame"},
+                         "close frame",
+                         PART_NONE},
     [WS_SEND_LAG] = {"send_lag", "ns", "dial lag",
-                     "open loop: how long after its intended start a connection was dialed"},
-    [WS_UPGRADE] =
-        {"upgrade", "ns", "upgrade",
-         "from the established connection (TLS: from the end of its handshake) to the receive "
-         "that completed the answer 101"},
-    [WS_CLOSE] = {"close", "ns", "close",
-                  "from that answer to the receive of the answer to the close frame"},
-    [WS_CONNECT] = {"connect", "ns", "TCP connect",
-                    "from making the socket to the established connection"},
-    [WS_TLS] = {"tls_handshake", "ns", "TLS handshake",
-                "from the established connection to the end of TLS's handshake, as this end saw "
-                "it"},
+                     "open loop: how long after its intended start a connection was dialed",
+                     PART_NONE},
+    WS_PHASES_OF_DIALING,
+    WS_PHASES,
 };
 
 const struct role ws_handshake_client = {
-    .connection_bytes = sizeof(struct ws_client),
+    .connection_bytes = sizeof(struct ws_handshake),
     .histograms = histograms,
     .histogram_count = sizeof histograms / sizeof *histograms,
-    .connection_memory = connection_memory,
-    .open_worker = ws_open_worker,
-    .close_worker = ws_close_worker,
-    .open = open_handshake,
+    WS_ROLE_THAT_DIALS,
+    .connection_memory = memory,
+    .open = dial,
     .step = step,
     .outstanding = outstanding,
-    .can_take = can_take,
     .renew_below = renew_below,
-    .times_security = true,
-    .throttled_counter = WS_COUNT_THROTTLED,
-    .resumed_counter = WS_COUNT_RESUMED,
-    .undialed_counter = WS_COUNT_FAILED,
-    .close = close_handshake,
+    .close = release,
 };

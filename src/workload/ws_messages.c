@@ -11,9 +11,28 @@
 #define BINARY_PERIOD 251
 #define TEXT_PERIOD 89
 
-static uint64_t in_flight(const struct ws_client *client)
+struct ws_times {
+    uint64_t intended_ns, sent_ns;
+};
+
+/* A connection with its messages, whose numbers begin with 0. */
+struct ws_talk {
+    struct ws_client client;
+    struct ws_times *ring; /* of a power of two */
+    uint64_t mask;
+    uint64_t issued, begun, completed;
+    uint64_t taken_bytes; /* of the answer that comes in */
+    bool mismatched;      /* which is not what was sent */
+};
+
+static struct ws_talk *talk_of(struct ws_client *client)
 {
-    return client->issued - client->completed;
+    return (struct ws_talk *)(void *)client;
+}
+
+static uint64_t in_flight(const struct ws_talk *talk)
+{
+    return talk->issued - talk->completed;
 }
 
 static uint64_t ring_room(uint64_t high)
@@ -38,27 +57,27 @@ static size_t connection_memory(const void *options)
     const struct ws_options *ws = options;
     /* zlib's states: to deflate, and to inflate */
     size_t compression = ws->deflate ? (size_t)350 << 10 : 0;
-    return sizeof(struct ws_client) + ring_room(ws->high) * sizeof(struct ws_times) +
-           send_room(ws) + 1024 + compression;
+    return sizeof(struct ws_talk) + ring_room(ws->high) * sizeof(struct ws_times) + send_room(ws) +
+           1024 + compression;
 }
 
 static int open_messages(struct role_context *context, struct connection *connection)
 {
-    struct ws_client *client = ws_client_of(connection);
+    struct ws_talk *talk = talk_of(ws_client_of(connection));
     const struct ws_options *options = ws_options_of(context);
     uint64_t room = ring_room(options->high);
-    client->ring = calloc(room, sizeof *client->ring);
-    client->mask = room - 1;
-    return client->ring ? ws_client_open(context, client, send_room(options)) : -ENOMEM;
+    talk->ring = calloc(room, sizeof *talk->ring);
+    talk->mask = room - 1;
+    return talk->ring ? ws_client_room(&talk->client, send_room(options)) : -ENOMEM;
 }
 
 static void close_messages(struct role_context *context, struct connection *connection)
 {
-    struct ws_client *client = ws_client_of(connection);
+    struct ws_talk *talk = talk_of(ws_client_of(connection));
     (void)context;
-    free(client->ring);
-    client->ring = NULL;
-    ws_client_close(client);
+    free(talk->ring);
+    talk->ring = NULL;
+    ws_client_close(&talk->client);
 }
 
 /* The payload of a message, before it is compressed. */
@@ -113,47 +132,49 @@ static int append_message(struct role_context *context, struct ws_client *client
 }
 
 /* Closed loop: as many as may be in flight. */
-static void issue(struct role_context *context, struct ws_client *client, uint64_t now_ns)
+static void issue(struct role_context *context, struct ws_talk *talk, uint64_t now_ns)
 {
-    uint64_t room = ws_options_of(context)->high - in_flight(client);
+    uint64_t room = ws_options_of(context)->high - in_flight(talk);
     uint64_t count = room < context->quota ? room : context->quota;
     size_t one = ws_message_room(ws_options_of(context));
-    size_t frames = (client->out_room - client->out_end) / one;
+    size_t frames = (talk->client.out_room - talk->client.out_end) / one;
     count = count < frames ? count : frames;
     for (uint64_t i = 0; i < count; i++) {
-        client->ring[client->issued++ & client->mask].intended_ns = now_ns;
+        talk->ring[talk->issued++ & talk->mask].intended_ns = now_ns;
     }
     context->quota -= context->quota == UINT64_MAX ? 0 : count;
 }
 
-static void fill(struct role_context *context, struct ws_client *client)
+static bool fill(struct role_context *context, struct ws_client *client)
 {
+    struct ws_talk *talk = talk_of(client);
     size_t one = ws_message_room(ws_options_of(context));
     uint64_t now_ns = clock_now_ns();
     if (!context->open_loop && !context->draining && !client->close_wanted) {
-        issue(context, client, now_ns);
+        issue(context, talk, now_ns);
     }
-    while (client->begun < client->issued && client->out_room - client->out_end >= one) {
-        if (append_message(context, client, client->begun) < 0) {
+    while (talk->begun < talk->issued && client->out_room - client->out_end >= one) {
+        if (append_message(context, client, talk->begun) < 0) {
             bank_error(context->bank, PHASE_SEND, 0, "no memory to compress");
             break;
         }
-        client->ring[client->begun++ & client->mask].sent_ns = now_ns;
+        talk->ring[talk->begun++ & talk->mask].sent_ns = now_ns;
         context->bank->counters[WS_COUNT_STARTED]++;
         context->bank->counters[WS_COUNT_BYTES] += ws_options_of(context)->size_bytes;
     }
-    if (in_flight(client) == 0 && (context->draining || context->quota == 0)) {
-        ws_client_end(context, client);
+    if (in_flight(talk) == 0 && (context->draining || context->quota == 0)) {
+        ws_client_end(client);
     }
+    return talk->begun == talk->issued;
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-static void complete(struct role_context *context, struct ws_client *client, uint64_t now_ns)
+static void complete(struct role_context *context, struct ws_talk *talk, uint64_t now_ns)
 {
     struct histogram *histograms = context->bank->histograms;
-    const struct ws_times *times = &client->ring[client->completed++ & client->mask];
-    client->taken_bytes = 0;
+    const struct ws_times *times = &talk->ring[talk->completed++ & talk->mask];
+    talk->taken_bytes = 0;
     context->bank->counters[WS_COUNT_COMPLETED]++;
     context->bank->counters[WS_COUNT_BYTES] += ws_options_of(context)->size_bytes;
     histogram_record(&histograms[WS_RESPONSE_TIME], now_ns - times->intended_ns, 1);
@@ -161,23 +182,23 @@ static void complete(struct role_context *context, struct ws_client *client, uin
 }
 
 /* A piece of an answer's payload; NULL, or what is wrong with it. */
-static const char *match(struct role_context *context, struct ws_client *client,
-                         const uint8_t *data, size_t length, bool last)
+static const char *match(struct role_context *context, struct ws_talk *talk, const uint8_t *data,
+                         size_t length, bool last)
 {
     const struct ws_options *options = ws_options_of(context);
-    if (client->taken_bytes + length > options->size_bytes ||
-        (last && client->taken_bytes + length < options->size_bytes)) {
+    if (talk->taken_bytes + length > options->size_bytes ||
+        (last && talk->taken_bytes + length < options->size_bytes)) {
         return "an answer of another length than its message";
     }
     if (options->verify && length &&
-        memcmp(data, payload_of(context, client->completed) + client->taken_bytes, length) != 0) {
-        client->mismatched = true; /* said at the end: a broken protocol says more */
+        memcmp(data, payload_of(context, talk->completed) + talk->taken_bytes, length) != 0) {
+        talk->mismatched = true; /* said at the end: a broken protocol says more */
     }
-    client->taken_bytes += length;
-    return last && client->mismatched ? "the answer is not what was sent" : NULL;
+    talk->taken_bytes += length;
+    return last && talk->mismatched ? "the answer is not what was sent" : NULL;
 }
 
-static const char *match_compressed(struct role_context *context, struct ws_client *client,
+static const char *match_compressed(struct role_context *context, struct ws_talk *talk,
                                     const struct websocket_event *event)
 {
     const struct ws_worker *worker = context->shared;
@@ -186,12 +207,13 @@ static const char *match_compressed(struct role_context *context, struct ws_clie
     do {
         flow.to = worker->inflated;
         flow.room = WS_INFLATED_ROOM;
-        more = websocket_inflate(&client->compression->inflater, &flow, event->text, event->last);
+        more =
+            websocket_inflate(&talk->client.compression->inflater, &flow, event->text, event->last);
         if (more < 0) {
             return websocket_error_text(more);
         }
         const char *wrong =
-            match(context, client, worker->inflated, flow.made, event->last && more == 0);
+            match(context, talk, worker->inflated, flow.made, event->last && more == 0);
         if (wrong) {
             return wrong;
         }
@@ -203,6 +225,7 @@ static const char *took(struct role_context *context, struct ws_client *client,
                         const struct websocket_event *event, uint64_t now_ns)
 {
     const struct ws_options *options = ws_options_of(context);
+    struct ws_talk *talk = talk_of(client);
     bool pong = event->kind == WEBSOCKET_PONGED;
     if (pong && options->message != WS_PING) {
         return NULL; /* nobody has to ask for it (section 5.5.3) */
@@ -210,54 +233,37 @@ static const char *took(struct role_context *context, struct ws_client *client,
     if (!pong && options->message == WS_PING) {
         return "a message that answers none";
     }
-    if (client->completed == client->begun) {
+    if (talk->completed == talk->begun) {
         return "an answer to no message";
     }
     if (!pong && event->text != (options->message == WS_TEXT)) {
         return "an answer of another kind than its message";
     }
-    const char *wrong = event->compressed && !pong ? match_compressed(context, client, event)
-                                                   : match(context, client, event->data,
-                                                           event->length, pong || event->last);
+    const char *wrong = event->compressed && !pong
+                            ? match_compressed(context, talk, event)
+                            : match(context, talk, event->data, event->length, pong || event->last);
     if (!wrong && (pong || event->last)) {
-        complete(context, client, now_ns);
+        complete(context, talk, now_ns);
     }
     return wrong;
 }
 
-static void opened(struct role_context *context, struct ws_client *client, uint64_t now_ns)
-{
-    (void)context;
-    (void)client;
-    (void)now_ns;
-}
-
-static void closed(struct role_context *context, struct ws_client *client, uint64_t now_ns)
-{
-    opened(context, client, now_ns);
-}
-
 static void failed(struct role_context *context, struct ws_client *client)
 {
-    context->bank->counters[WS_COUNT_FAILED] += in_flight(client);
+    context->bank->counters[WS_COUNT_FAILED] += in_flight(talk_of(client));
 }
 
-static const struct ws_ways ways = {
-    .opened = opened,
-    .took = took,
-    .fill = fill,
-    .closed = closed,
-    .failed = failed,
-    .leaves = false, /* a connection that is closed before the end is lost */
-};
+/* A connection that is closed before the end is lost. */
+static const struct ws_ways ways = {.took = took, .fill = fill, .failed = failed};
 
 /* Open loop: one is due, meant to start at op->now_ns. */
 static void arrived(struct role_context *context, struct ws_client *client, const struct op *op)
 {
+    struct ws_talk *talk = talk_of(client);
     uint64_t now_ns = clock_now_ns();
     histogram_record(&context->bank->histograms[WS_SEND_LAG],
                      now_ns > op->now_ns ? now_ns - op->now_ns : 0, 1);
-    client->ring[client->issued++ & client->mask].intended_ns = op->now_ns;
+    talk->ring[talk->issued++ & talk->mask].intended_ns = op->now_ns;
     context->quota -= context->quota == UINT64_MAX ? 0 : 1;
     ws_client_send(context, client, &ways);
 }
@@ -265,48 +271,43 @@ static void arrived(struct role_context *context, struct ws_client *client, cons
 static void step(struct role_context *context, struct connection *connection, const struct op *op)
 {
     struct ws_client *client = ws_client_of(connection);
-    if (client->state == WS_GONE) {
-        return;
-    }
-    if (op->kind == OP_ARRIVAL) {
-        arrived(context, client, op);
-    } else if (op->kind == OP_DRAIN) {
-        ws_client_send(context, client, &ways);
-    } else {
+    if (op->kind != OP_ARRIVAL) {
         ws_client_step(context, client, op, &ways);
+    } else if (client->state != WS_GONE) {
+        arrived(context, client, op);
     }
 }
 
 static uint64_t outstanding(const struct connection *connection)
 {
-    const struct ws_client *client = (const struct ws_client *)(const void *)connection;
-    bool handshake = client->state == WS_UPGRADING || client->state == WS_CLOSING;
-    return client->state == WS_GONE ? 0 : in_flight(client) + handshake;
+    const struct ws_talk *talk = (const struct ws_talk *)(const void *)connection;
+    uint8_t state = talk->client.state;
+    bool handshake = state == WS_UPGRADING || state == WS_CLOSING;
+    return state == WS_GONE ? 0 : in_flight(talk) + handshake;
 }
 
 static bool can_take(const struct role_context *context, const struct connection *connection)
 {
-    const struct ws_client *client = (const struct ws_client *)(const void *)connection;
-    return client->state == WS_OPEN && in_flight(client) < ws_options_of(context)->high;
+    const struct ws_talk *talk = (const struct ws_talk *)(const void *)connection;
+    return talk->client.state == WS_OPEN && in_flight(talk) < ws_options_of(context)->high;
 }
 
 static const struct histogram_metric histograms[] = {
     [WS_RESPONSE_TIME] = {"response_time", "ns", "round trip",
                           "from the intended start of a message (closed loop: from its issue) to "
-                          "the receive that completed its answer"},
+                          "the receive that completed its answer",
+                          PART_NONE},
     [WS_SERVICE_TIME] = {"service_time", "ns", "from its send",
-                         "from the send of a message to the receive that completed its answer"},
+                         "from the send of a message to the receive that completed its answer",
+                         PART_NONE},
     [WS_SEND_LAG] = {"send_lag", "ns", "send lag",
-                     "open loop: how long after its intended start a message was issued"},
-    [WS_UPGRADE] = {"upgrade", "ns", "upgrade",
-                    "from the request to the receive that completed the answer 101, of those "
-                    "in the window (none, where there is a warm-up)"},
-    [WS_CLOSE] = {"connection", "ns", "connection",
-                  "from the answer 101 to the receive of the answer to the close frame"},
+                     "open loop: how long after its intended start a message was issued",
+                     PART_NONE},
+    WS_PHASES,
 };
 
 const struct role ws_message_client = {
-    .connection_bytes = sizeof(struct ws_client),
+    .connection_bytes = sizeof(struct ws_talk),
     .histograms = histograms,
     .histogram_count = sizeof histograms / sizeof *histograms,
     .connection_memory = connection_memory,

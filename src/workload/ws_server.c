@@ -530,7 +530,12 @@ static void idle_check(struct role_context *context, struct ws_peer *peer, uint6
         leave(context, peer);
     } else if (idle_ns && now_ns - peer->active_ns >= idle_ns) {
         context->bank->counters[WS_SERVER_IDLE_CLOSED]++;
-        leave(context, peer);
+        if (peer->state == PEER_OPEN && peer->kept.end == 0) {
+            drained(context, peer); /* it is told, and has as long again to read that */
+            set_timer(context, now_ns + idle_ns);
+        } else {
+            leave(context, peer);
+        }
     } else if (idle_ns) {
         set_timer(context, peer->active_ns + idle_ns);
     }

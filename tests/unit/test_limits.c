@@ -121,6 +121,11 @@ static void test_ports(void **state)
     }
     struct limits_need need = {.connections = ports, .ports = true};
     assert_int_equal(limits_check(&need, &warnings, &error), 0);
+    assert_int_equal(warnings.count, 1);
+    assert_non_null(strstr(warnings.text[0], "more than half"));
+    need.connections = ports / 2;
+    assert_int_equal(limits_check(&need, &warnings, &error), 0);
+    assert_int_equal(warnings.count, 0);
     need.connections = ports + 1;
     assert_int_equal(limits_check(&need, &warnings, &error), -1);
     assert_int_equal(error.code, ERR_LIMIT);

@@ -343,6 +343,36 @@ static void a_bad_one_among_good_ones_is_counted(void **state)
     }
 }
 
+/* Each dial once, in a loop and on a schedule, those without a socket too; then the run is over. */
+static void once_each(void **state)
+{
+    (void)state;
+    struct role once = visitor;
+    struct sockaddr_in foreign = {.sin_family = AF_INET};
+    struct sockaddr_storage source = {0};
+    once.once = true;
+    inet_pton(AF_INET, "192.0.2.1", &foreign.sin_addr); /* of documentation: nobody's here */
+    memcpy(&source, &foreign, sizeof foreign);
+    for (int scheduled = 0; scheduled < 2; scheduled++) {
+        struct renewal renewal;
+        renewal_open(&renewal, engine_find("epoll"), (struct visit_options){.stay_ns = NS_PER_MS},
+                     UINT64_MAX);
+        renewal.config.role = &once;
+        renewal.config.rate = scheduled ? 1000 : 0;
+        renewal.config.send_lag = 0;
+        renewal.dials[MOST / 2].source = &source;
+        renewal_run(&renewal);
+        assert_int_equal(counted(&renewal, VISITS), MOST - 1);
+        assert_int_equal(counted(&renewal, DIALED), MOST - 1);
+        assert_int_equal(counted(&renewal, FAILED), 1);
+        assert_int_equal(histogram_count(&renewal.tally.bank->histograms[0]),
+                         scheduled ? MOST - 1 : 0);
+        assert_int_equal(now_open, 0);
+        assert_int_equal(atomic_load(&renewal.slot->behind), 0);
+        renewal_close(&renewal);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +383,7 @@ int main(void)
         cmocka_unit_test(nobody_there_is_a_result_where_dialing_goes_on),
         cmocka_unit_test(one_that_cannot_be_dialed_is_counted),
         cmocka_unit_test(a_bad_one_among_good_ones_is_counted),
+        cmocka_unit_test(once_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -170,6 +170,7 @@ static void look_at_counters(const struct conductor *conductor, struct run_look 
     look->done = client[workload->bulk ? workload->bytes : workload->operations];
     since_last(client, looking->client, looking->since);
     look->counters = looking->since;
+    look->so_far = looking->client;
     if (conductor->own_server) {
         add_counters(conductor->server_slots, conductor->server_slot_count, server);
         since_last(server, looking->server, at_server);

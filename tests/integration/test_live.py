@@ -218,9 +218,12 @@ class Live(unittest.TestCase):
     def test_workloads_and_several_runs(self):
         for command in (("stream", "-d", "1"), ("ping", "udp:", "-d", "1"),
                         ("ping", "-n", "60k", "-e", "threads"), ("call", "-d", "1", "--rate", "1k"),
-                        ("stream", "udp:", "--rate", "100M", "-d", "1")):
+                        ("stream", "udp:", "--rate", "100M", "-d", "1"),
+                        ("ws", "--mode", "hold", "-c", "20", "--ramp", "100ms", "-d", "1500ms")):
             with self.subTest(command=command):
-                self.shown(*command)
+                screen = self.shown(*command)
+                if "hold" in command:
+                    self.assertIn("20 held", screen.shown[-1])
         screen = self.shown(*CALL, "-e", "epoll,poll", "--repeat", "2", "--warmup-runs", "0")
         lines = screen.text().splitlines()
         self.assertEqual([line.split(":")[0] for line in lines[:4]],

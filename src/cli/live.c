@@ -326,7 +326,9 @@ static void keep_rate(struct live *live, const struct run_look *look, double rat
 void live_look(struct live *live, const struct run_look *look)
 {
     double rate = 0;
-    bool known = metric_compute(&look->workload->metrics[0], look->counters, look->since_ns, &rate);
+    const struct metric *metric = &look->workload->metrics[0];
+    const uint64_t *counters = metric->kind == METRIC_LEVEL ? look->so_far : look->counters;
+    bool known = metric_compute(metric, counters, look->since_ns, &rate);
     keep_rate(live, look, known ? rate : 0);
     if (!has_room(live->file)) {
         return;

@@ -1,5 +1,6 @@
 /* The record as OpenMetrics text. Samples of one family stand together, so families are the outer
- * loop and runs the inner one. What is not known has no sample. */
+ * loop and runs the inner one. What is not known has no sample. Only types are used that the older
+ * text format of Prometheus has too, whose readers take the same file. */
 #include "report/openmetrics.h"
 
 #include <ctype.h>
@@ -59,8 +60,9 @@ const char *exposition_name(char *to, size_t size, const char *key, const char *
     return to;
 }
 
-/* A text between quotation marks, or behind HELP. */
-static void put_text(struct exposition *exposition, const char *text)
+/* A text between quotation marks, or behind HELP, where the older text format of Prometheus knows
+ * no escaped ones: `quote` is how one is written. */
+static void put_text(struct exposition *exposition, const char *text, const char *quote)
 {
     char *valid = figures_valid_text(text);
     if (!valid) {
@@ -73,9 +75,10 @@ static void put_text(struct exposition *exposition, const char *text)
             fputs("\\n", exposition->out);
             break;
         case '"':
+            fputs(quote, exposition->out);
+            break;
         case '\\':
-            fputc('\\', exposition->out);
-            fputc(*at, exposition->out);
+            fputs("\\\\", exposition->out);
             break;
         default:
             fputc(*at, exposition->out);
@@ -92,7 +95,7 @@ void exposition_begin(struct exposition *exposition, const char *name, const cha
         fprintf(exposition->out, "# UNIT %s %s\n", name, unit);
     }
     fprintf(exposition->out, "# HELP %s ", name);
-    put_text(exposition, help);
+    put_text(exposition, help, "'");
     fputc('\n', exposition->out);
 }
 
@@ -110,7 +113,7 @@ static void put_label(struct exposition *exposition, bool first, const char *nam
                       const char *value)
 {
     fprintf(exposition->out, "%s%s=\"", first ? "" : ",", name);
-    put_text(exposition, value);
+    put_text(exposition, value, "\\\"");
     fputc('"', exposition->out);
 }
 

@@ -30,7 +30,7 @@ static void put_info(struct exposition *exposition, const struct record_run *run
                 labels[count++] = (struct exposition_label){name, record->options[i].value};
             }
         }
-        exposition_sample(exposition, "sonde_run", "_info", run, labels, count, 1);
+        exposition_sample(exposition, "sonde_run_info", "", run, labels, count, 1);
     } else {
         exposition->failed = true;
     }
@@ -42,16 +42,16 @@ void exposition_of_runs(struct exposition *exposition)
 {
     static const char *const states[] = {"running", "complete", "failed"};
     const struct record_run *run;
-    exposition_begin(exposition, "sonde_run", "info", "",
+    exposition_begin(exposition, "sonde_run_info", "gauge", "",
                      "A run and the options that were given for it.");
     for (size_t i = 0; (run = exposition_run(exposition, &i));) {
         put_info(exposition, run);
     }
-    exposition_begin(exposition, "sonde_run_state", "stateset", "", "How far a run has come.");
+    exposition_begin(exposition, "sonde_run_state", "gauge", "", "How far a run has come.");
     for (size_t i = 0; (run = exposition_run(exposition, &i));) {
         size_t state = run->failure.code != ERR_NONE ? 2 : run->complete ? 1 : 0;
         for (size_t k = 0; k < sizeof states / sizeof *states; k++) {
-            const struct exposition_label label = {"sonde_run_state", states[k]};
+            const struct exposition_label label = {"state", states[k]};
             exposition_sample(exposition, "sonde_run_state", "", run, &label, 1, k == state);
         }
     }

@@ -49,7 +49,7 @@ static void keep_apart(const struct conductor *conductor, struct looking *lookin
     memcpy(free_cpus, looking->before, size);
     take_out(free_cpus, size, &placement->clients, conductor->worker_count);
     if (conductor->own_server) {
-        take_out(free_cpus, size, &placement->servers, conductor->server_slot_count);
+        take_out(free_cpus, size, &placement->servers, conductor->server_threads);
     }
     looking->moved = CPU_COUNT_S(size, free_cpus) > 0 && sched_setaffinity(0, size, free_cpus) == 0;
 }
@@ -170,6 +170,7 @@ static void look_at_counters(const struct conductor *conductor, struct run_look 
     look->done = client[workload->bulk ? workload->bytes : workload->operations];
     since_last(client, looking->client, looking->since);
     look->counters = looking->since;
+    look->so_far = looking->client;
     if (conductor->own_server) {
         add_counters(conductor->server_slots, conductor->server_slot_count, server);
         since_last(server, looking->server, at_server);

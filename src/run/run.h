@@ -34,6 +34,7 @@ struct run_look {
     uint64_t count, done;         /* operations (bulk: bytes): a counted run's, else 0; finished */
     uint64_t since_ns;            /* since the last look, in which: */
     const uint64_t *counters;     /* what the client counted, completed as for an interval */
+    const uint64_t *so_far;       /* and since the beginning, for levels */
     double client_busy, server_busy; /* CPUs that were busy; below 0: not known */
     bool observed;                   /* somebody looks on at the moment */
     /* Of the window so far (before it: of the warm-up): */

@@ -138,15 +138,19 @@ static int length_byte(struct http_message *message, uint8_t byte)
     return 0;
 }
 
-/* What may stand in a Host (RFC 3986, section 3.2.2). */
+/* What may stand in a Host (RFC 3986, section 3.2.2), with its port. */
+static const bool is_host[256] = {
+    ['!'] = true, ['$' ... '.'] = true, ['0' ... ';'] = true, ['='] = true, ['A' ... '['] = true,
+    [']'] = true, ['_'] = true,         ['a' ... 'z'] = true, ['~'] = true,
+};
+
 static int host_byte(struct http_message *message, uint8_t byte)
 {
     if (byte == ' ' || byte == '\t') {
         message->value = message->value == VALUE_BEFORE ? VALUE_BEFORE : VALUE_BEHIND;
         return 0;
     }
-    bool fits = (http_is_token[byte] && !strchr("#^`|", byte)) || strchr("(),;=:[]", byte);
-    if (!fits || message->value == VALUE_BEHIND) {
+    if (!is_host[byte] || message->value == VALUE_BEHIND) {
         return HTTP_BAD_HOST;
     }
     message->value = VALUE_INSIDE;
@@ -250,7 +254,19 @@ static int read_value(struct http_message *message, const uint8_t **at, const ui
 
 /* ---- names ---- */
 
-static uint8_t header_of(const struct http_message *message, const void *name, size_t length)
+/* Names that are no shorter than two words of theirs that may overlap; `set` is in small letters.
+ * In a token nothing else becomes a letter or '-' where the bit of small letters is set. */
+static bool name_is(const uint8_t *name, size_t length, const char *set)
+{
+    uint64_t first, last, first_known, last_known, small = UINT64_C(0x2020202020202020);
+    memcpy(&first, name, sizeof first);
+    memcpy(&last, name + length - sizeof last, sizeof last);
+    memcpy(&first_known, set, sizeof first);
+    memcpy(&last_known, set + length - sizeof last, sizeof last);
+    return (first | small) == first_known && (last | small) == last_known;
+}
+
+static uint8_t header_of(const struct http_message *message, const uint8_t *name, size_t length)
 {
     switch (length) {
     case 4:
@@ -258,11 +274,12 @@ static uint8_t header_of(const struct http_message *message, const void *name, s
     case 6:
         return message->server && IS(name, length, "expect") ? HEADER_EXPECT : HEADER_OTHER;
     case 10:
-        return IS(name, length, "connection") ? HEADER_CONNECTION : HEADER_OTHER;
+        return name_is(name, length, "connection") ? HEADER_CONNECTION : HEADER_OTHER;
     case 14:
-        return IS(name, length, "content-length") ? HEADER_LENGTH : HEADER_OTHER;
+        return name_is(name, length, "content-length") ? HEADER_LENGTH : HEADER_OTHER;
     case 17:
-        return IS(name, length, "transfer-encoding") ? HEADER_CODING : HEADER_OTHER;
+        return name[8] == '-' && name_is(name, length, "transfer-encoding") ? HEADER_CODING
+                                                                            : HEADER_OTHER;
     default:
         return HEADER_OTHER;
     }
@@ -356,11 +373,58 @@ static int read_line(struct http_message *message, const uint8_t **at, const uin
     }
 }
 
+/* Values as nearly everybody writes them. */
+static bool take_usual(struct http_message *message, const uint8_t *value, size_t length)
+{
+    enum { DIGITS_MOST = 18 }; /* of what is below 2^63 whatever they are */
+    uint64_t number = 0;
+    if (message->header == HEADER_CONNECTION && length == sizeof "keep-alive" - 1 &&
+        memcmp(value, "keep-alive", length) == 0) {
+        message->seen |= HTTP_SEEN_KEEP;
+        return true;
+    }
+    if (message->header != HEADER_LENGTH || length == 0 || length > DIGITS_MOST) {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        if (value[i] < '0' || value[i] > '9') {
+            return false;
+        }
+        number = number * 10 + value[i] - '0';
+    }
+    message->content_length = number;
+    return true;
+}
+
+int http_line_take(struct http_message *message, const uint8_t *name, const uint8_t *colon,
+                   const uint8_t *stop)
+{
+    const uint8_t *value = colon + 1;
+    message->header = header_of(message, name, (size_t)(colon - name));
+    int error = begin_value(message);
+    if (message->header != HEADER_OTHER && error == 0) {
+        value += value < stop && *value == ' ';
+        if (!take_usual(message, value, (size_t)(stop - value))) {
+            for (; value < stop && error == 0; value++) {
+                error = value_byte(message, *value);
+            }
+            error = error ? error : value_end(message);
+        }
+    }
+    message->line = HTTP_LINE_BEGIN;
+    return error;
+}
+
 int http_lines_read(struct http_message *message, const uint8_t **at, const uint8_t *end)
 {
     int result = HTTP_MORE;
     while (*at < end && result == HTTP_MORE) {
-        result = read_line(message, at, end);
+        if (message->line == HTTP_LINE_BEGIN && end - *at > 1) {
+            result = http_lines_fast(message, at, end);
+        }
+        if (*at < end && result == HTTP_MORE) {
+            result = read_line(message, at, end);
+        }
     }
     return result;
 }

@@ -68,6 +68,15 @@ int http_head_count(struct http_message *message, size_t bytes, int result);
 /* The end of the first line or of a header line: *at is behind its last character. */
 int http_line_stop(uint8_t byte);
 
+/* One header line, which is whole: name, colon, value, and the CR behind it; what stands between
+ * them is right. 0 or an error. */
+int http_line_take(struct http_message *message, const uint8_t *name, const uint8_t *colon,
+                   const uint8_t *stop);
+
+/* Whole lines, as far as they are usual; the message is at the beginning of one, before and after.
+ * HTTP_DONE with the empty line. */
+int http_lines_fast(struct http_message *message, const uint8_t **at, const uint8_t *end);
+
 /* Header lines up to the empty one, or trailers. */
 int http_lines_read(struct http_message *message, const uint8_t **at, const uint8_t *end);
 

@@ -41,7 +41,8 @@
     X(BODY_LONG, 413, "a body longer than is allowed")                                             \
     X(CHUNK_SIZE, 400, "a chunk without a size in hexadecimal digits")                             \
     X(CHUNK_RANGE, 400, "a chunk size of more than 16 digits")                                     \
-    X(CHUNK_EXTENSION, 400, "a chunk extension longer than is allowed")                            \
+    X(CHUNK_EXTENSION, 400, "a chunk extension that cannot be read")                               \
+    X(CHUNK_EXTENSION_LONG, 400, "chunk extensions longer than are allowed")                       \
     X(CHUNK_BYTE, 400, "a control character behind a chunk size")                                  \
     X(CHUNK_LINE_END, 400, "a chunk size that does not end with CR LF")                            \
     X(CHUNK_END, 400, "a chunk that does not end with CR LF")                                      \
@@ -49,6 +50,7 @@
     X(STATUS_LINE, 0, "a first line that is no HTTP status")                                       \
     X(STATUS, 0, "a status that is no number from 100 to 599")                                     \
     X(SWITCHED, 0, "another protocol, which was not asked for")                                    \
+    X(INTERIM, 0, "an interim answer in HTTP/1.0, or one that ends the connection")                \
     X(INTERIM_MANY, 0, "more interim answers than are allowed")                                    \
     X(BODY_FORBIDDEN, 0, "a body in an answer that has none")                                      \
     X(UNASKED, 0, "an answer that was not asked for")                                              \

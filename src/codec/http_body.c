@@ -114,6 +114,9 @@ static int hexadecimal(uint8_t byte)
     return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
 }
 
+/* Where in an extension (RFC 9112, section 7.1.1): ";name", ";name=value", ";name=\"value\"". */
+enum { AT_NAME, IN_NAME, AT_VALUE, IN_VALUE, IN_QUOTES, BEHIND_BACKSLASH, BEHIND_QUOTES };
+
 /* One byte of a chunk's size, or what stands behind it. */
 static int size_byte(struct http_message *message, uint8_t byte)
 {
@@ -131,20 +134,54 @@ static int size_byte(struct http_message *message, uint8_t byte)
     }
     message->phase = byte == ';' ? HTTP_IN_CHUNK_EXTENSION : HTTP_AT_CHUNK_LF;
     message->extension_bytes = 0;
+    message->value = AT_NAME;
     return message->left > message->limits->body_bytes - message->body_bytes ? HTTP_BAD_BODY_LONG
                                                                              : 0;
 }
 
+/* One byte of an extension that may stand in one; where in it the next one stands, or an error. */
+static int extension_state(uint8_t state, uint8_t byte)
+{
+    bool token = http_is_token[byte];
+    switch (state) {
+    case AT_NAME:
+        return token ? IN_NAME : HTTP_BAD_CHUNK_EXTENSION;
+    case IN_NAME:
+        return token         ? IN_NAME
+               : byte == '=' ? AT_VALUE
+               : byte == ';' ? AT_NAME
+                             : HTTP_BAD_CHUNK_EXTENSION;
+    case AT_VALUE:
+        return token ? IN_VALUE : byte == '"' ? IN_QUOTES : HTTP_BAD_CHUNK_EXTENSION;
+    case IN_VALUE:
+        return token ? IN_VALUE : byte == ';' ? AT_NAME : HTTP_BAD_CHUNK_EXTENSION;
+    case IN_QUOTES:
+        return byte == '"' ? BEHIND_QUOTES : byte == '\\' ? BEHIND_BACKSLASH : IN_QUOTES;
+    case BEHIND_BACKSLASH:
+        return IN_QUOTES;
+    default:
+        return byte == ';' ? AT_NAME : HTTP_BAD_CHUNK_EXTENSION;
+    }
+}
+
 static int extension_byte(struct http_message *message, uint8_t byte)
 {
+    uint8_t state = message->value;
     if (byte == '\r') {
         message->phase = HTTP_AT_CHUNK_LF;
-        return 0;
+        return state == IN_NAME || state == IN_VALUE || state == BEHIND_QUOTES
+                   ? 0
+                   : HTTP_BAD_CHUNK_EXTENSION;
     }
     if (http_is_control(byte)) {
         return byte == '\n' ? HTTP_BAD_CHUNK_LINE_END : HTTP_BAD_CHUNK_BYTE;
     }
-    return message->extension_bytes++ >= HTTP_EXTENSION_MOST ? HTTP_BAD_CHUNK_EXTENSION : 0;
+    if (message->extension_bytes++ >= HTTP_EXTENSION_MOST) {
+        return HTTP_BAD_CHUNK_EXTENSION_LONG;
+    }
+    int next = extension_state(state, byte);
+    message->value = (uint8_t)next;
+    return next < 0 ? next : 0;
 }
 
 /* One byte of what holds the chunks together. */

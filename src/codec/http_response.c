@@ -157,11 +157,13 @@ static int end_head(struct http_response_reader *reader, struct http_event *even
     if (reader->status == 101) {
         return HTTP_BAD_SWITCHED;
     }
+    if (message->minor == 0 || message->seen & HTTP_SEEN_CLOSE) {
+        return HTTP_BAD_INTERIM;
+    }
     if (reader->interim++ >= message->limits->interim) {
         return HTTP_BAD_INTERIM_MANY;
     }
     fill(reader, HTTP_INTERIM, event);
-    event->close = false;
     uint64_t bytes = message->header_bytes;
     http_message_begin(message);
     message->header_bytes = bytes;

@@ -30,9 +30,10 @@ static int on_head(llhttp_t *parser)
         judge->too_many = true;
         return -1;
     }
-    bool head = judge->responses && judge->heads >> judge->count & 1;
+    bool none = judge->responses && (judge->heads >> judge->count & 1 ||
+                                     parser->status_code == 204 || parser->status_code == 304);
     judge->messages[judge->count++] = (struct judge_message){.status = parser->status_code};
-    return head;
+    return none;
 }
 
 static int on_body(llhttp_t *parser, const char *data, size_t length)

@@ -133,7 +133,7 @@ static const struct http_case hostile_requests[] = {
     BAD(CHUNK_SIZE, POST(CODING("chunked")) "-2\r\nhi\r\n0\r\n\r\n"),
     BAD(CHUNK_RANGE, POST(CODING("chunked")) "10000000000000002\r\nhi\r\n0\r\n\r\n"),
     BAD(CHUNK_LINE_END, POST(CODING("chunked")) "2\nhi\r\n0\r\n\r\n"),
-    BAD(CHUNK_LINE_END, POST(CODING("chunked")) "2;\nxx\r\n4c\r\n0\r\n\r\n"),
+    BAD(CHUNK_LINE_END, POST(CODING("chunked")) "2;y\nxx\r\n4c\r\n0\r\n\r\n"),
     BAD(CHUNK_END, POST(CODING("chunked")) "1\r\nhi\r\n0\r\n\r\n"),
     BAD(CHUNK_END, POST(CODING("chunked")) "2\r\nhi\n0\r\n\r\n"),
     BAD(TRAILER, POST(CODING("chunked")) "0\r\n" LENGTH("5") "\r\n"),

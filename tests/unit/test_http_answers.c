@@ -156,8 +156,8 @@ static const struct good_case good[] = {
      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" FIRST
      "Content-Length: 5\r\n\r\nhello",
      "interim 100; interim 103; 200 1.1 framing 1 length 5; end 103+0+5 %; good"},
-    {"G", "HTTP/1.1 100\r\nConnection: close\r\n\r\n" FIRST "Content-Length: 5\r\n\r\nhello",
-     "interim 100; 200 1.1 framing 1 length 5; end 73+0+5 %; good"},
+    {"G", "HTTP/1.1 100\r\nConnection: closer\r\n\r\n" FIRST "Content-Length: 5\r\n\r\nhello",
+     "interim 100; 200 1.1 framing 1 length 5; end 74+0+5 %; good"},
     {"C", FIRST "\r\n", "200 1.1 framing 4 close; end 19+0+0 0; good"},
     {"C", FIRST "Content-Length: 5\r\n\r\n",
      "200 1.1 framing 4 close length 5; end 38+0+0 0; good"},

@@ -78,7 +78,7 @@ static void endless(void **state)
         play_long("", CONTINUE, 1 << 15, FULL, HTTP_BAD_INTERIM_MANY, chop);
         play_long("", CONTINUE, 16, FULL, 0, chop);
         play_long("", CONTINUE, 17, FULL, HTTP_BAD_INTERIM_MANY, chop);
-        play_long(CHUNKS("5;"), "x", 1 << 20, "\r\n", HTTP_BAD_CHUNK_EXTENSION, chop);
+        play_long(CHUNKS("5;"), "x", 1 << 20, "\r\n", HTTP_BAD_CHUNK_EXTENSION_LONG, chop);
         play_long(CHUNKS(""), "0", 1 << 20, "\r\n\r\n", HTTP_BAD_CHUNK_RANGE, chop);
         play_long(CHUNKS("0\r\nX: "), "x", 1 << 20, "\r\n\r\n", HTTP_BAD_HEAD_LONG, chop);
         play_long(CHUNKS(""), "1\r\nx\r\n", 1 << 12, "0\r\n\r\n", 0, chop);

@@ -77,10 +77,17 @@ static void recorded(void **state)
 /* Not of limits, nor of what was asked for, which llhttp does not know. */
 static bool is_of_bytes(int error)
 {
-    static const int others[] = {
-        HTTP_BAD_HEAD_LONG, HTTP_BAD_HEAD_LINES, HTTP_BAD_BODY_LONG,      HTTP_BAD_INTERIM_MANY,
-        HTTP_BAD_UNASKED,   HTTP_BAD_AFTER_LAST, HTTP_BAD_UNANSWERED,     HTTP_BAD_CHUNK_RANGE,
-        HTTP_BAD_SWITCHED,  HTTP_BAD_CODING,     HTTP_BAD_CHUNK_EXTENSION};
+    static const int others[] = {HTTP_BAD_HEAD_LONG,
+                                 HTTP_BAD_HEAD_LINES,
+                                 HTTP_BAD_BODY_LONG,
+                                 HTTP_BAD_INTERIM_MANY,
+                                 HTTP_BAD_UNASKED,
+                                 HTTP_BAD_AFTER_LAST,
+                                 HTTP_BAD_UNANSWERED,
+                                 HTTP_BAD_CHUNK_RANGE,
+                                 HTTP_BAD_SWITCHED,
+                                 HTTP_BAD_CODING,
+                                 HTTP_BAD_CHUNK_EXTENSION_LONG};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         if (others[i] == error) {
             return false;

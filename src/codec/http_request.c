@@ -260,7 +260,8 @@ ssize_t http_request_read(struct http_request_reader *reader, const uint8_t *dat
 int http_request_finish(struct http_request_reader *reader)
 {
     struct http_message *message = &reader->message;
-    if (message->failed == 0 && message->phase != HTTP_AT_START && message->phase < HTTP_AT_END) {
+    bool begun = message->phase != HTTP_AT_START || reader->blank == 1;
+    if (message->failed == 0 && begun && message->phase < HTTP_AT_END) {
         message->failed = message->phase > HTTP_IN_LINES ? HTTP_BAD_BODY_CUT : HTTP_BAD_HEAD_CUT;
     }
     return message->failed;

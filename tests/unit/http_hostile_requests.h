@@ -146,6 +146,7 @@ static const struct http_case hostile_requests[] = {
     ROW(1, AFTER_LAST, LINE NAMED "Connection: close\r\n\r\n" GET),
     ROW(1, AFTER_LAST, "GET / HTTP/1.0\r\n\r\n" GET),
     ROW(1, AFTER_LAST, "POST / HTTP/1.0\r\n" LENGTH("2") "\r\nhi!"),
+    BAD(HEAD_CUT, "\r"),
     BAD(HEAD_CUT, "G"),
     BAD(HEAD_CUT, "GET /"),
     BAD(HEAD_CUT, LINE),

@@ -109,6 +109,11 @@ struct good_case {
 #define FIRST "HTTP/1.1 200 OK\r\n"
 #define HELLO "a8375b79486d6cd8" /* judge_sum of "hello" */
 
+/* As many interim answers as are allowed before each. */
+#define BEFORE "HTTP/1.1 100 Continue\r\n\r\n"
+#define FOUR_BEFORE BEFORE BEFORE BEFORE BEFORE
+#define FOUR_SAID "interim 100; interim 100; interim 100; interim 100; "
+
 static const struct good_case good[] = {
     {"G", FIRST "Content-Length: 5\r\n\r\nhello", "200 1.1 framing 1 length 5; end 38+0+5 %; good"},
     {"G", "HTTP/1.1 200 \r\nContent-Length:5\r\n\r\nhello",
@@ -158,6 +163,10 @@ static const struct good_case good[] = {
      "interim 100; interim 103; 200 1.1 framing 1 length 5; end 103+0+5 %; good"},
     {"G", "HTTP/1.1 100\r\nConnection: closer\r\n\r\n" FIRST "Content-Length: 5\r\n\r\nhello",
      "interim 100; 200 1.1 framing 1 length 5; end 74+0+5 %; good"},
+    {"GG",
+     FOUR_BEFORE FIRST "Content-Length: 0\r\n\r\n" FOUR_BEFORE FIRST "Content-Length: 0\r\n\r\n",
+     FOUR_SAID "200 1.1 framing 1 length 0; end 138+0+0 0; " FOUR_SAID
+               "200 1.1 framing 1 length 0; end 138+0+0 0; good"},
     {"C", FIRST "\r\n", "200 1.1 framing 4 close; end 19+0+0 0; good"},
     {"C", FIRST "Content-Length: 5\r\n\r\n",
      "200 1.1 framing 4 close length 5; end 38+0+0 0; good"},

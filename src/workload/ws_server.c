@@ -409,11 +409,21 @@ static void take_frames(struct role_context *context, struct ws_peer *peer, uint
 
 /* ---- the wire -------------------------------------------------------------------------------- */
 
+/* The answer to a close frame goes with the end of the connection, in one segment: in two of them
+ * the second would be sent again by the kernel where the client is slow to read (a loss probe). The
+ * end is a shutdown, since a close that finds bytes behind the client's close frame would reset the
+ * connection and lose the answer. */
+static uint32_t last_words(const struct ws_peer *peer)
+{
+    return peer->state == PEER_ENDING ? OP_MORE : 0;
+}
+
 static void submit_kept(struct role_context *context, struct ws_peer *peer)
 {
     struct op *op = step_submit(context, &peer->base, OP_SEND);
     op->data = peer->kept.data + peer->kept.begin;
     op->length = peer->kept.end - peer->kept.begin;
+    op->flags = last_words(peer);
 }
 
 static void drained(struct role_context *context, struct ws_peer *peer);
@@ -422,6 +432,7 @@ static void drained(struct role_context *context, struct ws_peer *peer);
 static void all_sent(struct role_context *context, struct ws_peer *peer)
 {
     if (peer->state == PEER_ENDING) {
+        step_submit(context, &peer->base, OP_SHUTDOWN);
         leave(context, peer);
     } else if (peer->state == PEER_REFUSED) {
         peer->state = PEER_LINGERS;
@@ -461,7 +472,8 @@ static void send_answer(struct role_context *context, struct ws_peer *peer)
             struct op *op = step_submit(context, &peer->base, OP_SEND);
             op->data = answer->data;
             op->length = answer->end;
-            op->flags = OP_TRY; /* what does not go at once comes back in `sent` */
+            /* What does not go at once comes back in `sent`. */
+            op->flags = OP_TRY | last_words(peer);
         } else {
             keep(context, peer, answer->data, answer->end);
         }

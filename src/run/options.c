@@ -54,7 +54,9 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
                  .help = "report a line for each such stretch"),
     OPT_DURATION(RUN, drain_ns, .name = "drain", .initial = "2s", .most = 60 * NS_PER_SECOND,
                  .argument = "TIME",
-                 .help = "wait at most so long for what is in flight at the end"),
+                 .help =
+                     "wait at most so long for what is in flight at the end (ws --mode hold: and "
+                     "100us more for each connection)"),
 };
 
 /* Rows that workloads share, but for their defaults. */

@@ -59,11 +59,20 @@ static void tell_drained(const struct conductor *conductor, const struct bank *l
     }
 }
 
+/* Connections that are held are all in flight at the end, however many: each has this time more. */
+#define DRAIN_HELD_NS (100 * NS_PER_US)
+
+static uint64_t drain_most_ns(const struct run_plan *plan)
+{
+    uint64_t held = plan->workload->ramp_ns ? plan->options->connections : 0;
+    return plan->options->drain_ns + held * DRAIN_HELD_NS;
+}
+
 /* Finishes what is in flight; what never ends is counted. */
 static void drain(struct conductor *conductor)
 {
     atomic_store(&conductor->shared->client.phase, RUN_DRAIN);
-    uint64_t until_ns = clock_now_ns() + conductor->plan->options->drain_ns;
+    uint64_t until_ns = clock_now_ns() + drain_most_ns(conductor->plan);
     struct pollfd stop = {.fd = conductor->plan->stop_fd, .events = POLLIN};
     if (conductor->interrupted) {
         struct signalfd_siginfo seen; /* taken, so that only another one ends the waiting here */

@@ -1,7 +1,7 @@
 // An echo server of websocketpp's over asio, as its own examples write one: the peer that is not
 // sonde's. It prints its port and serves until it is killed.
 //
-//   websocketpp_server [THREADS]
+//   websocketpp_server [THREADS [PORT]]
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -16,7 +16,7 @@
 
 using Server = websocketpp::server<websocketpp::config::asio>;
 
-static void serve(unsigned threads)
+static void serve(unsigned threads, unsigned short port)
 {
     Server server;
     server.clear_access_channels(websocketpp::log::alevel::all);
@@ -33,7 +33,7 @@ static void serve(unsigned threads)
             websocketpp::lib::error_code ignored; // the connection may have ended meanwhile
             server.send(handle, message->get_payload(), message->get_opcode(), ignored);
         });
-    server.listen(boost::asio::ip::tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0));
+    server.listen(boost::asio::ip::tcp::endpoint(boost::asio::ip::address_v4::loopback(), port));
     server.start_accept();
     websocketpp::lib::asio::error_code failed;
     std::printf("%u\n", static_cast<unsigned>(server.get_local_endpoint(failed).port()));
@@ -51,7 +51,13 @@ static void serve(unsigned threads)
 int main(int argc, char **argv)
 {
     try {
-        serve(argc > 1 ? static_cast<unsigned>(std::strtoul(argv[1], nullptr, 10)) : 1);
+        unsigned long threads = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 1;
+        unsigned long port = argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 0;
+        if (threads < 1 || threads > 1024 || port > 65535) {
+            std::fprintf(stderr, "usage: websocketpp_server [THREADS [PORT]]\n");
+            return 2;
+        }
+        serve(static_cast<unsigned>(threads), static_cast<unsigned short>(port));
     } catch (const std::exception &failure) {
         std::fprintf(stderr, "websocketpp_server: %s\n", failure.what());
         return 1;

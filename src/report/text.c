@@ -50,6 +50,7 @@ static void format_rate(char *to, size_t size, const struct text *text,
     }
     const struct record_value *value = &run->values[0];
     bool plain = strcmp(value->metric->unit, "1/s") == 0;
+    bool bare = plain || strcmp(value->metric->unit, "1") == 0; /* its title is its unit */
     double all = headline_count(run);
     if (!figures_shown(value)) {
         snprintf(to, size, "%s: n/a (%s)   ", text_title(value->metric), figures_reason(value));
@@ -57,7 +58,7 @@ static void format_rate(char *to, size_t size, const struct text *text,
     }
     text_value(number, sizeof number, value->value, value->metric->unit);
     int used =
-        snprintf(to, size, plain ? "%s %s   " : "%s (%s)   ", number, text_title(value->metric));
+        snprintf(to, size, bare ? "%s %s   " : "%s (%s)   ", number, text_title(value->metric));
     if (plain && isfinite(all) && used > 0 && (size_t)used < size) {
         snprintf(to + used, size - (size_t)used, "%s %ss ", units_count(count, all),
                  text->operation);

@@ -114,7 +114,9 @@ static bool is_logged(const struct exports *exports, const struct record_histogr
     bool server = strcmp(entry->role, roles[1]) == 0;
     const struct role *role = server ? exports->workload->server : exports->workload->client;
     for (size_t i = 0; i < role->histogram_count; i++) {
-        if (strcmp(role->histograms[i].key, entry->metric->key) == 0) {
+        const char *key =
+            role->histograms[i].key; /* NULL: another of its workload's roles has it */
+        if (key && strcmp(key, entry->metric->key) == 0) {
             return exports->logged[server] >> i & 1;
         }
     }

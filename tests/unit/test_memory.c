@@ -259,7 +259,12 @@ static void waiting_data(void **state)
             assert_int_equal(recv(ends[1], taken, sizeof taken, MSG_PEEK | MSG_WAITALL),
                              sizeof taken);
         }
-        uint64_t full = sockets_now(getpid());
+        uint64_t full, seen = sockets_now(getpid());
+        do { /* the sender's part goes once it has been acknowledged */
+            full = seen;
+            usleep(50000);
+            seen = sockets_now(getpid());
+        } while (seen != full);
         assert_true(full >= before + sizeof data);
         close(twin);
         assert_int_equal(sockets_now(getpid()), full);

@@ -57,7 +57,7 @@ void tally_release(struct tally *tally)
 void tally_clear(struct tally *tally)
 {
     bank_clear(tally->bank);
-    tally->window_ns = tally->first_ns = tally->last_ns = 0;
+    tally->window_ns = tally->first_ns = tally->last_ns = tally->skew_ns = 0;
     memset(tally->worker_cpu_ns, 0, tally->slot_count * sizeof *tally->worker_cpu_ns);
     memset(tally->worker_window_ns, 0, tally->slot_count * sizeof *tally->worker_window_ns);
     memset(tally->flows, 0, tally->flow_count * sizeof *tally->flows);
@@ -76,6 +76,7 @@ void tally_add(struct tally *to, const struct tally *from)
 {
     bank_add(to->bank, from->bank);
     to->window_ns += from->window_ns;
+    to->skew_ns = from->skew_ns > to->skew_ns ? from->skew_ns : to->skew_ns;
     for (uint32_t i = 0; i < to->slot_count && i < from->slot_count; i++) {
         to->worker_cpu_ns[i] += from->worker_cpu_ns[i];
         to->worker_window_ns[i] += from->worker_window_ns[i];
@@ -165,14 +166,18 @@ static bool await_cut(struct worker_slot *slot, uint64_t until_ns)
 struct cuts {
     uint64_t first_ns, last_ns; /* the first start, the last end */
     bool finished;              /* a worker was done before its cut */
-    uint64_t worked_ns;         /* summed over the workers that counted something: so many */
+    /* Of the workers that counted something: so many. */
     uint32_t workers;
+    uint64_t earliest_ns; /* the first of their ends; last_ns is the last one */
+    double work, speed;   /* all that they counted, and that over each one's own time */
 };
 
-/* The measured time of a part: workers that have something to do are cut at almost the same time,
- * so their mean. Those without (a thread that only accepts) look for a cut but every 20 ms, and
- * counted nothing in whatever time that made. Where workers are done at different times, from the
- * first start to the last end: the others' waiting for the last one is part of it. */
+/* The measured time of a part: workers that have something to do are cut at almost the same time.
+ * Where one was not (it got no CPU for a while), the time in which what all counted would have been
+ * counted at the sum of each one's own rate: their mean, weighted by what each counted in a second.
+ * Those without work (a thread that only accepts) look for a cut but every 20 ms, and counted
+ * nothing in whatever time that made. Where workers are done at different times, from the first
+ * start to the last end: the others' waiting for the last one is part of it. */
 static uint64_t part_window(const struct tally *tally, const struct cuts *cuts)
 {
     uint64_t sum_ns = 0, measured = 0;
@@ -183,20 +188,20 @@ static uint64_t part_window(const struct tally *tally, const struct cuts *cuts)
     if (cuts->finished && cuts->last_ns > cuts->first_ns && measured) {
         return cuts->last_ns - cuts->first_ns;
     }
-    if (cuts->workers && cuts->worked_ns) {
-        return cuts->worked_ns / cuts->workers;
+    if (cuts->workers && cuts->speed > 0) {
+        return (uint64_t)(cuts->work / cuts->speed + 0.5);
     }
     return measured ? sum_ns / measured : 0;
 }
 
-static bool counted_something(const struct bank *bank)
+/* All that a bank counted, of whatever kind: 0 where it did nothing. */
+static double counted(const struct bank *bank)
 {
+    double sum = 0;
     for (size_t i = 0; i < BANK_COUNTERS; i++) {
-        if (bank->counters[i]) {
-            return true;
-        }
+        sum += (double)bank->counters[i];
     }
-    return false;
+    return sum;
 }
 
 /* Takes over what a worker closed. */
@@ -204,11 +209,14 @@ static void take_closed(struct tally *tally, uint32_t index, struct bank *closed
                         uint64_t finished_ns, struct cuts *cuts)
 {
     uint64_t end_ns = finished_ns && finished_ns < closed->end_ns ? finished_ns : closed->end_ns;
-    cuts->first_ns = closed->start_ns < cuts->first_ns ? closed->start_ns : cuts->first_ns;
-    cuts->last_ns = end_ns > cuts->last_ns && end_ns > closed->start_ns ? end_ns : cuts->last_ns;
+    double work = counted(closed);
     cuts->finished = cuts->finished || (finished_ns && finished_ns <= closed->end_ns);
-    if (closed->start_ns && end_ns > closed->start_ns && counted_something(closed)) {
-        cuts->worked_ns += end_ns - closed->start_ns;
+    if (closed->start_ns && end_ns > closed->start_ns && work > 0) {
+        cuts->first_ns = closed->start_ns < cuts->first_ns ? closed->start_ns : cuts->first_ns;
+        cuts->last_ns = end_ns > cuts->last_ns ? end_ns : cuts->last_ns;
+        cuts->earliest_ns = end_ns < cuts->earliest_ns ? end_ns : cuts->earliest_ns;
+        cuts->work += work;
+        cuts->speed += work / (double)(end_ns - closed->start_ns);
         cuts->workers++;
         tally->first_ns = cuts->workers == 1 || closed->start_ns < tally->first_ns
                               ? closed->start_ns
@@ -233,7 +241,7 @@ void collect_ask(struct worker_slot *slots, uint32_t slot_count)
 uint32_t collect_take(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
 {
     uint32_t late = 0;
-    struct cuts cuts = {.first_ns = UINT64_MAX};
+    struct cuts cuts = {.first_ns = UINT64_MAX, .earliest_ns = UINT64_MAX};
     uint64_t until_ns = clock_now_ns() + CUT_TIMEOUT_NS;
     tally_clear(tally);
     for (uint32_t i = 0; i < slot_count; i++) {
@@ -253,6 +261,7 @@ uint32_t collect_take(struct worker_slot *slots, uint32_t slot_count, struct tal
         }
     }
     tally->window_ns = part_window(tally, &cuts);
+    tally->skew_ns = cuts.finished || !cuts.workers ? 0 : cuts.last_ns - cuts.earliest_ns;
     return late;
 }
 

@@ -17,7 +17,8 @@ struct tally_flow {
 /* The sum over an end's workers for one or more parts. */
 struct tally {
     struct bank *bank;  /* sums; start_ns and end_ns span all of it */
-    uint64_t window_ns; /* measured time: mean over the workers that worked, summed over parts */
+    uint64_t window_ns; /* measured time: of the workers that worked, summed over parts */
+    uint64_t skew_ns;   /* most that such a worker's cut of a part was later than another's */
     /* Of a part: the first start and the last end of workers that worked. 0: none did. */
     uint64_t first_ns, last_ns;
     uint64_t *worker_cpu_ns, *worker_window_ns; /* for each slot */

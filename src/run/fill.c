@@ -15,6 +15,9 @@
 #include "run/session.h"
 #include "run/sysfile.h"
 
+/* Workers that are cut later than others by less than this, or than a twentieth of the window, are
+ * cut at the same time. */
+#define SKEW_LEAST_NS (50 * NS_PER_MS)
 /* Shorter windows get a warning. */
 #define WINDOW_LEAST_NS (10 * NS_PER_MS)
 
@@ -169,6 +172,14 @@ static void check_window(struct conductor *conductor)
         record_add_warning(conductor->record,
                            "%s: the window is only %s long: too short for a rate",
                            conductor->plan->label, units_duration(text, (double)window_ns));
+    }
+    uint64_t skew_ns = conductor->client.plain.skew_ns;
+    if (skew_ns > SKEW_LEAST_NS && skew_ns > window_ns / 20) {
+        record_add_warning(conductor->record,
+                           "%s: a worker stood still for up to %s where others went on (it had no "
+                           "CPU, or was stopped): intervals of before and after overlap, and rates "
+                           "are sums of each worker's own",
+                           conductor->plan->label, units_duration(text, (double)skew_ns));
     }
 }
 
@@ -566,7 +577,9 @@ int fill_run(struct conductor *conductor, struct err *error)
     struct record_run *run = conductor->run;
     const struct workload *workload = conductor->plan->workload;
     const struct tally *client = &conductor->client.plain;
-    uint64_t operations = operations_of(conductor, client);
+    /* What CPU time and calls of the unobserved parts were for. */
+    uint64_t operations =
+        workload->whole ? conductor->plain_operations : operations_of(conductor, client);
     describe(conductor);
     fill_errors(run, client->bank, "");
     fill_errors(run, conductor->client.seen.bank, "");

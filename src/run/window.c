@@ -244,6 +244,7 @@ static void take_part(struct conductor *conductor, int probe, bool last)
         }
     } else {
         tally_add(&conductor->client.plain, part);
+        conductor->plain_operations += part->bank->counters[workload->operations];
         tally_add(&conductor->server.plain, &conductor->server.part);
         tally_add(&conductor->block_plain, part);
         tally_add(&conductor->interval, part);

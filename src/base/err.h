@@ -20,7 +20,7 @@ struct err {
     int number; /* errno, 0 where none applies */
     bool told;  /* it stands in a report on standard output */
     char subject[128];
-    char what[256];
+    char what[384];
     char hint[256];
 };
 

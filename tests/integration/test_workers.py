@@ -253,8 +253,8 @@ class Servers(unittest.TestCase):
 class Observed(unittest.TestCase):
     def test_calls_of_all_processes(self):
         """What the engines count, the kernel sees, at both ends."""
-        record = call_record(self, "--workers", "3", "-c", "6", "-d", "2s", "--high", "10",
-                             "--low", "5", "-o", "self,server")
+        record = call_record(self, "--workers", "3", "-c", "6", "-d", "2s", "--high", "1",
+                             "-o", "self,server")  # one call each: however busy the machine
         one = record["runs"][0]
         if not row(one, "client")["kernel_calls"]["available"]:
             self.skipTest(row(one, "client")["kernel_calls"]["reason"])

@@ -20,8 +20,8 @@ struct err {
     int number; /* errno, 0 where none applies */
     bool told;  /* it stands in a report on standard output */
     char subject[128];
-    char what[384];
-    char hint[256];
+    char what[256];
+    char hint[384];
 };
 
 /* Sets *error and returns -1, so that a caller can write `return err_set(...)`.

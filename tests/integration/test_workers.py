@@ -251,21 +251,32 @@ class Servers(unittest.TestCase):
 
 @unittest.skipUnless(os.geteuid() == 0, "not root: the BPF programs cannot be loaded")
 class Observed(unittest.TestCase):
-    def test_calls_of_all_processes(self):
-        """What the engines count, the kernel sees, at both ends."""
+    def differences(self):
+        """How far off what the kernel saw is from what the engines counted, for each call."""
         record = call_record(self, "--workers", "3", "-c", "6", "-d", "2s", "--high", "1",
                              "-o", "self,server")  # one call each: however busy the machine
         one = record["runs"][0]
         if not row(one, "client")["kernel_calls"]["available"]:
             self.skipTest(row(one, "client")["kernel_calls"]["reason"])
         self.assertRegex(one["observation"], r"self \(pid \d+ and 2 more\), server \(pid \d+\)")
+        found = {}
         for role in ("client", "server"):
             entry = row(one, role)
             own, seen = ({call["name"]: call["calls_per_operation"]
                           for call in entry[counts]["syscalls"]}
                          for counts in ("engine_calls", "kernel_calls"))
             for name in ("sendto", "recvfrom"):
-                self.assertAlmostEqual(seen[name] / own[name], 1, delta=0.1, msg=(role, name))
+                found[role, name] = abs(seen[name] / own[name] - 1)
+        return found
+
+    def test_calls_of_all_processes(self):
+        """What the engines count, the kernel sees, at both ends. On a busy machine a worker may be
+        cut late: once of five times they agree."""
+        for _ in range(5):
+            found = self.differences()
+            if max(found.values()) <= 0.05:
+                return
+        self.fail(found)
 
     def test_processes_of_both_ends(self):
         record = call_record(self, "-c", "200", "-d", "2s", "-o", "self,server", "--high", "10",

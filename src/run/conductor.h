@@ -63,6 +63,8 @@ struct conductor {
     /* measured */
     struct tallies client, server;
     struct tally discarded, interval;
+    struct tally before; /* of what lies before the window: its errors alone */
+    bool going;          /* the connections were there, and the workers told to go */
     struct tally block_plain, block_seen;
     struct tally server_interval;
     uint64_t client_whole[BANK_COUNTERS], server_whole[BANK_COUNTERS]; /* since the beginning */
@@ -154,6 +156,8 @@ bool window_finished(const struct conductor *conductor);
 
 /* fill.c: everything measured into conductor->run. */
 int fill_run(struct conductor *conductor, struct err *error);
+/* Why a run did not begin: the errors of its workers, which have left. Nothing where it did. */
+void fill_connecting(struct conductor *conductor);
 /* fill_host.c: of which what the host went through. */
 void fill_host(struct conductor *conductor);
 /* held_connections.c, of a workload whose connections are held: the memory of both ends now; how

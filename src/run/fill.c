@@ -325,6 +325,15 @@ static void fill_errors(struct record_run *run, const struct bank *bank, const c
     }
 }
 
+void fill_connecting(struct conductor *conductor)
+{
+    if (conductor->going || !conductor->slots || !conductor->discarded.bank) {
+        return;
+    }
+    collect(conductor->slots, conductor->worker_count, &conductor->discarded);
+    fill_errors(conductor->run, conductor->discarded.bank, "");
+}
+
 /* An engine's own counts of its calls. */
 int fill_calls(struct record_calls *calls, const struct call_table *table, uint64_t window_ns,
                uint64_t operations)
@@ -570,6 +579,7 @@ int fill_run(struct conductor *conductor, struct err *error)
     describe(conductor);
     fill_errors(run, client->bank, "");
     fill_errors(run, conductor->client.seen.bank, "");
+    fill_errors(run, conductor->before.bank, "warm-up ");
     if (fill_metrics(run, workload->metrics, workload->metric_count, client) < 0 ||
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||

@@ -121,8 +121,9 @@ static uint64_t open_connections(const struct conductor *conductor)
     return open;
 }
 
-/* The first error that the workers counted, as the reason of a failed run. */
-static void first_error(const struct conductor *conductor, struct err *error, const char *what)
+/* The first error that the workers counted, as the reason of a failed run; false where they counted
+ * none. */
+static bool first_error(const struct conductor *conductor, struct err *error, const char *what)
 {
     const struct bank_error *row = &conductor->client.plain.bank->errors[0];
     if (conductor->server_error.count && conductor->server_error.number == 0) {
@@ -134,6 +135,9 @@ static void first_error(const struct conductor *conductor, struct err *error, co
     if (row->count == 0) {
         row = &conductor->discarded.bank->errors[0];
     }
+    if (row->count == 0) {
+        row = &conductor->before.bank->errors[0];
+    }
     if (row->count && row->number) {
         err_system(error, row->number, conductor->address.text, "%s: %s failed", what,
                    bank_phase_name(row->phase));
@@ -141,6 +145,7 @@ static void first_error(const struct conductor *conductor, struct err *error, co
         err_set(error, ERR_PROTOCOL, conductor->address.text, "%s%s%s", what,
                 row->count ? ": " : "", row->count ? row->name : "");
     }
+    return row->count > 0;
 }
 
 static void judge_lost(const struct conductor *conductor, struct err *error)
@@ -226,8 +231,9 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     } else if (finished_operations(conductor) == 0) {
         char what[96];
         snprintf(what, sizeof what, "no %s finished in the window", operation);
-        first_error(conductor, error, what);
-        err_hint(error, "a longer --duration, or look at the server");
+        if (!first_error(conductor, error, what)) {
+            err_hint(error, "a longer --duration, or look at the server");
+        }
     } else {
         judge_silence(conductor, error);
         if (error->code == ERR_NONE) {
@@ -236,12 +242,23 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     }
 }
 
+/* What happened until now lies before the window: of it the errors are told, as such. Those of a
+ * workload that has no time before its window stand among the others already. */
+static void discard_before(struct conductor *conductor)
+{
+    window_discard(conductor);
+    if (!conductor->plan->workload->whole) {
+        bank_add_errors(conductor->before.bank, conductor->discarded.bank);
+    }
+}
+
 /* Warm-up, window, drain, with all workers ready. */
 static void measure(struct conductor *conductor, struct err *error)
 {
     struct run_shared *shared = conductor->shared;
     const struct run_options *options = conductor->plan->options;
-    window_discard(conductor);
+    conductor->going = true;
+    discard_before(conductor);
     if (peer_start(conductor, error) < 0) {
         return;
     }
@@ -254,7 +271,7 @@ static void measure(struct conductor *conductor, struct err *error)
         more = window_wait(conductor, start_ns + options->warmup_ns);
         atomic_store(&shared->client.stage, RUN_WINDOW);
         /* Where everybody was gone before the window began, this keeps what they said. */
-        window_discard(conductor);
+        discard_before(conductor);
     }
     peer_count_begins(conductor);
     if (more) {

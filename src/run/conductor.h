@@ -164,6 +164,8 @@ void fill_host(struct conductor *conductor);
  * many are open; what opening and holding them came to. */
 void held_memory(const struct conductor *conductor, struct held_memory *memory);
 uint64_t held_count(const struct conductor *conductor);
+/* In words, why fewer are held than were to be; "" where all are. */
+void held_missing(const struct conductor *conductor, char *to, size_t size);
 void held_fill(struct conductor *conductor);
 /* verdict.c and verdict_stream.c: run->limited_by with its evidence. */
 void fill_verdict(struct conductor *conductor);

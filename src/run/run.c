@@ -189,6 +189,26 @@ static void judge_silence(const struct conductor *conductor, struct err *error)
     }
 }
 
+/* Fewer connections were there at the end than were to be. */
+static void judge_connections(const struct conductor *conductor, uint64_t lost, struct err *error)
+{
+    char what[320], missing[128], number[UNITS_TEXT_MAX], all[UNITS_TEXT_MAX];
+    units_count(number, (double)lost);
+    units_count(all, (double)conductor->plan->options->connections);
+    if (!conductor->plan->workload->ramp_ns) {
+        snprintf(what, sizeof what, "%s of %s connections were lost", number, all);
+        first_error(conductor, error, what);
+        return;
+    }
+    held_missing(conductor, missing, sizeof missing);
+    snprintf(what, sizeof what, "%s of %s connections were not held to the end: %s", number, all,
+             missing);
+    if (!first_error(conductor, error, what)) {
+        err_hint(error, "dialing was behind, or its answers: a longer --ramp; --source ADDRESS,... "
+                        "where the local ports of one address fill up");
+    }
+}
+
 /* Whether what was measured may stand as a result; else why not. */
 static void judge(struct conductor *conductor, uint64_t open_at_end, struct err *error)
 {
@@ -206,10 +226,7 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     conductor->lost = lost;
     bool opening = conductor->plan->workload->ramp_ns && conductor->interrupted;
     if (lost && !null && !opening) {
-        char what[96];
-        snprintf(what, sizeof what, "%lu of %lu connections were %s", lost, options->connections,
-                 conductor->plan->workload->ramp_ns ? "not held to the end" : "lost");
-        first_error(conductor, error, what);
+        judge_connections(conductor, lost, error);
         if (conductor->plan->workload->bulk && conductor->plan->target && !conductor->own_server &&
             error->code == ERR_PROTOCOL) {
             err_hint(error, "stream needs a server that reads everything and sends nothing, such "

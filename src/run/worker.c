@@ -405,10 +405,12 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);
-        if (arrival_ns <= now_ns + SPIN_NS) {
+        /* A ramp is as good with dials that are late by a wake-up: it leaves the CPU to the server. */
+        uint64_t spin_ns = worker->role->once ? 0 : SPIN_NS;
+        if (arrival_ns <= now_ns + spin_ns) {
             return 0;
         }
-        until_ns = arrival_ns - SPIN_NS < until_ns ? arrival_ns - SPIN_NS : until_ns;
+        until_ns = arrival_ns - spin_ns < until_ns ? arrival_ns - spin_ns : until_ns;
     }
     return until_ns;
 }

@@ -19,8 +19,8 @@
 #define WINDOW_LEAST_NS (10 * NS_PER_MS)
 
 const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
-    {"send_behind", "1", "calls behind schedule",
-     "open loop: operations that were due at the end of the window and not yet issued",
+    {"send_behind", "1", "behind schedule",
+     "open loop: operations that were due in the window and not yet issued at its end",
      METRIC_VALUE, 0, 0, false},
     {"unfinished", "1", "unfinished",
      "operations issued and not answered within the drain after the window", METRIC_VALUE, 0, 0,
@@ -131,7 +131,8 @@ static void check_rate(struct conductor *conductor, double reached)
     const struct run_plan *plan = conductor->plan;
     const struct bank *bank = conductor->client.plain.bank;
     const struct histogram *lag = &bank->histograms[plan->workload->send_lag];
-    char tail[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
+    char tail[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX], behind[UNITS_TEXT_MAX];
+    const char *name = plan->workload->client->histograms[plan->workload->send_lag].title;
     double mean_ns = histogram_mean(lag), response_ns = histogram_mean(&bank->histograms[0]);
     uint64_t lag_ns;
     if (histogram_percentile(lag, 99, &lag_ns)) {
@@ -141,11 +142,12 @@ static void check_rate(struct conductor *conductor, double reached)
     }
     units_duration(most, histogram_count(lag) ? (double)lag->maximum : 0);
     units_count(wanted, plan->options->rate);
+    units_count(behind, (double)conductor->behind);
     if (reached < 0.99) {
         record_add_warning(conductor->record,
-                           "%s: the rate was not reached: %.1f%% of %s/s (send lag p99 %s, max %s; "
-                           "%lu behind at the end)",
-                           plan->label, reached * 100, wanted, tail, most, conductor->behind);
+                           "%s: the rate was not reached: %.1f%% of %s/s (%s p99 %s, max %s; "
+                           "%s behind at the end)",
+                           plan->label, reached * 100, wanted, name, tail, most, behind);
     } else if (reached > 1.01) {
         record_add_warning(conductor->record,
                            "%s: %.1f%% of %s/s were answered in the window: it began with a "
@@ -154,9 +156,9 @@ static void check_rate(struct conductor *conductor, double reached)
     }
     if (mean_ns > 100e3 && mean_ns > response_ns / 5) {
         record_add_warning(conductor->record,
-                           "%s: the schedule was not kept: sends were late by p99 %s, max %s, "
-                           "which is part of the response times",
-                           plan->label, tail, most);
+                           "%s: the schedule was not kept: %s p99 %s, max %s, which is part of the "
+                           "response times",
+                           plan->label, name, tail, most);
     }
 }
 

@@ -112,6 +112,17 @@ static void drain(struct conductor *conductor)
     }
 }
 
+/* What the own server counts of the whole run. */
+static void keep_server(struct conductor *conductor)
+{
+    uint64_t which = conductor->plan->workload->server_whole;
+    for (size_t i = 0; i < BANK_COUNTERS && i < 64 && conductor->own_server; i++) {
+        if (which >> i & 1) {
+            conductor->server.plain.bank->counters[i] = conductor->server_whole[i];
+        }
+    }
+}
+
 static uint64_t open_connections(const struct conductor *conductor)
 {
     uint64_t open = 0;
@@ -301,6 +312,7 @@ static void measure(struct conductor *conductor, struct err *error)
         conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
     }
     drain(conductor);
+    keep_server(conductor);
     uint64_t open_at_end = open_connections(conductor); /* lost in the drain is lost too */
     judge(conductor, open_at_end, error);
 }

@@ -290,6 +290,8 @@ const struct workload workload_ws_messages = {
     .metrics = message_metrics,
     .metric_count = sizeof message_metrics / sizeof *message_metrics,
     .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_FAILED,
+    .server_whole = 1 << WS_SERVER_ACCEPTED | 1 << WS_SERVER_REFUSED | 1 << WS_SERVER_UPGRADED |
+                    1 << WS_SERVER_REQUESTS_REFUSED | 1 << WS_SERVER_CLOSED,
     .operation = "message",
     .client = &ws_message_client,
 };
@@ -303,6 +305,7 @@ const struct workload workload_ws_hold = {
     .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST |
             1 << WS_COUNT_LOST | 1 << WS_COUNT_FAILED | 1 << WS_COUNT_PONGS,
     .whole = UINT64_MAX,
+    .server_whole = UINT64_MAX,
     .ramp_ns = ws_ramp_ns,
     .operation = "connection",
     .client = &ws_hold_client,

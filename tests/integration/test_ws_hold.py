@@ -92,6 +92,7 @@ class Held(unittest.TestCase):
                          "1s", "-t", "2", "--server-threads", "2")
                 self.check_all(one, 100)
                 self.assertEqual(metric(one, "server_upgraded"), 100)
+                self.assertEqual(metric(one, "server_closed"), 100)  # behind the window
 
     def test_against_websockets(self):
         with Peer() as peer:

@@ -122,8 +122,9 @@ static void add_bank(struct tally *tally, uint32_t index, struct bank *bank, uin
     bank_clear(bank);
 }
 
-/* Reads a slot whose thread has left without the cut that it was asked for: nobody writes it, unless
- * a new thread takes it, which the state COLLECTED holds off. False where one has: that one cuts. */
+/* Reads a slot whose thread has left without the cut that it was asked for: nobody writes it,
+ * unless a new thread takes it, which the state COLLECTED holds off. False where one has: that one
+ * cuts. */
 static bool collect_left(struct worker_slot *slot, uint32_t index, struct tally *tally)
 {
     uint32_t state = atomic_load(&slot->state);

@@ -112,7 +112,11 @@ static inline bool server_counted(const struct conductor *conductor)
 }
 
 /* Counters of the series beside the workload's own. */
-enum { SERIES_KERNEL_CALLS = BANK_COUNTERS - 2, SERIES_KERNEL_NS = BANK_COUNTERS - 1 };
+enum {
+    SERIES_ERRORS = BANK_COUNTERS - 3,
+    SERIES_KERNEL_CALLS = BANK_COUNTERS - 2,
+    SERIES_KERNEL_NS = BANK_COUNTERS - 1
+};
 
 /* client.c: starts the client's workers, in this process or in several; 0 or -1 with *error. */
 int client_start(struct conductor *conductor, struct err *error);

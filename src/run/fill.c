@@ -174,6 +174,26 @@ static void check_window(struct conductor *conductor)
     }
 }
 
+/* A server that went away in the window leaves a mean of two loads. Of connections that are held
+ * none is begun behind the ramp. */
+static void check_intervals(struct conductor *conductor)
+{
+    const struct series *series = &conductor->series;
+    uint32_t operations = conductor->plan->workload->operations;
+    size_t good = series->count;
+    while (good && series->points[good - 1].counters[operations] == 0 &&
+           series->points[good - 1].counters[SERIES_ERRORS]) {
+        good--;
+    }
+    if (good && good < series->count && !conductor->plan->workload->ramp_ns) {
+        char since[UNITS_TEXT_MAX];
+        record_add_warning(conductor->record,
+                           "%s: nothing but errors from %s of the window on: did the server end?",
+                           conductor->plan->label,
+                           units_duration(since, (double)series->points[good].start_ns));
+    }
+}
+
 /* Says why a run that was to be split by time stamps is not. */
 static void check_stamps(struct conductor *conductor)
 {
@@ -222,6 +242,7 @@ static int fill_extras(struct conductor *conductor)
     }
     fill_host(conductor);
     check_window(conductor);
+    check_intervals(conductor);
     check_stamps(conductor);
     fill_value(run, &run_extra_metrics[RUN_EXTRA_UNFINISHED], (double)conductor->unfinished);
     if (conductor->finished_after) {

@@ -411,7 +411,7 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);
-        /* A ramp is as good with dials that are late by a wake-up: it leaves the CPU to the server. */
+        /* A ramp is as good where dials are late by a wake-up, which leaves the server the CPU. */
         uint64_t spin_ns = worker->role->once ? 0 : SPIN_NS;
         if (arrival_ns <= now_ns + spin_ns) {
             return 0;

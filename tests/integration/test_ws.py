@@ -432,11 +432,15 @@ class HostileServers(unittest.TestCase):
                 server.process.kill()
             thread = threading.Thread(target=stop)
             thread.start()
-            one = ws(self, server.address, "-c", "4", "-d", "1s", "-w", "0")
+            done = run("ws", server.address, "-c", "4", "-d", "1s", "-w", "0", "-i", "100ms",
+                       "--json")
             thread.join()
+        record = checked_record(self, done.stdout)
+        one = record["runs"][0]
         self.assertGreater(metric(one, "handshakes"), 0)
         self.assertGreater(metric(one, "handshakes_failed"), 0)
         self.assertIn(("connect", "ECONNREFUSED"), errors(one))
+        self.assertTrue(any("nothing but errors from" in text for text in record["warnings"]))
 
 
 class CommandLine(unittest.TestCase):

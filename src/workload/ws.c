@@ -205,8 +205,10 @@ static const struct metric message_metrics[] = {
      METRIC_PER_SECOND, WS_COUNT_COMPLETED, 0, true},
     {"round_trips", "1", "round trips", "messages answered", METRIC_COUNT, WS_COUNT_COMPLETED, 0,
      true},
-    {"messages_sent", "1", "messages sent", "messages whose send was begun", METRIC_COUNT,
-     WS_COUNT_STARTED, 0, false},
+    {"messages_sent", "1", "messages sent",
+     "messages whose send was begun in the window; those that were begun before it and answered or "
+     "lost in it are not among them",
+     METRIC_COUNT, WS_COUNT_STARTED, 0, false},
     {"messages_lost", "1", "lost", "messages in flight on a connection that failed", METRIC_COUNT,
      WS_COUNT_FAILED, 0, false},
     {"bytes_per_second", "bytes/s", "bytes/s", "payload, both directions, per second",

@@ -103,6 +103,9 @@ static void print_interval(FILE *out, const struct run_progress *progress)
         fprintf(out, "  p50 %s p99 %s", has_median ? units_duration(text, (double)median) : "-",
                 has_tail ? units_duration(text2, (double)tail) : "-");
     }
+    if (bank_errors(progress->bank)) {
+        fprintf(out, "  %s errors", units_count(text, (double)bank_errors(progress->bank)));
+    }
     if (progress->observed) {
         fprintf(out, "  %s: %s syscalls/s", progress->kernel_role,
                 units_count(text, progress->kernel_calls_per_second));

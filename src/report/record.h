@@ -32,7 +32,7 @@ struct record_histogram {
 
 struct record_error_count {
     int number; /* errno; 0 where `name` is a protocol error's own name */
-    char phase[16];
+    char phase[24];
     char name[80]; /* "ECONNRESET", or the protocol error */
     uint64_t count;
 };

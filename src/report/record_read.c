@@ -270,7 +270,7 @@ static void read_errors(struct run_reader *reader, const json_t *run)
     size_t i;
     json_array_foreach(all, i, json)
     {
-        char phase[16] = "", name[80] = "";
+        char phase[24] = "", name[80] = "";
         uint64_t number = read_count(reader, json, "errno");
         read_text(reader, json, "phase", phase, sizeof phase);
         read_text(reader, json, "name", name, sizeof name);

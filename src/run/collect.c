@@ -123,13 +123,14 @@ static void add_bank(struct tally *tally, uint32_t index, struct bank *bank, uin
     bank_clear(bank);
 }
 
-/* Reads a slot whose thread has left: nobody writes it, unless a new thread takes it, which the
- * state COLLECTED holds off. */
-static void collect_left(struct worker_slot *slot, uint32_t index, struct tally *tally)
+/* Reads a slot whose thread has left without the cut that it was asked for: nobody writes it,
+ * unless a new thread takes it, which the state COLLECTED holds off. False where one has: that one
+ * cuts. */
+static bool collect_left(struct worker_slot *slot, uint32_t index, struct tally *tally)
 {
     uint32_t state = atomic_load(&slot->state);
     if (!has_left(state) || !atomic_compare_exchange_strong(&slot->state, &state, SLOT_COLLECTED)) {
-        return; /* in use again: what it holds comes with the next cut */
+        return false;
     }
     uint32_t done = atomic_load(&slot->cut_done);
     atomic_store(&slot->cut_wanted, done);
@@ -139,13 +140,18 @@ static void collect_left(struct worker_slot *slot, uint32_t index, struct tally 
         }
     }
     atomic_store(&slot->state, state);
+    return true;
+}
+
+static bool is_cut(struct worker_slot *slot)
+{
+    return atomic_load_explicit(&slot->cut_done, memory_order_acquire) ==
+           atomic_load(&slot->cut_wanted);
 }
 
 static bool owes_cut(struct worker_slot *slot)
 {
-    return atomic_load_explicit(&slot->cut_done, memory_order_acquire) !=
-               atomic_load(&slot->cut_wanted) &&
-           !has_left(atomic_load(&slot->state));
+    return !is_cut(slot) && !has_left(atomic_load(&slot->state));
 }
 
 /* Waits for the cut that a worker owes; false where it does not come in time. */
@@ -230,12 +236,32 @@ void collect_ask(struct worker_slot *slots, uint32_t slot_count)
 {
     for (uint32_t i = 0; i < slot_count; i++) {
         /* Never two cuts at once: the second would go on in a bank that is not read yet. And no
-         * patience with one that has been late already. */
+         * patience with one that has been late already. A slot without a thread is asked, too: one
+         * that takes it now cuts first, so that what earlier threads counted in it stays on this
+         * side of the cut. */
         slots[i].late = owes_cut(&slots[i]);
-        if (!slots[i].late && !has_left(atomic_load(&slots[i].state))) {
+        if (is_cut(&slots[i])) {
             atomic_fetch_add(&slots[i].cut_wanted, 1);
         }
     }
+}
+
+/* One slot's part; false where its cut does not come in time. What a thread counted between its cut
+ * and its leaving is of the next part. */
+static bool take_slot(struct worker_slot *slot, uint32_t index, uint64_t until_ns,
+                      struct tally *tally, struct cuts *cuts)
+{
+    do {
+        if (!await_cut(slot, until_ns)) {
+            return false;
+        }
+    } while (!is_cut(slot) && !collect_left(slot, index, tally));
+    uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_acquire);
+    struct bank *closed = &slot->banks[(done + 1) & 1];
+    if (closed->end_ns) {
+        take_closed(tally, index, closed, atomic_load(&slot->finished_ns), cuts);
+    }
+    return true;
 }
 
 uint32_t collect_take(struct worker_slot *slots, uint32_t slot_count, struct tally *tally)
@@ -245,20 +271,7 @@ uint32_t collect_take(struct worker_slot *slots, uint32_t slot_count, struct tal
     uint64_t until_ns = clock_now_ns() + CUT_TIMEOUT_NS;
     tally_clear(tally);
     for (uint32_t i = 0; i < slot_count; i++) {
-        struct worker_slot *slot = &slots[i];
-        if (!await_cut(slot, slot->late ? 0 : until_ns)) {
-            late++;
-            continue;
-        }
-        uint64_t finished_ns = atomic_load(&slot->finished_ns);
-        uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_acquire);
-        struct bank *closed = &slot->banks[(done + 1) & 1];
-        if (closed->end_ns) {
-            take_closed(tally, i, closed, finished_ns, &cuts);
-        }
-        if (has_left(atomic_load(&slot->state))) {
-            collect_left(slot, i, tally);
-        }
+        late += !take_slot(&slots[i], i, slots[i].late ? 0 : until_ns, tally, &cuts);
     }
     tally->window_ns = part_window(tally, &cuts);
     tally->skew_ns = cuts.finished || !cuts.workers ? 0 : cuts.last_ns - cuts.earliest_ns;

@@ -63,6 +63,8 @@ struct conductor {
     /* measured */
     struct tallies client, server;
     struct tally discarded, interval;
+    struct tally before; /* of what lies before the window: its errors alone */
+    bool going;          /* the connections were there, and the workers told to go */
     struct tally block_plain, block_seen;
     struct tally server_interval;
     uint64_t client_whole[BANK_COUNTERS], server_whole[BANK_COUNTERS]; /* since the beginning */
@@ -111,7 +113,11 @@ static inline bool server_counted(const struct conductor *conductor)
 }
 
 /* Counters of the series beside the workload's own. */
-enum { SERIES_KERNEL_CALLS = BANK_COUNTERS - 2, SERIES_KERNEL_NS = BANK_COUNTERS - 1 };
+enum {
+    SERIES_ERRORS = BANK_COUNTERS - 3,
+    SERIES_KERNEL_CALLS = BANK_COUNTERS - 2,
+    SERIES_KERNEL_NS = BANK_COUNTERS - 1
+};
 
 /* client.c: starts the client's workers, in this process or in several; 0 or -1 with *error. */
 int client_start(struct conductor *conductor, struct err *error);
@@ -155,12 +161,16 @@ bool window_finished(const struct conductor *conductor);
 
 /* fill.c: everything measured into conductor->run. */
 int fill_run(struct conductor *conductor, struct err *error);
+/* Why a run did not begin: the errors of its workers, which have left. Nothing where it did. */
+void fill_connecting(struct conductor *conductor);
 /* fill_host.c: of which what the host went through. */
 void fill_host(struct conductor *conductor);
 /* held_connections.c, of a workload whose connections are held: the memory of both ends now; how
  * many are open; what opening and holding them came to. */
 void held_memory(const struct conductor *conductor, struct held_memory *memory);
 uint64_t held_count(const struct conductor *conductor);
+/* In words, why fewer are held than were to be; "" where all are. */
+void held_missing(const struct conductor *conductor, char *to, size_t size);
 void held_fill(struct conductor *conductor);
 /* verdict.c and verdict_stream.c: run->limited_by with its evidence. */
 void fill_verdict(struct conductor *conductor);

@@ -22,8 +22,8 @@
 #define WINDOW_LEAST_NS (10 * NS_PER_MS)
 
 const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
-    {"send_behind", "1", "calls behind schedule",
-     "open loop: operations that were due at the end of the window and not yet issued",
+    {"send_behind", "1", "behind schedule",
+     "open loop: operations that were due in the window and not yet issued at its end",
      METRIC_VALUE, 0, 0, false},
     {"unfinished", "1", "unfinished",
      "operations issued and not answered within the drain after the window", METRIC_VALUE, 0, 0,
@@ -134,7 +134,8 @@ static void check_rate(struct conductor *conductor, double reached)
     const struct run_plan *plan = conductor->plan;
     const struct bank *bank = conductor->client.plain.bank;
     const struct histogram *lag = &bank->histograms[plan->workload->send_lag];
-    char tail[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
+    char tail[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX], behind[UNITS_TEXT_MAX];
+    const char *name = plan->workload->client->histograms[plan->workload->send_lag].title;
     double mean_ns = histogram_mean(lag), response_ns = histogram_mean(&bank->histograms[0]);
     uint64_t lag_ns;
     if (histogram_percentile(lag, 99, &lag_ns)) {
@@ -144,11 +145,12 @@ static void check_rate(struct conductor *conductor, double reached)
     }
     units_duration(most, histogram_count(lag) ? (double)lag->maximum : 0);
     units_count(wanted, plan->options->rate);
+    units_count(behind, (double)conductor->behind);
     if (reached < 0.99) {
         record_add_warning(conductor->record,
-                           "%s: the rate was not reached: %.1f%% of %s/s (send lag p99 %s, max %s; "
-                           "%lu behind at the end)",
-                           plan->label, reached * 100, wanted, tail, most, conductor->behind);
+                           "%s: the rate was not reached: %.1f%% of %s/s (%s p99 %s, max %s; "
+                           "%s behind at the end)",
+                           plan->label, reached * 100, wanted, name, tail, most, behind);
     } else if (reached > 1.01) {
         record_add_warning(conductor->record,
                            "%s: %.1f%% of %s/s were answered in the window: it began with a "
@@ -157,9 +159,9 @@ static void check_rate(struct conductor *conductor, double reached)
     }
     if (mean_ns > 100e3 && mean_ns > response_ns / 5) {
         record_add_warning(conductor->record,
-                           "%s: the schedule was not kept: sends were late by p99 %s, max %s, "
-                           "which is part of the response times",
-                           plan->label, tail, most);
+                           "%s: the schedule was not kept: %s p99 %s, max %s, which is part of the "
+                           "response times",
+                           plan->label, name, tail, most);
     }
 }
 
@@ -180,6 +182,26 @@ static void check_window(struct conductor *conductor)
                            "CPU, or was stopped): intervals of before and after overlap, and rates "
                            "are sums of each worker's own",
                            conductor->plan->label, units_duration(text, (double)skew_ns));
+    }
+}
+
+/* A server that went away in the window leaves a mean of two loads. Of connections that are held
+ * none is begun behind the ramp. */
+static void check_intervals(struct conductor *conductor)
+{
+    const struct series *series = &conductor->series;
+    uint32_t operations = conductor->plan->workload->operations;
+    size_t good = series->count;
+    while (good && series->points[good - 1].counters[operations] == 0 &&
+           series->points[good - 1].counters[SERIES_ERRORS]) {
+        good--;
+    }
+    if (good && good < series->count && !conductor->plan->workload->ramp_ns) {
+        char since[UNITS_TEXT_MAX];
+        record_add_warning(conductor->record,
+                           "%s: nothing but errors from %s of the window on: did the server end?",
+                           conductor->plan->label,
+                           units_duration(since, (double)series->points[good].start_ns));
     }
 }
 
@@ -231,6 +253,7 @@ static int fill_extras(struct conductor *conductor)
     }
     fill_host(conductor);
     check_window(conductor);
+    check_intervals(conductor);
     check_stamps(conductor);
     fill_value(run, &run_extra_metrics[RUN_EXTRA_UNFINISHED], (double)conductor->unfinished);
     if (conductor->finished_after) {
@@ -334,6 +357,15 @@ static void fill_errors(struct record_run *run, const struct bank *bank, const c
             row->count = bank->errors_beyond;
         }
     }
+}
+
+void fill_connecting(struct conductor *conductor)
+{
+    if (conductor->going || !conductor->slots || !conductor->discarded.bank) {
+        return;
+    }
+    collect(conductor->slots, conductor->worker_count, &conductor->discarded);
+    fill_errors(conductor->run, conductor->discarded.bank, "");
 }
 
 /* An engine's own counts of its calls. */
@@ -583,6 +615,7 @@ int fill_run(struct conductor *conductor, struct err *error)
     describe(conductor);
     fill_errors(run, client->bank, "");
     fill_errors(run, conductor->client.seen.bank, "");
+    fill_errors(run, conductor->before.bank, "warm-up ");
     if (fill_metrics(run, workload->metrics, workload->metric_count, client) < 0 ||
         fill_extras(conductor) < 0 ||
         fill_histograms(run, workload->client, "client", client->bank) < 0 ||

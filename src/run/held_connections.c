@@ -1,8 +1,10 @@
 /* Connections that are held for the whole window: how fast they were opened, and what memory each
  * takes. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "run/conductor.h"
 #include "run/fill.h"
 #include "run/sysfile.h"
@@ -48,6 +50,47 @@ uint64_t held_count(const struct conductor *conductor)
     metric_compute(&conductor->plan->workload->metrics[0], conductor->client.plain.bank->counters,
                    1, &held);
     return (uint64_t)held;
+}
+
+/* A counter of the client's by its metric's key. */
+static uint64_t counted(const struct conductor *conductor, const char *key)
+{
+    const struct workload *workload = conductor->plan->workload;
+    double value = 0;
+    for (size_t i = 0; i < workload->metric_count; i++) {
+        if (strcmp(workload->metrics[i].key, key) == 0) {
+            metric_compute(&workload->metrics[i], conductor->client.plain.bank->counters, 1,
+                           &value);
+        }
+    }
+    return (uint64_t)value;
+}
+
+void held_missing(const struct conductor *conductor, char *to, size_t size)
+{
+    uint64_t connections = conductor->plan->options->connections;
+    uint64_t dialed = counted(conductor, "connections_dialed");
+    uint64_t opened = counted(conductor, "connections_opened");
+    uint64_t failed = counted(conductor, "connections_failed");
+    uint64_t settled = opened + failed;
+    const struct {
+        uint64_t count;
+        const char *what;
+    } parts[] = {
+        {connections > dialed ? connections - dialed : 0, "never dialed"},
+        {dialed > settled ? dialed - settled : 0, "not open yet"},
+        {failed, "failed to open"},
+        {counted(conductor, "connections_lost"), "lost"},
+    };
+    size_t used = 0;
+    to[0] = '\0';
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char number[UNITS_TEXT_MAX];
+        if (parts[i].count && used < size) {
+            used += (size_t)snprintf(to + used, size - used, "%s%s %s", used ? ", " : "",
+                                     units_count(number, (double)parts[i].count), parts[i].what);
+        }
+    }
 }
 
 static void set(struct record_run *run, const struct metric *metric, double value)

@@ -112,6 +112,17 @@ static void drain(struct conductor *conductor)
     }
 }
 
+/* What the own server counts of the whole run. */
+static void keep_server(struct conductor *conductor)
+{
+    uint64_t which = conductor->plan->workload->server_whole;
+    for (size_t i = 0; i < BANK_COUNTERS && i < 64 && conductor->own_server; i++) {
+        if (which >> i & 1) {
+            conductor->server.plain.bank->counters[i] = conductor->server_whole[i];
+        }
+    }
+}
+
 static uint64_t open_connections(const struct conductor *conductor)
 {
     uint64_t open = 0;
@@ -121,8 +132,9 @@ static uint64_t open_connections(const struct conductor *conductor)
     return open;
 }
 
-/* The first error that the workers counted, as the reason of a failed run. */
-static void first_error(const struct conductor *conductor, struct err *error, const char *what)
+/* The first error that the workers counted, as the reason of a failed run; false where they counted
+ * none. */
+static bool first_error(const struct conductor *conductor, struct err *error, const char *what)
 {
     const struct bank_error *row = &conductor->client.plain.bank->errors[0];
     if (conductor->server_error.count && conductor->server_error.number == 0) {
@@ -134,6 +146,9 @@ static void first_error(const struct conductor *conductor, struct err *error, co
     if (row->count == 0) {
         row = &conductor->discarded.bank->errors[0];
     }
+    if (row->count == 0) {
+        row = &conductor->before.bank->errors[0];
+    }
     if (row->count && row->number) {
         err_system(error, row->number, conductor->address.text, "%s: %s failed", what,
                    bank_phase_name(row->phase));
@@ -141,6 +156,7 @@ static void first_error(const struct conductor *conductor, struct err *error, co
         err_set(error, ERR_PROTOCOL, conductor->address.text, "%s%s%s", what,
                 row->count ? ": " : "", row->count ? row->name : "");
     }
+    return row->count > 0;
 }
 
 static void judge_lost(const struct conductor *conductor, struct err *error)
@@ -184,6 +200,26 @@ static void judge_silence(const struct conductor *conductor, struct err *error)
     }
 }
 
+/* Fewer connections were there at the end than were to be. */
+static void judge_connections(const struct conductor *conductor, uint64_t lost, struct err *error)
+{
+    char what[320], missing[128], number[UNITS_TEXT_MAX], all[UNITS_TEXT_MAX];
+    units_count(number, (double)lost);
+    units_count(all, (double)conductor->plan->options->connections);
+    if (!conductor->plan->workload->ramp_ns) {
+        snprintf(what, sizeof what, "%s of %s connections were lost", number, all);
+        first_error(conductor, error, what);
+        return;
+    }
+    held_missing(conductor, missing, sizeof missing);
+    snprintf(what, sizeof what, "%s of %s connections were not held to the end: %s", number, all,
+             missing);
+    if (!first_error(conductor, error, what)) {
+        err_hint(error, "dialing was behind, or its answers: a longer --ramp; --source ADDRESS,... "
+                        "where the local ports of one address fill up");
+    }
+}
+
 /* Whether what was measured may stand as a result; else why not. */
 static void judge(struct conductor *conductor, uint64_t open_at_end, struct err *error)
 {
@@ -201,10 +237,7 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     conductor->lost = lost;
     bool opening = conductor->plan->workload->ramp_ns && conductor->interrupted;
     if (lost && !null && !opening) {
-        char what[96];
-        snprintf(what, sizeof what, "%lu of %lu connections were %s", lost, options->connections,
-                 conductor->plan->workload->ramp_ns ? "not held to the end" : "lost");
-        first_error(conductor, error, what);
+        judge_connections(conductor, lost, error);
         if (conductor->plan->workload->bulk && conductor->plan->target && !conductor->own_server &&
             error->code == ERR_PROTOCOL) {
             err_hint(error, "stream needs a server that reads everything and sends nothing, such "
@@ -226,8 +259,9 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     } else if (finished_operations(conductor) == 0) {
         char what[96];
         snprintf(what, sizeof what, "no %s finished in the window", operation);
-        first_error(conductor, error, what);
-        err_hint(error, "a longer --duration, or look at the server");
+        if (!first_error(conductor, error, what)) {
+            err_hint(error, "a longer --duration, or look at the server");
+        }
     } else {
         judge_silence(conductor, error);
         if (error->code == ERR_NONE) {
@@ -236,12 +270,23 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     }
 }
 
+/* What happened until now lies before the window: of it the errors are told, as such. Those of a
+ * workload that has no time before its window stand among the others already. */
+static void discard_before(struct conductor *conductor)
+{
+    window_discard(conductor);
+    if (!conductor->plan->workload->whole) {
+        bank_add_errors(conductor->before.bank, conductor->discarded.bank);
+    }
+}
+
 /* Warm-up, window, drain, with all workers ready. */
 static void measure(struct conductor *conductor, struct err *error)
 {
     struct run_shared *shared = conductor->shared;
     const struct run_options *options = conductor->plan->options;
-    window_discard(conductor);
+    conductor->going = true;
+    discard_before(conductor);
     if (peer_start(conductor, error) < 0) {
         return;
     }
@@ -254,7 +299,7 @@ static void measure(struct conductor *conductor, struct err *error)
         more = window_wait(conductor, start_ns + options->warmup_ns);
         atomic_store(&shared->client.stage, RUN_WINDOW);
         /* Where everybody was gone before the window began, this keeps what they said. */
-        window_discard(conductor);
+        discard_before(conductor);
     }
     peer_count_begins(conductor);
     if (more) {
@@ -267,6 +312,7 @@ static void measure(struct conductor *conductor, struct err *error)
         conductor->cpu_frequency = machine_frequency(); /* while the workers are at it */
     }
     drain(conductor);
+    keep_server(conductor);
     uint64_t open_at_end = open_connections(conductor); /* lost in the drain is lost too */
     judge(conductor, open_at_end, error);
 }

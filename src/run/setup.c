@@ -208,6 +208,7 @@ static int make_tallies(struct conductor *conductor, struct err *error)
     uint32_t workers = conductor->worker_count;
     if (tally_init(&conductor->discarded, workers, conductor->plan->session ? flows : 0, error) <
             0 ||
+        tally_init(&conductor->before, workers, 0, error) < 0 ||
         tally_init(&conductor->interval, workers, flows, error) < 0 ||
         tally_init(&conductor->server_interval, slots[1], flows, error) < 0 ||
         tally_init(&conductor->block_plain, workers, 0, error) < 0 ||
@@ -292,6 +293,7 @@ static void release_memory(struct conductor *conductor)
         tally_release(&ends[i]->seen);
     }
     tally_release(&conductor->discarded);
+    tally_release(&conductor->before);
     tally_release(&conductor->interval);
     tally_release(&conductor->server_interval);
     flows_release(&conductor->interval_flows);
@@ -337,6 +339,7 @@ void teardown_run(struct conductor *conductor, struct err *error)
         atomic_store(&conductor->shared->client.phase, RUN_STOP);
     }
     client_stop(conductor, error);
+    fill_connecting(conductor);
     struct err server_error = {0};
     stop_server(conductor, &server_error);
     if (error->code == ERR_NONE) {

@@ -183,6 +183,7 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
         .duration_ns = conductor->interval.window_ns,
     };
     memcpy(point.counters, conductor->interval.bank->counters, sizeof point.counters);
+    point.counters[SERIES_ERRORS] = bank_errors(conductor->interval.bank);
     point.counters[SERIES_KERNEL_CALLS] = conductor->interval_kernel_calls;
     point.counters[SERIES_KERNEL_NS] = conductor->interval_kernel_ns;
     series_append(&conductor->series, &point);

@@ -210,19 +210,25 @@ static void go(struct worker *worker, uint64_t now_ns)
     sweep(worker, OP_START);
 }
 
-/* Arrivals that were due and never issued. Their lateness so far enters the send lag: left out,
- * a stall that reaches the end of the window would hide in it. */
+/* Arrivals of the window that were due and never issued. Their lateness so far enters the send lag:
+ * left out, a stall that reaches the end of the window would hide in it. */
 static void count_behind(struct worker *worker, uint64_t now_ns)
 {
-    struct histogram *lag = &worker->context.bank->histograms[worker->config->send_lag];
+    const struct role_context *context = &worker->context;
+    struct histogram *lag = &context->bank->histograms[worker->config->send_lag];
+    uint64_t until_ns = context->measured_until_ns ? context->measured_until_ns : UINT64_MAX;
     uint64_t backlog = arrival_backlog(&worker->arrival, now_ns);
-    uint64_t left = backlog < worker->context.quota ? backlog : worker->context.quota;
-    atomic_store(&worker->config->slot->behind, left);
+    uint64_t left = backlog < context->quota ? backlog : context->quota, behind = left;
     for (uint64_t i = 0; i < left && i < BEHIND_RECORDED; i++) {
         uint64_t intended_ns = arrival_peek(&worker->arrival);
-        histogram_record(lag, now_ns > intended_ns ? now_ns - intended_ns : 0, 1);
+        if (intended_ns >= context->measured_from_ns && intended_ns <= until_ns) {
+            histogram_record(lag, now_ns > intended_ns ? now_ns - intended_ns : 0, 1);
+        } else {
+            behind--;
+        }
         arrival_take(&worker->arrival);
     }
+    atomic_store(&worker->config->slot->behind, behind);
 }
 
 static void drain(struct worker *worker, uint64_t now_ns)
@@ -405,10 +411,12 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);
-        if (arrival_ns <= now_ns + SPIN_NS) {
+        /* A ramp is as good where dials are late by a wake-up, which leaves the server the CPU. */
+        uint64_t spin_ns = worker->role->once ? 0 : SPIN_NS;
+        if (arrival_ns <= now_ns + spin_ns) {
             return 0;
         }
-        until_ns = arrival_ns - SPIN_NS < until_ns ? arrival_ns - SPIN_NS : until_ns;
+        until_ns = arrival_ns - spin_ns < until_ns ? arrival_ns - spin_ns : until_ns;
     }
     return until_ns;
 }

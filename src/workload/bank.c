@@ -66,6 +66,15 @@ void bank_add_errors(struct bank *to, const struct bank *from)
     to->errors_beyond += from->errors_beyond;
 }
 
+uint64_t bank_errors(const struct bank *bank)
+{
+    uint64_t sum = bank->errors_beyond;
+    for (size_t i = 0; i < BANK_ERRORS; i++) {
+        sum += bank->errors[i].count;
+    }
+    return sum;
+}
+
 void bank_silence_add(struct bank_silence *to, const struct bank_silence *from)
 {
     to->all_lost += from->all_lost;

@@ -86,6 +86,9 @@ void bank_silence_add(struct bank_silence *to, const struct bank_silence *from);
 /* Adds the errors of `from` to `to`. */
 void bank_add_errors(struct bank *to, const struct bank *from);
 
+/* All errors together. */
+uint64_t bank_errors(const struct bank *bank);
+
 /* Adds `from` to `to` (times: earliest start, latest end). Flows are not added: their numbers are
  * each worker's own. */
 void bank_add(struct bank *to, const struct bank *from);

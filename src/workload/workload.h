@@ -144,11 +144,13 @@ struct workload {
     uint64_t (*operations_per_start)(const void *options);
     const struct metric *metrics; /* over the client role's counters; [0] is the headline */
     size_t metric_count;
-    uint32_t operations; /* counter of finished operations: the divisor of "per operation" */
-    uint32_t bytes;      /* counter of payload bytes both ways: the divisor of "per byte" */
-    uint64_t kept;       /* bit i: counter i also counts what the drain after the window brings */
-    uint64_t whole;      /* bit i: counter i counts in all parts of the window, also in those
-                            that are observed or discarded between them */
+    uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
+    uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint64_t kept;         /* bit i: counter i also counts what the drain after the window brings */
+    uint64_t whole;        /* bit i: counter i counts in all parts of the window, also in those
+                              that are observed or discarded between them */
+    uint64_t server_whole; /* likewise of sonde's own server's, from the beginning of the run to the
+                              end of its drain: what its connections did, as the client keeps it */
     uint64_t kept_by_issue; /* bit i: counter i counts what was issued in the window, however late
                                it is known: also in a stretch after it that is not measured */
     uint32_t send_lag;      /* histogram of how late operations of an open loop were issued */

@@ -205,8 +205,10 @@ static const struct metric message_metrics[] = {
      METRIC_PER_SECOND, WS_COUNT_COMPLETED, 0, true},
     {"round_trips", "1", "round trips", "messages answered", METRIC_COUNT, WS_COUNT_COMPLETED, 0,
      true},
-    {"messages_sent", "1", "messages sent", "messages whose send was begun", METRIC_COUNT,
-     WS_COUNT_STARTED, 0, false},
+    {"messages_sent", "1", "messages sent",
+     "messages whose send was begun in the window; those that were begun before it and answered or "
+     "lost in it are not among them",
+     METRIC_COUNT, WS_COUNT_STARTED, 0, false},
     {"messages_lost", "1", "lost", "messages in flight on a connection that failed", METRIC_COUNT,
      WS_COUNT_FAILED, 0, false},
     {"bytes_per_second", "bytes/s", "bytes/s", "payload, both directions, per second",
@@ -290,6 +292,8 @@ const struct workload workload_ws_messages = {
     .metrics = message_metrics,
     .metric_count = sizeof message_metrics / sizeof *message_metrics,
     .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_FAILED,
+    .server_whole = 1 << WS_SERVER_ACCEPTED | 1 << WS_SERVER_REFUSED | 1 << WS_SERVER_UPGRADED |
+                    1 << WS_SERVER_REQUESTS_REFUSED | 1 << WS_SERVER_CLOSED,
     .operation = "message",
     .client = &ws_message_client,
 };
@@ -303,6 +307,7 @@ const struct workload workload_ws_hold = {
     .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST |
             1 << WS_COUNT_LOST | 1 << WS_COUNT_FAILED | 1 << WS_COUNT_PONGS,
     .whole = UINT64_MAX,
+    .server_whole = UINT64_MAX,
     .ramp_ns = ws_ramp_ns,
     .operation = "connection",
     .client = &ws_hold_client,

@@ -153,6 +153,15 @@ class OwnServer(unittest.TestCase):
                         self.assertEqual(metric(one, "closes"), 3)
                         self.assertEqual(one["errors"], [])
 
+    def test_connections_of_messages_are_counted_at_both_ends(self):
+        """They begin before the window and end behind it."""
+        for engine in ("epoll", "threads"):
+            with self.subTest(engine=engine):
+                one = ws(self, "tcp:", "-e", engine, "--mode", "message", "-c", "6", "-d", "200ms",
+                         "-w", "50ms")
+                for name in ("closes", "server_accepted", "server_upgraded", "server_closed"):
+                    self.assertEqual(metric(one, name), 6, name)
+
     def test_marks(self):
         one = ws(self, "-c", "20", "--low", "5", "-n", "400")
         self.assertEqual(metric(one, "handshakes"), 400)
@@ -403,6 +412,18 @@ class HostileServers(unittest.TestCase):
         done = run("ws", "ws://127.0.0.1:%d" % port)
         check_one_line(self, done, 1)
         self.assertIn("Connection refused", done.stderr)
+        for mode, phase in (("message", "connect"), ("handshake", "warm-up connect")):
+            one = ws(self, "ws://127.0.0.1:%d" % port, "--mode", mode, "-c", "3", status=1)
+            self.assertEqual(set(errors(one)), {(phase, "ECONNREFUSED")}, mode)
+
+    def test_failures_before_the_window(self):
+        def refuse(_, client):
+            request_of(client)
+            client.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+        with Misbehaving(refuse) as server:
+            one = ws(self, url(server), "--mode", "message", "-c", "3", status=1)
+        self.assertEqual(errors(one), {("warm-up upgrade", "answered with status 401"): 3})
+        self.assertEqual(metric(one, "messages_lost"), 0)
 
     def test_a_server_that_goes_away(self):
         with Serving("ws://127.0.0.1:0") as server:
@@ -411,11 +432,15 @@ class HostileServers(unittest.TestCase):
                 server.process.kill()
             thread = threading.Thread(target=stop)
             thread.start()
-            one = ws(self, server.address, "-c", "4", "-d", "1s", "-w", "0")
+            done = run("ws", server.address, "-c", "4", "-d", "1s", "-w", "0", "-i", "100ms",
+                       "--json")
             thread.join()
+        record = checked_record(self, done.stdout)
+        one = record["runs"][0]
         self.assertGreater(metric(one, "handshakes"), 0)
         self.assertGreater(metric(one, "handshakes_failed"), 0)
         self.assertIn(("connect", "ECONNREFUSED"), errors(one))
+        self.assertTrue(any("nothing but errors from" in text for text in record["warnings"]))
 
 
 class CommandLine(unittest.TestCase):

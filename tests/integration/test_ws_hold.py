@@ -92,6 +92,7 @@ class Held(unittest.TestCase):
                          "1s", "-t", "2", "--server-threads", "2")
                 self.check_all(one, 100)
                 self.assertEqual(metric(one, "server_upgraded"), 100)
+                self.assertEqual(metric(one, "server_closed"), 100)  # behind the window
 
     def test_against_websockets(self):
         with Peer() as peer:
@@ -256,7 +257,8 @@ class Lost(unittest.TestCase):
         self.assertEqual(metric(one, "connections_dialed"), 40)  # none is dialed again
         self.assertEqual(metric(one, "closes"), 28)
         self.assertEqual(one["histograms"]["open"]["count"], 40)
-        self.assertIn("12 of 40 connections were not held to the end", one["error"]["what"])
+        self.assertIn("12 of 40 connections were not held to the end: 12 lost: ",
+                      one["error"]["what"])
 
     def test_the_server_ends_in_order(self):
         with Serving("ws://127.0.0.1:0") as server:

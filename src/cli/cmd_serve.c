@@ -1,5 +1,6 @@
 /* sonde serve: the answering end for any client. */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -113,15 +114,30 @@ static uint64_t open_connections(const struct serving *serving)
     return open;
 }
 
+/* To the client it looks as if the network had failed. */
+static void tell_refused(const struct serving *serving, bool *told)
+{
+    if (*told || serving->hooks || atomic_load(&serving->control->refused) == 0) {
+        return;
+    }
+    *told = true;
+    fprintf(stderr,
+            "sonde: --max-connections %" PRIu64
+            " reached: further connections are closed at once\n",
+            serving->options.connections_max);
+}
+
 /* Until a signal, the duration, or a failure; then an orderly end. */
 static void serve_until_stopped(struct serving *serving, int stop_fd)
 {
     uint64_t end_ns =
         serving->options.duration_ns ? clock_now_ns() + serving->options.duration_ns : UINT64_MAX;
+    bool told = false;
     while (!atomic_load(&serving->ended) && clock_now_ns() < end_ns &&
            processes_broken(&serving->processes) < 0) {
         struct timespec look = clock_timespec(100 * NS_PER_MS);
         struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
+        tell_refused(serving, &told);
         if (ppoll(&stop, 1, &look, NULL) > 0) {
             struct signalfd_siginfo info; /* taken, so that a second one ends the waiting below */
             (void)!read(stop_fd, &info, sizeof info);
@@ -377,6 +393,12 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
                      iperf3_text(&serving->iperf3[i]));
         }
         run->window_ns = run->wall_ns = tally.window_ns;
+        uint64_t refused = atomic_load(&serving->control->refused);
+        if (refused) {
+            record_add_warning(&record,
+                               "--max-connections %" PRIu64 " reached: %" PRIu64 " refused",
+                               serving->options.connections_max, refused);
+        }
         result = fill_served(serving, run, &tally, error);
         if (result == 0 && serving->tls &&
             security_fill(run, "server", !serving->service->role->times_security, serving->slots,

@@ -132,9 +132,14 @@ class Limits(unittest.TestCase):
                 self.assertEqual(receive(clients[0], 1), b"y")
                 for client in clients:
                     client.close()
-                self.assertEqual(server.stop().returncode, 0)
-                metrics = read_record(self, path)["runs"][0]["metrics"]
-                self.assertEqual(metrics["server_refused"]["value"], 10)
+                self.assertEqual(server.process.stderr.readline(),
+                                 "sonde: --max-connections 3 reached: further connections are "
+                                 "closed at once\n")
+                done = server.stop()
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                record = read_record(self, path)
+                self.assertEqual(record["runs"][0]["metrics"]["server_refused"]["value"], 10)
+                self.assertIn("--max-connections 3 reached: 10 refused", record["warnings"])
 
     def test_idle_connection_is_closed(self):
         for engine in engines():

@@ -121,8 +121,8 @@ static uint64_t open_connections(const struct conductor *conductor)
     return open;
 }
 
-/* The first error that the workers counted, as the reason of a failed run. */
-static void first_error(const struct conductor *conductor, struct err *error, const char *what)
+/* The first error that the workers counted, as the reason of a failed run; false: there is none. */
+static bool first_error(const struct conductor *conductor, struct err *error, const char *what)
 {
     const struct bank_error *row = &conductor->client.plain.bank->errors[0];
     if (conductor->server_error.count && conductor->server_error.number == 0) {
@@ -141,6 +141,7 @@ static void first_error(const struct conductor *conductor, struct err *error, co
         err_set(error, ERR_PROTOCOL, conductor->address.text, "%s%s%s", what,
                 row->count ? ": " : "", row->count ? row->name : "");
     }
+    return row->count;
 }
 
 static void judge_lost(const struct conductor *conductor, struct err *error)
@@ -226,8 +227,9 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
     } else if (finished_operations(conductor) == 0) {
         char what[96];
         snprintf(what, sizeof what, "no %s finished in the window", operation);
-        first_error(conductor, error, what);
-        err_hint(error, "a longer --duration, or look at the server");
+        if (!first_error(conductor, error, what)) {
+            err_hint(error, "a longer --duration, or look at the server");
+        }
     } else {
         judge_silence(conductor, error);
         if (error->code == ERR_NONE) {

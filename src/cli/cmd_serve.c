@@ -31,7 +31,7 @@
 /* How long a stop waits for answers that are under way. */
 #define STOP_NS (2 * NS_PER_SECOND)
 
-enum { SERVE_OPTIONS = 6 };
+enum { SERVE_OPTIONS = 7 };
 static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_CHOICE(struct serve_options, engine, .name = "engine", .letter = 'e',
                .choices = engine_names, .initial = "epoll", .argument = "NAME",
@@ -53,6 +53,9 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_TEXT(struct serve_options, secret, .name = "secret", .argument = "FILE",
              .help = "serve on sonde:// addresses only who proves the secret in this file "
                      "(required where other hosts can reach them)"),
+    OPT_BOOL(struct serve_options, quiet, .name = "quiet", .letter = 'q',
+             .help = "no line for each session of sonde:// and test of iperf3:// that has come to "
+                     "its end"),
 };
 
 static size_t serve_sets(struct serving *serving, struct opt_set *sets)
@@ -83,7 +86,7 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .target = serving ? &serving->ws.server : NULL};
     sets[6] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
-                               .count = OUTPUT_OPTIONS,
+                               .count = OUTPUT_FILE_OPTIONS,
                                .target = serving ? &serving->output : NULL};
     return 7;
 }
@@ -205,6 +208,7 @@ static int open_control(struct serving *serving, struct err *error)
         .connections_most = (uint32_t)serving->options.connections_max,
         .files_most = serving->control_files,
         .failed = &serving->ended,
+        .quiet = serving->options.quiet,
     };
     return serving->control_count
                ? serve_control_open(&serving->control_server, &config, serving->controls,
@@ -293,9 +297,10 @@ static int prepare(struct serving *serving, struct err *error)
         open_control(serving, error) < 0) {
         return -1;
     }
-    return serving->iperf3_count ? serve_iperf3_open(&serving->iperf3_server, serving->iperf3,
-                                                     serving->iperf3_count, &serving->ended, error)
-                                 : 0;
+    return serving->iperf3_count
+               ? serve_iperf3_open(&serving->iperf3_server, serving->iperf3, serving->iperf3_count,
+                                   serving->options.quiet, &serving->ended, error)
+               : 0;
 }
 
 /* Its URL is "tcp" and the rest of it. */

@@ -28,6 +28,7 @@ struct serve_options {
     struct tls_options tls;
     uint64_t duration_ns;
     const char *secret; /* a file; NULL: none */
+    bool quiet;         /* no line for each session */
 };
 
 /* What a server does with what it receives. One process serves one kind: its figures are then of

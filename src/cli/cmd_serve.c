@@ -58,6 +58,9 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
                      "its end"),
 };
 
+/* Place of a set that is looked at again. */
+enum { SET_TLS = 2 };
+
 static size_t serve_sets(struct serving *serving, struct opt_set *sets)
 {
     sets[0] = (struct opt_set){.title = "Serving",
@@ -68,10 +71,10 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = wire_rows,
                                .count = WIRE_OPTIONS,
                                .target = serving ? &serving->options.wire : NULL};
-    sets[2] = (struct opt_set){.title = "TLS",
-                               .rows = tls_server_rows,
-                               .count = TLS_SERVER_OPTIONS,
-                               .target = serving ? &serving->options.tls : NULL};
+    sets[SET_TLS] = (struct opt_set){.title = "TLS",
+                                     .rows = tls_server_rows,
+                                     .count = TLS_SERVER_OPTIONS,
+                                     .target = serving ? &serving->options.tls : NULL};
     sets[3] = (struct opt_set){.title = "Answers",
                                .rows = echo_option_rows,
                                .count = ECHO_OPTIONS,
@@ -229,6 +232,25 @@ static int prepare_tls(struct serving *serving, struct err *error)
                            : 0;
 }
 
+/* Options that would have no effect. */
+static int check_tls(const struct serving *serving, const struct opt_set *tls, struct err *error)
+{
+    char option[64];
+    for (uint32_t i = 0; i < serving->address_count; i++) {
+        if (serving->addresses[i].transport->caps & TRANSPORT_SECURE) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < tls->count; i++) {
+        if (tls->given >> i & 1) {
+            snprintf(option, sizeof option, "--%s", tls->rows[i].name);
+            err_set(error, ERR_USAGE, option, "no address speaks TLS");
+            return err_hint(error, "write wss://HOST:PORT or tls://HOST:PORT");
+        }
+    }
+    return 0;
+}
+
 static int check_engine(const struct engine_ops *engine, struct err *error)
 {
     char reason[160] = "";
@@ -322,9 +344,10 @@ static void announce(const struct serving *serving)
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
         bool made = serving->secure >> i & 1 && !serving->options.tls.certificate;
-        fprintf(stderr, "sonde: serving on %s%s (%s%s%s)%s\n", serve_prefix_of(serving, address),
+        fprintf(stderr, "sonde: serving on %s%s (%s%s%s%s)%s\n", serve_prefix_of(serving, address),
                 serve_text_of(serving, address), engines[serving->options.engine]->name, processes,
                 made ? ", self-signed certificate" : "",
+                serving->pathless >> i & 1 ? ", at every path" : "",
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
     for (uint32_t i = 0; i < serving->control_count; i++) {
@@ -490,7 +513,8 @@ int serve_run(int argc, char **argv, const struct serve_hooks *hooks, struct err
     size_t count = serve_sets(serving, sets);
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0 &&
-        serve_take_addresses(serving, &arguments, error) == 0) {
+        serve_take_addresses(serving, &arguments, error) == 0 &&
+        check_tls(serving, &sets[SET_TLS], error) == 0) {
         result = serve(serving, sets, count, argc, argv, error);
     }
     opt_release(sets, count, &arguments);

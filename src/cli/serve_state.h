@@ -61,7 +61,8 @@ struct serving {
     struct tls_secret secret;
     struct tls_context *tls; /* of tls:// addresses; NULL: there are none */
     uint64_t secure;         /* bit i: addresses[i] is one */
-    uint32_t listening;      /* addresses whose socket was made: only these are unlinked */
+    uint64_t pathless;  /* bit i: addresses[i] was given with a path, which makes no difference */
+    uint32_t listening; /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
     struct worker_slot *slots;
     uint32_t slot_count;

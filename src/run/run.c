@@ -121,7 +121,8 @@ static uint64_t open_connections(const struct conductor *conductor)
     return open;
 }
 
-/* The first error that the workers counted, as the reason of a failed run; false: there is none. */
+/* The first error that the workers counted, as the reason of a failed run; false where they counted
+ * none. */
 static bool first_error(const struct conductor *conductor, struct err *error, const char *what)
 {
     const struct bank_error *row = &conductor->client.plain.bank->errors[0];
@@ -141,7 +142,7 @@ static bool first_error(const struct conductor *conductor, struct err *error, co
         err_set(error, ERR_PROTOCOL, conductor->address.text, "%s%s%s", what,
                 row->count ? ": " : "", row->count ? row->name : "");
     }
-    return row->count;
+    return row->count > 0;
 }
 
 static void judge_lost(const struct conductor *conductor, struct err *error)

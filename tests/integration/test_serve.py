@@ -233,6 +233,17 @@ class Listening(unittest.TestCase):
             done = run(command, "ws://127.0.0.1:9000", "-q")
             self.assertIn("sonde ws ws://127.0.0.1:9000", check_one_line(self, done, 2))
 
+    def test_more_time_is_no_advice_where_the_answer_is_wrong(self):
+        with Serving("tcp://127.0.0.1:0") as server:
+            done = run("ws", server.address, "-d", "300ms", "-w", "0", "-q")
+            line = done.stderr.strip()
+            self.assertTrue(line.endswith("in the window: a first line that is no HTTP status"), line)
+
+    def test_no_secret_is_offered(self):
+        """Which only a server of sonde:// asks for."""
+        for command, offered in (("call", True), ("ws", False)):
+            self.assertEqual("--secret" in run(command, "--help").stdout, offered)
+
     def test_nothing_is_offered_that_is_not_taken(self):
         line = check_one_line(self, run("serve", "gopher://127.0.0.1:70"), 2)
         self.assertNotIn("local:", line)

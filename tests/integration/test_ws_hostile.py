@@ -10,7 +10,7 @@ import time
 import unittest
 import zlib
 
-from sonde_program import SONDE, Misbehaving, Serving, check_one_line, engines, metric, run
+from sonde_program import SONDE, Misbehaving, check_one_line, engines, metric, run
 from websocket_raw import (BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT,
                            Mixed, Wire, accept_of, answer_101, close_of, errors, frame, reset, url, ws)
 
@@ -365,17 +365,6 @@ class Handshakes(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertRegex(done.stdout, r"upgrade.*answered with status 401.*\b3\b|"
                                           r"\b3\b.*upgrade.*answered with status 401")
-
-    def test_more_time_is_no_advice_where_the_answer_is_wrong(self):
-        with Serving("tcp://127.0.0.1:0") as server:
-            done = run("ws", server.address, "-d", "300ms", "-w", "0", "-q")
-            line = done.stderr.strip()
-            self.assertTrue(line.endswith("in the window: a first line that is no HTTP status"), line)
-
-    def test_no_secret_is_offered(self):
-        """Which only a server of sonde:// asks for."""
-        for command, offered in (("call", True), ("ws", False)):
-            self.assertEqual("--secret" in run(command, "--help").stdout, offered)
 
     def test_nobody_accepts(self):
         """The connect phase: a full backlog, which drops what comes."""

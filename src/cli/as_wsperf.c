@@ -17,13 +17,37 @@ bool as_wsperf_number(const char *text, uint64_t least, uint64_t most, uint64_t 
            number <= most;
 }
 
-static int usage(void)
+static void print_usage(void)
 {
     puts("Usage: wsperf serverurl num_threads num_connections max_parallel_handshakes_low "
          "max_parallel_handshakes_high [resultfile]\n"
          "Example: wsperf ws://localhost:9002 4 50 25 50 result.json\n"
          "Without a resultfile the result goes to standard output.");
-    return 1;
+}
+
+static void help(void)
+{
+    print_usage();
+    printf("\n"
+           "Opens WebSocket connections, closes each as soon as it is open, and writes how long\n"
+           "each phase of each one took.\n"
+           "\n"
+           "  serverurl                     ws://HOST:PORT/PATH or wss://HOST:PORT/PATH\n"
+           "  num_threads                   0: the main thread (up to %d)\n"
+           "  num_connections               that it opens in all, from 1\n"
+           "  max_parallel_handshakes_low   goes on opening with fewer handshakes in flight\n"
+           "  max_parallel_handshakes_high  stops opening with as many in flight\n"
+           "  resultfile                    JSON; it is overwritten\n"
+           "\n"
+           "Of wss:// the server's certificate is verified. The authorities are the system's, or\n"
+           "those in the file that the environment variable SSL_CERT_FILE names: a self-signed\n"
+           "certificate is its own.\n"
+           "\n"
+           "Exit status: 0 where every connection was begun, also where all of them failed: the\n"
+           "result says that of each, the driver's table in the row Fail, and standard error says\n"
+           "why. 1 for wrong arguments (a serverurl that is none: 2), for a result that cannot be\n"
+           "written, and where it was stopped before its end.\n",
+           AS_WSPERF_THREADS_MOST);
 }
 
 static int parse(int argc, char **argv, struct as_wsperf_options *options)
@@ -38,7 +62,8 @@ static int parse(int argc, char **argv, struct as_wsperf_options *options)
         {"max_parallel_handshakes_high", 1, AS_WSPERF_MARK_MOST, &options->high},
     };
     if (argc != 6 && argc != 7) {
-        return usage();
+        print_usage();
+        return 1;
     }
     options->uri = argv[1];
     options->file = argv[6]; /* NULL behind the last */
@@ -61,6 +86,10 @@ static int parse(int argc, char **argv, struct as_wsperf_options *options)
 static int run(int argc, char **argv, struct err *error)
 {
     struct as_wsperf_options options = {0};
+    if (argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
+        help();
+        puts("\nThe driver, which starts several of them (also as wsperf.py):\n");
+    }
     if (argc > 1 && argv[1][0] == '-') {
         return as_wsperf_driver(argc, argv, error);
     }

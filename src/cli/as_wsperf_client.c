@@ -157,12 +157,19 @@ static int write_result(struct prober *prober, struct err *error)
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
+/* "wsperf: ", with the result file: the lines of several of them are told apart by it. */
+static void begin_line(const struct as_wsperf_options *options)
+{
+    fprintf(stderr, "wsperf: %s%s", options->file ? options->file : "", options->file ? ": " : "");
+}
+
 /* Why connections failed, on standard error: the result says only that they did. */
-static void tell_errors(const struct record_run *run)
+static void tell_errors(const struct as_wsperf_options *options, const struct record_run *run)
 {
     for (size_t i = 0; i < run->error_count; i++) {
         const struct record_error_count *row = &run->errors[i];
-        fprintf(stderr, "wsperf: %" PRIu64 " failed, %s: %s\n", row->count, row->phase, row->name);
+        begin_line(options);
+        fprintf(stderr, "%" PRIu64 " failed, %s: %s\n", row->count, row->phase, row->name);
     }
 }
 
@@ -188,7 +195,7 @@ static int measure(struct prober *prober, struct record *record, int *stop_fd, s
         return -1;
     }
     if (record->run_count) {
-        tell_errors(&record->runs[0]);
+        tell_errors(prober->options, &record->runs[0]);
     }
     /* A file is written to its end, whoever wants to stop; what somebody else has to read may take
      * for ever. */
@@ -200,8 +207,9 @@ static int measure(struct prober *prober, struct record *record, int *stop_fd, s
     }
     /* Connections that failed are what is measured here; that some were never begun is not. */
     if (dialed < prober->options->connections || failure.code == ERR_INTERRUPTED) {
-        fprintf(stderr, "wsperf: %s: %s: the result is of %" PRIu64 " connections\n",
-                failure.subject, failure.what, dialed);
+        begin_line(prober->options);
+        fprintf(stderr, "%s: %s: the result is of %" PRIu64 " connections\n", failure.subject,
+                failure.what, dialed);
         return 1;
     }
     return 0;

@@ -64,7 +64,10 @@ static int help(void)
           "  --resultfile RESULTFILE  where they write; %d: a worker's number (result_%d.json)\n"
           "  --wsperf WSPERF          the program to start (this one)\n"
           "  --skiprun                analyze the results that there are\n"
-          "  --skipanalyze            do not\n",
+          "  --skipanalyze            do not\n"
+          "\n"
+          "Exit status: 0 with the table, whatever failed in it; 1 where a worker failed, a\n"
+          "result file cannot be read, or it was stopped; 2 for wrong arguments.\n",
           stdout);
     return 0;
 }

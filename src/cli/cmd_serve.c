@@ -1,5 +1,6 @@
 /* sonde serve: the answering end for any client. */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -30,7 +31,7 @@
 /* How long a stop waits for answers that are under way. */
 #define STOP_NS (2 * NS_PER_SECOND)
 
-enum { SERVE_OPTIONS = 6 };
+enum { SERVE_OPTIONS = 7 };
 static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_CHOICE(struct serve_options, engine, .name = "engine", .letter = 'e',
                .choices = engine_names, .initial = "epoll", .argument = "NAME",
@@ -52,7 +53,13 @@ static const struct opt serve_rows[SERVE_OPTIONS] = {
     OPT_TEXT(struct serve_options, secret, .name = "secret", .argument = "FILE",
              .help = "serve on sonde:// addresses only who proves the secret in this file "
                      "(required where other hosts can reach them)"),
+    OPT_BOOL(struct serve_options, quiet, .name = "quiet", .letter = 'q',
+             .help = "no line for each session of sonde:// and test of iperf3:// that has come to "
+                     "its end"),
 };
+
+/* Place of a set that is looked at again. */
+enum { SET_TLS = 2 };
 
 static size_t serve_sets(struct serving *serving, struct opt_set *sets)
 {
@@ -64,10 +71,10 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = wire_rows,
                                .count = WIRE_OPTIONS,
                                .target = serving ? &serving->options.wire : NULL};
-    sets[2] = (struct opt_set){.title = "TLS",
-                               .rows = tls_server_rows,
-                               .count = TLS_SERVER_OPTIONS,
-                               .target = serving ? &serving->options.tls : NULL};
+    sets[SET_TLS] = (struct opt_set){.title = "TLS",
+                                     .rows = tls_server_rows,
+                                     .count = TLS_SERVER_OPTIONS,
+                                     .target = serving ? &serving->options.tls : NULL};
     sets[3] = (struct opt_set){.title = "Answers",
                                .rows = echo_option_rows,
                                .count = ECHO_OPTIONS,
@@ -82,7 +89,7 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .target = serving ? &serving->ws.server : NULL};
     sets[6] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
-                               .count = OUTPUT_OPTIONS,
+                               .count = OUTPUT_FILE_OPTIONS,
                                .target = serving ? &serving->output : NULL};
     return 7;
 }
@@ -113,15 +120,30 @@ static uint64_t open_connections(const struct serving *serving)
     return open;
 }
 
+/* To the client it looks as if the network had failed. */
+static void tell_refused(const struct serving *serving, bool *told)
+{
+    if (*told || serving->hooks || atomic_load(&serving->control->refused) == 0) {
+        return;
+    }
+    *told = true;
+    fprintf(stderr,
+            "sonde: --max-connections %" PRIu64
+            " reached: further connections are closed at once\n",
+            serving->options.connections_max);
+}
+
 /* Until a signal, the duration, or a failure; then an orderly end. */
 static void serve_until_stopped(struct serving *serving, int stop_fd)
 {
     uint64_t end_ns =
         serving->options.duration_ns ? clock_now_ns() + serving->options.duration_ns : UINT64_MAX;
+    bool told = false;
     while (!atomic_load(&serving->ended) && clock_now_ns() < end_ns &&
            processes_broken(&serving->processes) < 0) {
         struct timespec look = clock_timespec(100 * NS_PER_MS);
         struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
+        tell_refused(serving, &told);
         if (ppoll(&stop, 1, &look, NULL) > 0) {
             struct signalfd_siginfo info; /* taken, so that a second one ends the waiting below */
             (void)!read(stop_fd, &info, sizeof info);
@@ -189,6 +211,7 @@ static int open_control(struct serving *serving, struct err *error)
         .connections_most = (uint32_t)serving->options.connections_max,
         .files_most = serving->control_files,
         .failed = &serving->ended,
+        .quiet = serving->options.quiet,
     };
     return serving->control_count
                ? serve_control_open(&serving->control_server, &config, serving->controls,
@@ -207,6 +230,25 @@ static int prepare_tls(struct serving *serving, struct err *error)
     return serving->secure ? security_open_server(&serving->tls, &serving->options.tls,
                                                   serving->addresses, serving->address_count, error)
                            : 0;
+}
+
+/* Options that would have no effect. */
+static int check_tls(const struct serving *serving, const struct opt_set *tls, struct err *error)
+{
+    char option[64];
+    for (uint32_t i = 0; i < serving->address_count; i++) {
+        if (serving->addresses[i].transport->caps & TRANSPORT_SECURE) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < tls->count; i++) {
+        if (tls->given >> i & 1) {
+            snprintf(option, sizeof option, "--%s", tls->rows[i].name);
+            err_set(error, ERR_USAGE, option, "no address speaks TLS");
+            return err_hint(error, "write wss://HOST:PORT or tls://HOST:PORT");
+        }
+    }
+    return 0;
 }
 
 static int check_engine(const struct engine_ops *engine, struct err *error)
@@ -277,9 +319,10 @@ static int prepare(struct serving *serving, struct err *error)
         open_control(serving, error) < 0) {
         return -1;
     }
-    return serving->iperf3_count ? serve_iperf3_open(&serving->iperf3_server, serving->iperf3,
-                                                     serving->iperf3_count, &serving->ended, error)
-                                 : 0;
+    return serving->iperf3_count
+               ? serve_iperf3_open(&serving->iperf3_server, serving->iperf3, serving->iperf3_count,
+                                   serving->options.quiet, &serving->ended, error)
+               : 0;
 }
 
 /* Its URL is "tcp" and the rest of it. */
@@ -301,9 +344,10 @@ static void announce(const struct serving *serving)
     for (uint32_t i = 0; i < serving->address_count; i++) {
         const struct address *address = &serving->addresses[i];
         bool made = serving->secure >> i & 1 && !serving->options.tls.certificate;
-        fprintf(stderr, "sonde: serving on %s%s (%s%s%s)%s\n", serve_prefix_of(serving, address),
+        fprintf(stderr, "sonde: serving on %s%s (%s%s%s%s)%s\n", serve_prefix_of(serving, address),
                 serve_text_of(serving, address), engines[serving->options.engine]->name, processes,
                 made ? ", self-signed certificate" : "",
+                serving->pathless >> i & 1 ? ", at every path" : "",
                 address_is_loopback(address) ? "" : ": reachable from other hosts");
     }
     for (uint32_t i = 0; i < serving->control_count; i++) {
@@ -377,6 +421,12 @@ static int print_record(struct serving *serving, const struct opt_set *sets, siz
                      iperf3_text(&serving->iperf3[i]));
         }
         run->window_ns = run->wall_ns = tally.window_ns;
+        uint64_t refused = atomic_load(&serving->control->refused);
+        if (refused) {
+            record_add_warning(&record,
+                               "--max-connections %" PRIu64 " reached: %" PRIu64 " refused",
+                               serving->options.connections_max, refused);
+        }
         result = fill_served(serving, run, &tally, error);
         if (result == 0 && serving->tls &&
             security_fill(run, "server", !serving->service->role->times_security, serving->slots,
@@ -463,7 +513,8 @@ int serve_run(int argc, char **argv, const struct serve_hooks *hooks, struct err
     size_t count = serve_sets(serving, sets);
     if (opt_defaults(sets, count, error) == 0 &&
         opt_parse(sets, count, argc, argv, &arguments, error) == 0 &&
-        serve_take_addresses(serving, &arguments, error) == 0) {
+        serve_take_addresses(serving, &arguments, error) == 0 &&
+        check_tls(serving, &sets[SET_TLS], error) == 0) {
         result = serve(serving, sets, count, argc, argv, error);
     }
     opt_release(sets, count, &arguments);

@@ -18,7 +18,8 @@ struct output_options {
     uint32_t live;                         /* enum live_choice */
 };
 
-enum { OUTPUT_OPTIONS = 3 };
+/* The first OUTPUT_FILE_OPTIONS of them are files. */
+enum { OUTPUT_OPTIONS = 3, OUTPUT_FILE_OPTIONS = 2 };
 extern const struct opt output_rows[OUTPUT_OPTIONS];
 
 /* Of commands that measure; of those without latencies only the first OUTPUT_FIGURES_OPTIONS. */

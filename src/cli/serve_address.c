@@ -1,6 +1,7 @@
 /* What is served where: the addresses of `sonde serve`. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/serve_state.h"
 #include "codec/websocket_handshake.h"
@@ -115,7 +116,7 @@ static int take_service(struct serving *serving, const char *url, const struct s
 static const char *rest_of(const char *text, const char *scheme)
 {
     size_t length = strlen(scheme);
-    return strncmp(text, scheme, length) == 0 ? text + length : NULL;
+    return strncasecmp(text, scheme, length) == 0 ? text + length : NULL;
 }
 
 static int take_control(struct serving *serving, const char *rest, struct err *error)
@@ -148,9 +149,11 @@ static int refuse_client_scheme(const char *url, struct err *error)
     return 0;
 }
 
-/* "ws://HOST:PORT/PATH" or "wss:", at any path, or "ws+" and an address of a stream: what is behind
- * it. NULL: it is neither, or *error. */
-static const char *take_ws(const char *url, char *plain, size_t size, struct err *error)
+/* "ws://HOST:PORT/PATH" or "wss:", at any path, or "ws+" and an address of a stream: the address of
+ * the transport; of the first *scheme is "ws" or "wss", and *path what is left out, "" too. NULL:
+ * it is neither, or *error. */
+static const char *take_ws(const char *url, char *plain, size_t size, const char **scheme,
+                           const char **path, struct err *error)
 {
     char reason[160];
     const char *plain_rest = rest_of(url, "ws://"), *secure_rest = rest_of(url, "wss://");
@@ -166,8 +169,25 @@ static const char *take_ws(const char *url, char *plain, size_t size, struct err
     if (prefixed) {
         return prefixed;
     }
-    snprintf(plain, size, "%s://%.*s", secure_rest ? "tls" : "tcp", (int)strcspn(rest, "/?"), rest);
+    int host = (int)strcspn(rest, "/?#");
+    *scheme = secure_rest ? "wss" : "ws";
+    *path = rest + host;
+    if (memchr(rest, '@', (size_t)host)) {
+        err_set(error, ERR_USAGE, url, "a server has no user's name");
+        return NULL;
+    }
+    snprintf(plain, size, "%s://%.*s", secure_rest ? "tls" : "tcp", host, rest);
     return plain;
+}
+
+/* An error of the address behind a prefix: about what was written. */
+static int error_of(struct err *error, const char *rest, const struct service *prefixed,
+                    const char *ws_scheme_given)
+{
+    char scheme[24], whole[48];
+    snprintf(scheme, sizeof scheme, "%.*s", (int)strcspn(rest, ":"), rest);
+    snprintf(whole, sizeof whole, "%s%s", prefixed ? prefixed->prefix : "", scheme);
+    return address_error_of(error, scheme, ws_scheme_given ? ws_scheme_given : whole);
 }
 
 static int take_address(struct serving *serving, const char *url, struct err *error)
@@ -176,7 +196,8 @@ static int take_address(struct serving *serving, const char *url, struct err *er
     const char *rest = url;
     char ported[sizeof address->text];
     char plain[sizeof address->text];
-    const char *ws = take_ws(url, plain, sizeof plain, error);
+    const char *scheme = NULL, *path = "";
+    const char *ws = take_ws(url, plain, sizeof plain, &scheme, &path, error);
     if (!ws && error->code != ERR_NONE) {
         return -1;
     }
@@ -189,10 +210,7 @@ static int take_address(struct serving *serving, const char *url, struct err *er
         return -1;
     }
     if (address_parse_among(rest, ADDRESS_TO_LISTEN, further, address, error) < 0) {
-        char scheme[24], whole[48];
-        snprintf(scheme, sizeof scheme, "%.*s", (int)strcspn(rest, ":"), rest);
-        snprintf(whole, sizeof whole, "%s%s", prefixed ? prefixed->prefix : "", scheme);
-        return address_error_of(error, scheme, whole);
+        return error_of(error, rest, prefixed, scheme);
     }
     if (take_service(serving, url, prefixed, address, error) < 0) {
         return -1;
@@ -201,6 +219,9 @@ static int take_address(struct serving *serving, const char *url, struct err *er
         err_set(error, ERR_USAGE, url, "nobody could connect to it");
         return err_hint(error, "serve tcp: or unix:; for local: and pipe: sonde call makes "
                                "both ends itself");
+    }
+    if (path[0] && strcmp(path, "/") != 0) {
+        serving->pathless |= UINT64_C(1) << serving->address_count;
     }
     serving->address_count++;
     return 0;

@@ -13,6 +13,7 @@
 
 struct serve_control {
     struct control_server *server;
+    bool quiet;
     _Atomic uint64_t begun, served, failed, refused, received_bytes, sent_bytes;
     struct rarely reported; /* errors of strangers */
     struct err failure;     /* why it gave up */
@@ -61,22 +62,24 @@ static void on_ended(void *owner, const struct control_session *session)
 {
     struct serve_control *serving = owner;
     char line[800] = "", text[UNITS_TEXT_MAX];
-    FILE *out = fmemopen(line, sizeof line - 1, "w");
     bool finished = session->failure == NULL;
+    uint64_t number = atomic_fetch_add(&serving->begun, 1) + 1;
     atomic_fetch_add(finished ? &serving->served : &serving->failed, 1);
+    if (finished) {
+        atomic_fetch_add(&serving->received_bytes, session->received_bytes);
+        atomic_fetch_add(&serving->sent_bytes, session->sent_bytes);
+    }
+    FILE *out = finished && serving->quiet ? NULL : fmemopen(line, sizeof line - 1, "w");
     if (!out) {
         return;
     }
-    fprintf(out, "sonde: session %lu: %s, %s over %s (%s), %u connection%s",
-            atomic_fetch_add(&serving->begun, 1) + 1, session->peer, session->workload,
-            session->transport, session->engine, session->connections,
+    fprintf(out, "sonde: session %lu: %s, %s over %s (%s), %u connection%s", number, session->peer,
+            session->workload, session->transport, session->engine, session->connections,
             session->connections == 1 ? "" : "s");
     if (session->duration_ns) {
         fprintf(out, ", %s", units_duration(text, (double)session->duration_ns));
     }
     if (finished) {
-        atomic_fetch_add(&serving->received_bytes, session->received_bytes);
-        atomic_fetch_add(&serving->sent_bytes, session->sent_bytes);
         print_bytes(out, "received", session->received_bytes, session->duration_ns);
         print_bytes(out, "sent", session->sent_bytes, session->duration_ns);
         if (session->counted) {
@@ -111,6 +114,7 @@ int serve_control_open(struct serve_control **result, const struct serve_control
     if (!serving) {
         return err_system(error, ENOMEM, "memory", "cannot serve");
     }
+    serving->quiet = ask->quiet;
     return control_server_open(&serving->server, &config, addresses, count, error);
 }
 

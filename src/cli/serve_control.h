@@ -15,6 +15,7 @@ struct serve_control_config {
     /* struct control_server_config's: */
     uint32_t connections_most, files_most;
     _Atomic bool *failed;
+    bool quiet; /* no line for a session that was served to its end */
 };
 
 /* Listens on the addresses (updated: port 0). */

@@ -27,6 +27,7 @@ struct listener {
 };
 
 struct serve_iperf3 {
+    bool quiet;  /* no line for a test that has come to its end */
     int stop_fd; /* an eventfd, for all of them */
     _Atomic bool *failed;
     bool stopped;
@@ -172,7 +173,9 @@ static void on_finished(void *owner, const struct iperf3_server_test *test,
         atomic_fetch_add(sends ? &serving->sent_bytes : &serving->received_bytes,
                          own->flows[i].window.bytes);
     }
-    print_test(test, own, why);
+    if (why || !serving->quiet) {
+        print_test(test, own, why);
+    }
 }
 
 static void on_refused(void *owner, const char *peer, const char *why)
@@ -223,7 +226,7 @@ static int start(struct listener *listener, struct err *error)
 }
 
 int serve_iperf3_open(struct serve_iperf3 **result, struct address *addresses, uint32_t count,
-                      _Atomic bool *failed, struct err *error)
+                      bool quiet, _Atomic bool *failed, struct err *error)
 {
     struct serve_iperf3 *serving = calloc(1, sizeof *serving + count * sizeof *serving->listeners);
     *result = NULL;
@@ -231,6 +234,7 @@ int serve_iperf3_open(struct serve_iperf3 **result, struct address *addresses, u
         return err_system(error, ENOMEM, "memory", "cannot serve");
     }
     serving->failed = failed;
+    serving->quiet = quiet;
     serving->stop_fd = eventfd(0, EFD_CLOEXEC);
     int status = serving->stop_fd < 0 ? err_system(error, errno, "serve", "cannot start") : 0;
     for (uint32_t i = 0; i < count && status == 0; i++) {

@@ -17,9 +17,10 @@ int serve_iperf3_parse(const char *rest, struct address *address, struct err *er
 struct serve_iperf3;
 
 /* Listens on all of them (a port of 0 becomes the real one) and serves, a line on standard error
- * for each test that ends. *failed becomes true where an address cannot go on. */
+ * for each test that ends (`quiet`: that does not come to its end). *failed becomes true where an
+ * address cannot go on. */
 int serve_iperf3_open(struct serve_iperf3 **serving, struct address *addresses, uint32_t count,
-                      _Atomic bool *failed, struct err *error);
+                      bool quiet, _Atomic bool *failed, struct err *error);
 
 /* Ends the tests and the threads: from here on the sums stand still. NULL is allowed. */
 void serve_iperf3_stop(struct serve_iperf3 *serving);

@@ -28,6 +28,7 @@ struct serve_options {
     struct tls_options tls;
     uint64_t duration_ns;
     const char *secret; /* a file; NULL: none */
+    bool quiet;         /* no line for each session */
 };
 
 /* What a server does with what it receives. One process serves one kind: its figures are then of
@@ -60,7 +61,8 @@ struct serving {
     struct tls_secret secret;
     struct tls_context *tls; /* of tls:// addresses; NULL: there are none */
     uint64_t secure;         /* bit i: addresses[i] is one */
-    uint32_t listening;      /* addresses whose socket was made: only these are unlinked */
+    uint64_t pathless;  /* bit i: addresses[i] was given with a path, which makes no difference */
+    uint32_t listening; /* addresses whose socket was made: only these are unlinked */
     struct run_control *control;
     struct worker_slot *slots;
     uint32_t slot_count;

@@ -103,6 +103,9 @@ static int unknown_scheme(const char *url, size_t length, const struct choice *c
             return err_hint(error, "did you mean %s?", forms[i]);
         }
     }
+    if (!strcasecmp(typed, "ws") || !strcasecmp(typed, "wss")) {
+        return err_hint(error, "sonde ws speaks WebSocket: sonde ws %s", url);
+    }
     return hint_forms(choice, error);
 }
 

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "net/tls_state.h"
 
@@ -12,6 +14,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #define IDENTITY "sonde"
@@ -190,6 +193,46 @@ static int set_versions(SSL_CTX *ssl, const struct tls_settings *settings, struc
     return 0;
 }
 
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* What OpenSSL says of a file that is not there, or is a directory, is of its own parts. Nothing is
+ * opened: of a pipe that would take what is to be read. */
+static int check_file(const char *option, const char *path, struct err *error)
+{
+    struct stat file;
+    int number = stat(path, &file) < 0        ? errno
+                 : S_ISDIR(file.st_mode)      ? EISDIR
+                 : euidaccess(path, R_OK) < 0 ? errno
+                                              : 0;
+    if (number == 0) {
+        return 0;
+    }
+    err_set(error, ERR_USAGE, option, "%s: %s", path, strerror(number));
+    error->number = number;
+    return -1;
+}
+
+/* The file has no block of PEM of the kind: what OpenSSL says of it first, before its callers add
+ * theirs. Leaves its queue as it is. */
+static bool lacks_block(void)
+{
+    unsigned long code = ERR_peek_error();
+    int library = ERR_GET_LIB(code), why = ERR_GET_REASON(code);
+    return (library == ERR_LIB_PEM && why == PEM_R_NO_START_LINE) ||
+           (library == ERR_LIB_OSSL_DECODER && why == ERR_R_UNSUPPORTED) ||
+           (library == ERR_LIB_X509 && why == X509_R_NO_CERTIFICATE_OR_CRL_FOUND);
+}
+
+static int refuse_certificates(const char *option, const char *path, struct err *error)
+{
+    if (lacks_block()) {
+        ERR_clear_error();
+        err_set(error, ERR_USAGE, option, "%s holds no certificate", path);
+        return err_hint(error, "a file in PEM: -----BEGIN CERTIFICATE-----");
+    }
+    return err_set(error, ERR_USAGE, option, "%s: %s", path, reason());
+}
+
 /* ---- client ---------------------------------------------------------------------------------- */
 
 /* Tickets of TLS 1.3 are meant to be used once (RFC 8446, appendix C.4), and some servers take none
@@ -246,8 +289,11 @@ static int set_trust(struct tls_context *context, const struct tls_settings *set
             return err_set(error, ERR_SYSTEM, SUBJECT, "%s", reason());
         }
     } else if (settings->authorities) {
+        if (check_file("--cacert", settings->authorities, error) < 0) {
+            return -1;
+        }
         if (!SSL_CTX_load_verify_file(context->ssl, settings->authorities)) {
-            return err_set(error, ERR_USAGE, "--cacert", "%s: %s", settings->authorities, reason());
+            return refuse_certificates("--cacert", settings->authorities, error);
         }
     } else if (!SSL_CTX_set_default_verify_paths(context->ssl)) {
         return err_set(error, ERR_SYSTEM, SUBJECT, "the system's authorities: %s", reason());
@@ -297,18 +343,56 @@ static int configure_client(struct tls_context *context, const struct tls_settin
 
 /* ---- server ---------------------------------------------------------------------------------- */
 
+static EVP_PKEY *read_key(const char *path)
+{
+    BIO *file = BIO_new_file(path, "r");
+    EVP_PKEY *key = file ? PEM_read_bio_PrivateKey(file, NULL, NULL, NULL) : NULL;
+    BIO_free(file);
+    return key;
+}
+
+/* `own`: it has a file of its own, named by --key. */
+static int load_key(struct tls_context *context, const char *path, bool own, struct err *error)
+{
+    const char *option = own ? "--key" : "--cert";
+    if (own && check_file(option, path, error) < 0) {
+        return -1;
+    }
+    EVP_PKEY *key = read_key(path);
+    if (!key) {
+        bool lacks = lacks_block();
+        err_set(error, ERR_USAGE, option, lacks ? "%s holds no private key" : "%s: %s", path,
+                reason());
+        return !lacks ? -1
+               : own  ? err_hint(error, "a file in PEM: -----BEGIN PRIVATE KEY-----")
+                      : err_hint(error, "--key FILE names the file that does");
+    }
+    int fits = X509_check_private_key(SSL_CTX_get0_certificate(context->ssl), key);
+    int used = fits && SSL_CTX_use_PrivateKey(context->ssl, key);
+    EVP_PKEY_free(key);
+    if (!fits) {
+        ERR_clear_error();
+        return err_set(error, ERR_USAGE, option, "%s does not fit the certificate", path);
+    }
+    return used ? 0 : err_set(error, ERR_USAGE, option, "%s: %s", path, reason());
+}
+
 static int load_certificate(struct tls_context *context, const struct tls_settings *settings,
                             struct err *error)
 {
-    const char *key = settings->key ? settings->key : settings->certificate;
-    if (!settings->certificate) {
+    const char *certificate = settings->certificate;
+    if (!certificate) {
         return err_set(error, ERR_USAGE, "--key", "--cert FILE names its certificate");
     }
-    if (!SSL_CTX_use_certificate_chain_file(context->ssl, settings->certificate)) {
-        return err_set(error, ERR_USAGE, "--cert", "%s: %s", settings->certificate, reason());
+    if (check_file("--cert", certificate, error) < 0) {
+        return -1;
     }
-    if (!SSL_CTX_use_PrivateKey_file(context->ssl, key, SSL_FILETYPE_PEM)) {
-        return err_set(error, ERR_USAGE, "--key", "%s: %s", key, reason());
+    if (!SSL_CTX_use_certificate_chain_file(context->ssl, certificate)) {
+        return refuse_certificates("--cert", certificate, error);
+    }
+    if (load_key(context, settings->key ? settings->key : certificate, settings->key != NULL,
+                 error) < 0) {
+        return -1;
     }
     context->certificate = SSL_CTX_get0_certificate(context->ssl);
     X509_up_ref(context->certificate);

@@ -53,14 +53,13 @@ static void format_rate(char *to, size_t size, const struct text *text,
     bool bare = plain || strcmp(value->metric->unit, "1") == 0; /* its title is its unit */
     double all = headline_count(run);
     if (!figures_shown(value)) {
-        snprintf(to, size, "%s: n/a (%s)   ", text_title(value->metric), figures_reason(value));
+        snprintf(to, size, "%s: n/a (%s) ", text_title(value->metric), figures_reason(value));
         return;
     }
     text_value(number, sizeof number, value->value, value->metric->unit);
-    int used =
-        snprintf(to, size, bare ? "%s %s   " : "%s (%s)   ", number, text_title(value->metric));
+    int used = snprintf(to, size, bare ? "%s %s " : "%s (%s) ", number, text_title(value->metric));
     if (plain && isfinite(all) && used > 0 && (size_t)used < size) {
-        snprintf(to + used, size - (size_t)used, "%s %ss ", units_count(count, all),
+        snprintf(to + used, size - (size_t)used, "  %s %ss ", units_count(count, all),
                  text->operation);
     }
 }

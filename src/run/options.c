@@ -98,29 +98,20 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
              .help = "likewise the threads of sonde's own server")
 
 const struct opt run_wire_rows[RUN_OPTIONS_WIRE] = {
-    ROW_ENGINE("epoll"), ROW_SERVER_ENGINE,   ROW_SERVER_THREADS,
-    ROW_SOCKET_BUFFER,   ROW_CONNECT_TIMEOUT, ROW_SOURCE,
-    ROW_SECRET,          ROW_PIN("yes"),      ROW_CPU,
-    ROW_SERVER_CPU,
+    ROW_ENGINE("epoll"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
+    ROW_CONNECT_TIMEOUT, ROW_SOURCE,        ROW_PIN("yes"),     ROW_CPU,
+    ROW_SERVER_CPU,      ROW_SECRET,
 };
 
 const struct opt run_blocking_rows[RUN_OPTIONS_WIRE] = {
-    ROW_ENGINE("threads"),
-    ROW_SERVER_ENGINE,
-    ROW_SERVER_THREADS,
-    ROW_SOCKET_BUFFER,
-    ROW_CONNECT_TIMEOUT,
-    ROW_SOURCE,
-    ROW_SECRET,
-    ROW_PIN("yes"),
-    ROW_CPU,
-    ROW_SERVER_CPU,
+    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_SOCKET_BUFFER,
+    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_PIN("yes"),     ROW_CPU,
+    ROW_SERVER_CPU,        ROW_SECRET,
 };
 
 const struct opt bulk_run_rows[BULK_OPTIONS_WIRE] = {
-    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS,
-    ROW_CONNECT_TIMEOUT,   ROW_SOURCE,        ROW_SECRET,
-    ROW_PIN(NULL),         ROW_CPU,           ROW_SERVER_CPU,
+    ROW_ENGINE("threads"), ROW_SERVER_ENGINE, ROW_SERVER_THREADS, ROW_CONNECT_TIMEOUT, ROW_SOURCE,
+    ROW_PIN(NULL),         ROW_CPU,           ROW_SERVER_CPU,     ROW_SECRET,
 };
 
 #define WIRE struct wire_options

@@ -73,6 +73,8 @@ enum {
     RUN_OPTIONS_LOAD = 4,
     RUN_OPTIONS_COURSE = 6,
     RUN_OPTIONS_WIRE = 10,
+    RUN_OPTIONS_WIRE_ALONE =
+        9, /* of workloads that speak no sonde://: all but --secret, the last */
     BULK_OPTIONS_WIRE = 9,
     WIRE_OPTIONS = 5,
     BULK_OPTIONS = 8,

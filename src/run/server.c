@@ -124,6 +124,7 @@ static void fill_worker(struct server *server, struct member *member)
         .quota = UINT64_MAX,
         .connections_max = config->connections_max,
         .connections = &config->control->connections,
+        .refused = &config->control->refused,
         .server_tls = config->tls,
         .listeners = member->listeners,
         .ends = &member->end,
@@ -147,6 +148,8 @@ static int serve_alone(struct server *server, struct net_end end, uint32_t numbe
             return 0;
         }
         atomic_store(&member->worker.slot->state, SLOT_FREE);
+    } else {
+        atomic_fetch_add(&server->config->control->refused, 1);
     }
     net_end_close(end);
     return -1;

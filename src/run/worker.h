@@ -29,6 +29,7 @@ struct run_control {
     _Atomic uint32_t stage; /* enum run_stage; of the cuts that are wanted from now on */
     _Atomic uint64_t start_ns;
     _Atomic uint32_t connections; /* servers: accepted and open, in all workers together */
+    _Atomic uint64_t refused;     /* servers: closed at once because of the limit, likewise */
 };
 
 enum slot_state {
@@ -116,6 +117,7 @@ struct worker_config {
     bool await_go; /* the given ends start with RUN_GO, like a client's */
     uint32_t connections_max;
     _Atomic uint32_t *connections; /* open in all workers together; counted against the limit */
+    _Atomic uint64_t *refused;     /* those beyond it; there where `connections` is */
     /* Servers whose engine takes one channel hand each accepted file over. NULL: serve it here.
      * Datagrams are always served here. */
     void (*accepted)(void *owner, int fd, bool secure);

@@ -263,6 +263,7 @@ static bool admit(struct worker *worker)
     _Atomic uint32_t *connections = worker->config->connections;
     if (connections && atomic_fetch_add(connections, 1) >= worker->config->connections_max) {
         atomic_fetch_sub(connections, 1);
+        atomic_fetch_add(worker->config->refused, 1);
         return false;
     }
     return true;

@@ -213,7 +213,8 @@ class Prober(Result):
             done = run("as", "wsperf", "ws://127.0.0.1:%d" % free_port(), "2", "500", "5", "10",
                        path)
             self.assertEqual((done.returncode, done.stdout), (0, ""))
-            self.assertIn("500 failed, connect: ECONNREFUSED", done.stderr)
+            self.assertEqual(done.stderr,
+                             "wsperf: %s: 500 failed, connect: ECONNREFUSED\n" % path)
             self.check(load(path), 500, failed=500)
             done = run("as", "wsperf", "--skiprun", path)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -370,6 +371,8 @@ class Driver(Result):
                              "--highmark", "--resultfile", "--wsperf", "--skiprun",
                              "--skipanalyze"):
                     self.assertIn(word, done.stdout)
+        for word in (USAGE, "num_threads   ", "resultfile   ", "SSL_CERT_FILE", "Exit status: 0"):
+            self.assertIn(word, run("as", "wsperf", "--help").stdout)
         for arguments, said in ((["--nothing"], "unrecognized arguments: --nothing"),
                                 (["--conns"], "expected one argument: --conns"),
                                 (["--conns", "0"], "argument --conns: not from 1"),

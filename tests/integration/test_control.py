@@ -196,6 +196,13 @@ class Runs(unittest.TestCase):
         self.assertEqual(table.returncode, 0, table.stderr)
         self.assertIn("server", table.stdout)
 
+    def test_quiet_has_no_line_for_what_came_to_its_end(self):
+        with Serving(LOCAL, "-q") as serving:
+            self.assertEqual(run("call", serving.address, "-n", "2000", "-q").returncode, 0)
+            done = serving.stop()
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("  1 sessions served in ", done.stdout)
+
     def test_options_of_its_server_have_an_effect(self):
         with Serving(LOCAL) as serving:
             record = self.record(serving.address, "-n", "500", "--answer", "byte", "-m", "1",

@@ -132,9 +132,14 @@ class Limits(unittest.TestCase):
                 self.assertEqual(receive(clients[0], 1), b"y")
                 for client in clients:
                     client.close()
-                self.assertEqual(server.stop().returncode, 0)
-                metrics = read_record(self, path)["runs"][0]["metrics"]
-                self.assertEqual(metrics["server_refused"]["value"], 10)
+                self.assertEqual(server.process.stderr.readline(),
+                                 "sonde: --max-connections 3 reached: further connections are "
+                                 "closed at once\n")
+                done = server.stop()
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                record = read_record(self, path)
+                self.assertEqual(record["runs"][0]["metrics"]["server_refused"]["value"], 10)
+                self.assertIn("--max-connections 3 reached: 10 refused", record["warnings"])
 
     def test_idle_connection_is_closed(self):
         for engine in engines():
@@ -201,6 +206,12 @@ class Listening(unittest.TestCase):
             (["iperf3://127.0.0.1:x"], 2, "sonde: iperf3://127.0.0.1:x"),
             (["sond://127.0.0.1:0"], 2, "did you mean sonde://HOST:PORT"),
             (["gopher://127.0.0.1:70"], 2, "sonde://HOST:PORT, iperf3://HOST[:PORT]"),
+            (["ws://"], 2, "sonde: ws://: no port: write ws://HOST:PORT"),
+            (["wss://127.0.0.1/path"], 2, "sonde: wss://127.0.0.1: no port: write wss://HOST:PORT"),
+            (["ws+tcp://127.0.0.1"], 2, "sonde: ws+tcp://127.0.0.1: no port"),
+            (["ws://user@127.0.0.1:0"], 2, "a server has no user's name"),
+            (["ws://127.0.0.1:0", "--cert", "x"], 2, "--cert: no address speaks TLS"),
+            (["sonde://127.0.0.1:0", "--resume"], 2, "--resume: no address speaks TLS"),
             (["tcp://127.0.0.1:0", "-e", "epol"], 2, "epoll"),
             (["tcp://127.0.0.1:0", "-e", "null"], 2, "null"),
             (["tcp://127.0.0.1:0", "--max-connections", "0"], 2, "--max-connections"),
@@ -209,6 +220,29 @@ class Listening(unittest.TestCase):
         ):
             with self.subTest(arguments=arguments):
                 self.assertIn(word, check_one_line(self, run("serve", *arguments), status))
+
+    def test_a_path_is_said_to_make_no_difference(self):
+        for url, every in (("ws://127.0.0.1:0/chat", True), ("wss://127.0.0.1:0/?q=1", True),
+                           ("WS://127.0.0.1:0/", False), ("ws://127.0.0.1:0", False)):
+            done = run("serve", url, "-d", "10ms")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual("at every path" in done.stderr, every, done.stderr)
+
+    def test_clients_of_other_protocols_are_led_to_sonde_ws(self):
+        for command in ("call", "ping", "stream"):
+            done = run(command, "ws://127.0.0.1:9000", "-q")
+            self.assertIn("sonde ws ws://127.0.0.1:9000", check_one_line(self, done, 2))
+
+    def test_more_time_is_no_advice_where_the_answer_is_wrong(self):
+        with Serving("tcp://127.0.0.1:0") as server:
+            done = run("ws", server.address, "-d", "300ms", "-w", "0", "-q")
+            line = done.stderr.strip()
+            self.assertTrue(line.endswith("in the window: a first line that is no HTTP status"), line)
+
+    def test_no_secret_is_offered(self):
+        """Which only a server of sonde:// asks for."""
+        for command, offered in (("call", True), ("ws", False)):
+            self.assertEqual("--secret" in run(command, "--help").stdout, offered)
 
     def test_nothing_is_offered_that_is_not_taken(self):
         line = check_one_line(self, run("serve", "gopher://127.0.0.1:70"), 2)

@@ -174,8 +174,6 @@ class OwnServer(unittest.TestCase):
                 (("call", "tls:", "--ciphers", "NONE"), 2, "--ciphers: \"NONE\""),
                 (("call", "tls:", "--tls-version", "1.2", "--ciphers",
                   "TLS_AES_128_GCM_SHA256"), 2, "no cipher of the TLS version asked for"),
-                (("call", "tls:", "--cacert", "/nonexistent"), 2, "--cacert: /nonexistent"),
-                (("serve", "tls://127.0.0.1:0", "--cert", "/nonexistent"), 2, "--cert"),
                 (("serve", "tls://127.0.0.1:0", "--key", "/nonexistent"), 2, "--key")):
             with self.subTest(arguments=arguments):
                 self.assertIn(what, check_one_line(self, run(*arguments, "-q"), status))
@@ -183,6 +181,32 @@ class OwnServer(unittest.TestCase):
     def test_useless_options_are_said(self):
         record = record_of(self, "call", "tcp:", "-n", "100", "--insecure")
         self.assertTrue(any("--insecure has no effect" in text for text in record["warnings"]))
+
+
+class Files(WithCertificates):
+    def test_files_of_no_use_are_named_with_the_reason(self):
+        files, absent = self.files, "No such file or directory"
+        empty = Folder(self).file("empty")
+        with open(empty, "w", encoding="ascii"):
+            pass
+        for cert, key, what in (
+                ("/nonexistent", None, "--cert: /nonexistent: " + absent),
+                ("/", None, "--cert: /: Is a directory"),
+                (empty, None, "--cert: %s holds no certificate" % empty),
+                (files.key, None, "--cert: %s holds no certificate" % files.key),
+                (files.cert, None, "--cert: %s holds no private key: --key FILE" % files.cert),
+                (files.cert, "/nonexistent", "--key: /nonexistent: " + absent),
+                (files.cert, empty, "--key: %s holds no private key" % empty),
+                (files.cert, files.ca, "--key: %s holds no private key" % files.ca),
+                (files.cert, files.ca_key, "--key: %s does not fit the cert" % files.ca_key)):
+            with self.subTest(cert=cert, key=key):
+                done = run("serve", "tls://127.0.0.1:0", "--cert", cert,
+                           *(["--key", key] if key else []))
+                self.assertIn(what, check_one_line(self, done, 2))
+        for path, what in (("/nonexistent", ": " + absent), (empty, " holds no certificate"),
+                           (files.key, " holds no certificate")):
+            done = run("call", "tls:", "--cacert", path, "-q")
+            self.assertIn("--cacert: " + path + what, check_one_line(self, done, 2))
 
 
 class ForeignServers(WithCertificates):

@@ -3,9 +3,25 @@
 #include "cli/workload_command.h"
 #include "workload/ws.h"
 
+/* --low is of each thread, and so compared with the connections that one has. */
+static int check_run(const void *member, const struct run_options *run, struct err *error)
+{
+    const struct ws_options *options = member;
+    uint64_t threads = run->workers * run->threads;
+    uint64_t most = threads ? (run->connections + threads - 1) / threads : run->connections;
+    if (options->low <= (most ? most : 1)) {
+        return 0;
+    }
+    err_set(error, ERR_USAGE, "--low", "%lu is more than the connections of a thread, %lu",
+            options->low, most);
+    return err_hint(error, "--connections are divided among the threads of all --workers, --low is "
+                           "of each thread");
+}
+
 static const struct workload_form form = {
     .workload = &workload_ws,
     .choose = ws_choose,
+    .check_run = check_run,
     .load = {run_load_rows, RUN_OPTIONS_LOAD},
     .run = {run_wire_rows, RUN_OPTIONS_WIRE},
     .sockets = {wire_rows, WIRE_OPTIONS},

@@ -496,7 +496,7 @@ static int find_target(struct measurement *measurement, const char *given, bool 
     if (form->adapt) {
         form->adapt(command->options, &command->run);
     }
-    return 0;
+    return form->check_run ? form->check_run(command->options, &command->run, error) : 0;
 }
 
 /* Measures and prints, once everything is parsed. */

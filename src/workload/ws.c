@@ -12,6 +12,8 @@
 static const char *const modes[] = {"handshake", "hold", "message", NULL};
 static const char *const messages[] = {"binary", "text", "ping", NULL};
 
+enum { SIZE_USUAL = 64 }; /* bytes, as the row says */
+
 static const struct opt option_rows[] = {
     OPT_CHOICE(struct ws_options, mode, .name = "mode", .choices = modes, .initial = "handshake",
                .argument = "WHAT",
@@ -118,6 +120,33 @@ static const char *take_target(void *member, const char *target)
     return target;
 }
 
+/* Refuses what the mode makes nothing of: nobody types it for nothing. */
+static int check_mode(const struct ws_options *options, struct err *error)
+{
+    const struct {
+        const char *option;
+        bool given; /* another value than that of its row */
+        enum ws_mode of;
+    } rows[] = {
+        {"--low", options->low, WS_HANDSHAKE},
+        {"--ramp", options->ramp_ns, WS_HOLD},
+        {"--ping-every", options->ping_every_ns, WS_HOLD},
+        {"--message", options->message != WS_BINARY, WS_MESSAGE},
+        {"--size", options->size_bytes != SIZE_USUAL, WS_MESSAGE},
+        {"--fragment", options->fragment_bytes, WS_MESSAGE},
+        {"--high", options->high != 1, WS_MESSAGE},
+        {"--verify", !options->verify, WS_MESSAGE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].given && rows[i].of != options->mode) {
+            err_set(error, ERR_USAGE, rows[i].option, "has no effect with --mode %s",
+                    modes[options->mode]);
+            return err_hint(error, "it is one of --mode %s", modes[rows[i].of]);
+        }
+    }
+    return 0;
+}
+
 static int check(void *member, uint64_t receive_bytes, struct err *error)
 {
     struct ws_options *options = member;
@@ -131,6 +160,9 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     }
     if (websocket_why_not(reason, sizeof reason) < 0) {
         return err_set(error, ERR_UNSUPPORTED, "ws", "%s", reason);
+    }
+    if (check_mode(options, error) < 0) {
+        return -1;
     }
     if (!websocket_code_valid((unsigned)options->code)) {
         err_set(error, ERR_USAGE, "--code", "%lu may not be sent", options->code);

@@ -418,6 +418,9 @@ class HostileServers(unittest.TestCase):
         self.assertIn(("connect", "ECONNREFUSED"), errors(one))
 
 
+PING = ("--mode", "message", "--message", "ping")
+
+
 class CommandLine(unittest.TestCase):
     def test_refusals(self):
         for arguments, text in ((("wss://user@localhost/",), "no URL of a WebSocket"),
@@ -433,9 +436,19 @@ class CommandLine(unittest.TestCase):
                                 (("-e", "null"), "null answers no handshake"),
                                 (("--code", "1005"), "may not be sent"),
                                 (("--code", "2999"), "may not be sent"),
-                                (("--message", "ping", "-m", "126"), "at most 125"),
-                                (("--message", "ping", "--high", "2"), "the latest"),
-                                (("--message", "ping", "--fragment", "2"), "one frame")):
+                                (PING + ("-m", "126"), "at most 125"),
+                                (PING + ("--high", "2"), "the latest"),
+                                (PING + ("--fragment", "2"), "one frame"),
+                                (("--ramp", "1s"), "no effect with --mode handshake"),
+                                (("--ping-every", "1s"), "one of --mode hold"),
+                                (("-m", "1k"), "one of --mode message"),
+                                (("--high", "2"), "one of --mode message"),
+                                (("--no-verify",), "one of --mode message"),
+                                (("--mode", "hold", "--message", "text"), "no effect with"),
+                                (("--mode", "hold", "--low", "1"), "one of --mode handshake"),
+                                (("-c", "9", "--low", "10"), "the connections of a thread, 9"),
+                                (("-c", "9", "-t", "2", "--low", "6"),
+                                 "the connections of a thread, 5")):
             with self.subTest(arguments=arguments):
                 done = run("ws", *arguments)
                 self.assertIn(done.returncode, (1, 2))

@@ -9,6 +9,9 @@
 
 /* What a worker's connections share. */
 struct ws_worker {
+    uint32_t connections; /* at most */
+    uint32_t begun;       /* of --count: connections that have their part, of so many messages */
+    uint64_t count;
     struct rng rng;
     struct websocket_deflate deflate; /* the offer */
     struct websocket_offer offer;

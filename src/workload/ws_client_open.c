@@ -35,10 +35,10 @@ void ws_close_worker(void *shared)
 void *ws_open_worker(const void *member, uint32_t connections, struct err *error)
 {
     const struct ws_options *options = member;
-    (void)connections;
     struct ws_worker *worker = calloc(1, sizeof *worker);
     size_t pattern_bytes = options->size_bytes + BINARY_PERIOD;
     if (worker) {
+        worker->connections = connections;
         worker->pattern = malloc(pattern_bytes);
         if (options->deflate) {
             /* Of what cannot be compressed zlib makes a little more. */

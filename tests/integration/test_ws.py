@@ -29,15 +29,19 @@ class Peer:
     def __init__(self, **options):
         self.options = options
         self.codes, self.messages, self.kinds, self.paths = [], 0, set(), set()
+        self.of_each = []  # messages of each connection
         self.loop = asyncio.new_event_loop()
         self.ready = threading.Event()
         self.thread = threading.Thread(target=self.serve, daemon=True)
 
     async def echo(self, connection):
         self.paths.add(connection.path)
+        number = len(self.of_each)
+        self.of_each.append(0)
         try:
             async for message in connection:
                 self.messages += 1
+                self.of_each[number] += 1
                 self.kinds.add(type(message))
                 await connection.send(message)
         except websockets.ConnectionClosedError:
@@ -98,6 +102,19 @@ class AgainstWebsockets(unittest.TestCase):
                 self.assertEqual(peer.messages, 100)
                 self.assertEqual(peer.kinds, {str if kind == "text" else bytes})
                 self.assertEqual(peer.codes, [3999] * 3)
+
+    def test_each_connection_has_its_part(self):
+        for threads in ("1", "3"):
+            with self.subTest(threads=threads), Peer() as peer:
+                one = ws(self, peer.url, "--mode", "message", "-n", "80", "-c", "30", "-t", threads,
+                         "--high", "4")
+                self.assertEqual(metric(one, "round_trips"), 80)
+                self.assertEqual(metric(one, "closes"), 30)
+                self.assertEqual(len(peer.of_each), 30)
+                self.assertLessEqual(set(peer.of_each), {2, 3})
+        with Peer() as peer:
+            one = ws(self, peer.url, "--mode", "message", "-n", "3", "-c", "5")
+            self.assertEqual((metric(one, "round_trips"), metric(one, "closes")), (3, 5))
 
     def test_deflate(self):
         for rest in ((), ("--fragment", "50"), ("--message", "text", "--high", "4")):

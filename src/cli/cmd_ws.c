@@ -18,10 +18,13 @@ static int check_run(const void *member, const struct run_options *run, struct e
                            "of each thread");
 }
 
+static const char *const further[] = {"ws://HOST:PORT/PATH", "wss://HOST:PORT/PATH", NULL};
+
 static const struct workload_form form = {
     .workload = &workload_ws,
     .choose = ws_choose,
     .check_run = check_run,
+    .further = further,
     .load = {run_load_rows, RUN_OPTIONS_LOAD},
     .run = {run_wire_rows, RUN_OPTIONS_WIRE},
     .sockets = {wire_rows, WIRE_OPTIONS},

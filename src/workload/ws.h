@@ -57,7 +57,10 @@ struct ws_options {
     char host[WS_HOST_MAX]; /* the header, with a port other than the scheme's */
     char path[WS_PATH_MAX]; /* with its query */
     char plain[160];        /* "tcp://HOST:PORT", or "tls://HOST:PORT" */
-    bool secure, wrong;     /* it is spoken with through TLS; it is no URL that fits */
+    bool secure;            /* it is spoken with through TLS */
+    const char *target;     /* as it was given */
+    const char *wrong;      /* with it; NULL: nothing */
+    char meant[160];        /* instead of it, perhaps; or empty */
     /* No rows; of whoever measures: */
     struct ws_journal *journal; /* handshake; NULL: none is kept */
     bool until_open; /* handshake: one that is open counts no more against the most and --low */

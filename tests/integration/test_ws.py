@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import struct
+import tempfile
 import threading
 import time
 import unittest
@@ -177,6 +178,12 @@ class OwnServer(unittest.TestCase):
         self.assertGreaterEqual(metric(one, "throttled"), 1)
         self.assertLessEqual(metric(one, "throttled"), 400 // 16)
         self.assertLessEqual(abs(metric(one, "throttled") - metric(one, "resumed")), 1)
+
+    def test_the_servers_form_of_an_address(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                Serving("ws+unix:%s/socket" % folder) as server:
+            one = ws(self, "ws+unix:%s/socket" % folder, "-n", "20", "-c", "2")
+            self.assertEqual(metric(one, "handshakes"), 20)
 
     def test_source_addresses(self):
         one = ws(self, "-c", "4", "-n", "100", "--source", "127.0.0.2-127.0.0.5")
@@ -440,13 +447,25 @@ PING = ("--mode", "message", "--message", "ping")
 
 class CommandLine(unittest.TestCase):
     def test_refusals(self):
-        for arguments, text in ((("wss://user@localhost/",), "no URL of a WebSocket"),
-                                (("wss:localhost",), "no URL of a WebSocket"),
-                                (("ws://user@localhost/",), "no URL of a WebSocket"),
-                                (("ws://localhost/#x",), "no URL of a WebSocket"),
-                                (("ws://localhost/ x",), "no URL of a WebSocket"),
-                                (("ws://:80/",), "no URL of a WebSocket"),
-                                (("ws://",), "no URL of a WebSocket"),
+        for arguments, text in ((("wss://user@localhost/",), "wss://user@localhost/: names a user"),
+                                (("wss:localhost",), "lacks the //"),
+                                (("ws://user:x@localhost/",), "names a user"),
+                                (("ws://localhost/#x",), "has a fragment"),
+                                (("ws://localhost/ x",), "percent encoding"),
+                                (("ws://localhost/ä",), "percent encoding"),
+                                (("ws://:80/",), "names no host"),
+                                (("ws://",), "ws://: names no host"),
+                                (("ws://localhost:/",), "no port"),
+                                (("ws://localhost/" + 600 * "x",), "too long"),
+                                (("ws://localhost:65536/a",), "ws://localhost:65536/a: port"),
+                                (("http://localhost:90/a",), "did you mean ws://localhost:90/a?"),
+                                (("https://localhost/",), "did you mean wss://localhost/?"),
+                                (("127.0.0.1:9000/a",), "did you mean ws://127.0.0.1:9000/a?"),
+                                (("[::1]:9000",), "did you mean ws://[::1]:9000?"),
+                                (("localhost:9000",), "did you mean ws://localhost:9000?"),
+                                (("wws://localhost:9000",), "did you mean ws://"),
+                                (("ftp://localhost",), "wss://HOST:PORT/PATH"),
+                                (("ws://nosuchhost.invalid/a",), "ws://nosuchhost.invalid/a: "),
                                 (("udp:",), "a stream of bytes"),
                                 (("local:",), "a transport that connects"),
                                 (("sonde://127.0.0.1:1",), "a protocol of its own"),

@@ -48,19 +48,24 @@ const struct command command_ws = {
     .summary = "WebSocket: opening and closing handshakes, connections that are held, and messages",
     .details =
         "Opens WebSocket connections, closes each with --code as soon as it is open, and opens "
-        "another: --connections are in flight at a time. TCP connect, TLS handshake, upgrade and "
-        "close are timed apart; a handshake counts once its close frame has been answered, and "
+        "another: --connections are in flight at a time. The phases of each are timed apart: TCP "
+        "connect (from making the socket), TLS handshake, upgrade (from the request to the answer "
+        "101), held open (from there to this end's close frame) and close (to the answer to it). A "
+        "handshake counts once its close frame has been answered, and "
         "then the server is "
         "to end the connection (one that does not within a second is closed from this end). One "
         "that fails is counted with what was wrong and where, and the others go on. With --mode "
         "message the connections are upgraded at the start and stay: messages of --size bytes go "
         "to and fro, --high of them in flight on each, or on a schedule (--rate), and every answer "
-        "is checked; with --count the upgrade and the close are in the measured time. With --mode "
+        "is checked; --count is divided among the connections (on a schedule whichever is free "
+        "takes the next), and with it the upgrade and the close are in the measured time. With "
+        "--mode "
         "hold all --connections are opened, evenly over --ramp, which the window begins with, and "
         "held to its end, where each is closed; what is lost meanwhile is counted with what ended "
         "it, is not dialed again, and fails the run. URL is "
         "ws://HOST:PORT/PATH or, through TLS, wss://HOST:PORT/PATH (or tcp://HOST:PORT, "
-        "tls://HOST:PORT, unix:PATH: path /); without one, or with ws:, wss: or unix: alone, sonde "
+        "tls://HOST:PORT, unix:PATH, also with ws+ before them: path /); without one, or with ws:, "
+        "wss: or unix: alone, sonde "
         "starts its own server in another process on another CPU.",
     .examples =
         "  sonde ws -c 64   # how many handshakes a second?\n"

@@ -30,8 +30,9 @@ static const struct opt option_rows[] = {
                          "been answered (0: none)"),
     OPT_COUNT(struct ws_options, low, .name = "low", .initial = "0", .most = 1000000,
               .argument = "N",
-              .help = "handshake: once a thread's --connections are all in flight, dial again only "
-                      "when fewer than this are (0: whenever one has ended)"),
+              .help = "handshake: once all connections of a thread are in flight, dial again only "
+                      "when fewer than this are (0: whenever one has ended). It is of each thread, "
+                      "while --connections are divided among the threads of all --workers"),
     OPT_COUNT(struct ws_options, code, .name = "code", .initial = "1000", .least = 1000,
               .most = 4999, .argument = "CODE", .help = "close with this code"),
     OPT_DURATION(struct ws_options, timeout_ns, .name = "timeout", .initial = "5s",
@@ -269,9 +270,10 @@ static const struct metric handshake_metrics[] = {
      WS_COUNT_STARTED, 0, false},
     {"upgrades", "1", "upgrades", "handshakes that were answered with 101", METRIC_COUNT,
      WS_COUNT_UPGRADED, 0, false},
-    {"throttled", "1", "throttled", "times that all --connections of a thread were in flight",
-     METRIC_COUNT, WS_COUNT_THROTTLED, 0, false},
-    {"resumed", "1", "resumed", "times that they fell below --low, and dialing went on",
+    {"throttled", "1", "dialing throttled",
+     "times that all of a thread's --connections were in flight", METRIC_COUNT, WS_COUNT_THROTTLED,
+     0, false},
+    {"resumed", "1", "dialing resumed", "times that they fell below --low, and dialing went on",
      METRIC_COUNT, WS_COUNT_RESUMED, 0, false},
     {"server_ended_first", "1", "server ended first",
      "connections that the server ended behind its close frame: the TIME_WAIT is its own (through "
@@ -294,10 +296,10 @@ static const struct metric message_metrics[] = {
      WS_COUNT_STARTED, 0, false},
     {"messages_lost", "1", "lost", "messages in flight on a connection that failed", METRIC_COUNT,
      WS_COUNT_FAILED, 0, false},
-    {"bytes_per_second", "bytes/s", "bytes/s", "payload, both directions, per second",
+    {"bytes_per_second", "bytes/s", "payload both ways", "payload, both directions, per second",
      METRIC_PER_SECOND, WS_COUNT_BYTES, 0, false},
-    {"wire_bytes_per_message", "bytes", "wire bytes/message",
-     "bytes that this end sent for a message: the frames' headers too, compressed or not",
+    {"wire_bytes_per_message", "bytes", "wire bytes sent/message",
+     "one way: bytes that this end sent for a message, its frames' headers too, compressed or not",
      METRIC_RATIO, WS_COUNT_WIRE_SENT, WS_COUNT_STARTED, false},
     {"closes", "1", "closes", "connections whose close frame was answered, at the end too",
      METRIC_COUNT, WS_COUNT_CLOSED, 0, false},
@@ -343,7 +345,18 @@ const struct opt ws_server_rows[WS_SERVER_OPTIONS] = {
 static bool has(const void *member, const struct metric *metric, bool server)
 {
     const struct ws_options *options = member;
-    return server || metric->numerator != WS_COUNT_TLS_RESUMED || options->secure;
+    if (server) {
+        return true;
+    }
+    switch (metric->numerator) {
+    case WS_COUNT_TLS_RESUMED:
+        return options->secure;
+    case WS_COUNT_THROTTLED:
+    case WS_COUNT_RESUMED: /* without a mark every handshake that ends is both */
+        return options->low || options->journal;
+    default:
+        return true;
+    }
 }
 
 #define ROWS_OF_ALL                                                                                \

@@ -68,12 +68,12 @@ struct ws_options {
 
 /* Counters of the client's roles. */
 enum ws_counter {
-    WS_COUNT_COMPLETED, /* messages answered; handshakes whose close was answered; upgrades */
-    WS_COUNT_STARTED,   /* handshakes dialed; messages begun */
-    WS_COUNT_FAILED,    /* handshakes; messages lost with their connection; never open */
-    WS_COUNT_BYTES,     /* payload of messages, both ways */
-    WS_COUNT_WIRE_SENT, /* bytes behind the upgrade, with frames' headers */
-    WS_COUNT_WIRE_RECEIVED,
+    WS_COUNT_COMPLETED,     /* messages answered; handshakes whose close was answered; upgrades */
+    WS_COUNT_STARTED,       /* handshakes dialed; messages begun */
+    WS_COUNT_FAILED,        /* handshakes; messages lost with their connection; never open */
+    WS_COUNT_BYTES,         /* payload of messages, both ways */
+    WS_COUNT_WIRE_SENT,     /* bytes of messages' frames, with their headers */
+    WS_COUNT_WIRE_RECEIVED, /* behind the upgrade, of all frames */
     WS_COUNT_UPGRADED,
     WS_COUNT_CLOSED, /* closing handshakes */
     WS_COUNT_SERVER_FIRST,

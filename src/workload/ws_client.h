@@ -154,7 +154,7 @@ size_t ws_client_memory(const void *options);
 #define WS_PHASES                                                                                  \
     [WS_UPGRADE] = {"upgrade", "ns", "upgrade",                                                    \
                     "from the request to the receive that completed the answer 101", PART_NONE},   \
-    [WS_OPEN_TIME] = {"open", "ns", "open",                                                        \
+    [WS_OPEN_TIME] = {"open", "ns", "held open",                                                   \
                       "how long a connection was open: from that answer to the close frame of "    \
                       "this end, or until it was lost",                                            \
                       PART_NONE},                                                                  \

@@ -171,6 +171,12 @@ class OwnServer(unittest.TestCase):
                         self.assertEqual(metric(one, "closes"), 3)
                         self.assertEqual(one["errors"], [])
 
+    def test_bytes_of_a_message(self):
+        """Two bytes of header and four of mask, and nothing of the close frames."""
+        for bound in (("-n", "40"), ("-d", "100ms", "-w", "0")):
+            one = ws(self, "--mode", "message", "-c", "4", "-m", "64", *bound)
+            self.assertEqual(metric(one, "wire_bytes_per_message"), 70)
+
     def test_marks(self):
         one = ws(self, "-c", "20", "--low", "5", "-n", "400")
         self.assertEqual(metric(one, "handshakes"), 400)
@@ -178,6 +184,9 @@ class OwnServer(unittest.TestCase):
         self.assertGreaterEqual(metric(one, "throttled"), 1)
         self.assertLessEqual(metric(one, "throttled"), 400 // 16)
         self.assertLessEqual(abs(metric(one, "throttled") - metric(one, "resumed")), 1)
+        one = ws(self, "-c", "20", "-n", "40")
+        self.assertNotIn("throttled", one["metrics"])
+        self.assertNotIn("resumed", one["metrics"])
 
     def test_the_servers_form_of_an_address(self):
         with tempfile.TemporaryDirectory() as folder, \

@@ -8,9 +8,10 @@
 #include "base/clock.h"
 #include "codec/websocket_handshake.h"
 
-/* In the order of enum ws_mode and enum ws_message. */
+/* In the order of enum ws_mode, enum ws_message and enum ws_payload. */
 static const char *const modes[] = {"handshake", "hold", "message", NULL};
 static const char *const messages[] = {"binary", "text", "ping", NULL};
+static const char *const payloads[] = {"pattern", "random", NULL};
 
 enum { SIZE_USUAL = 64 }; /* bytes, as the row says */
 
@@ -44,6 +45,11 @@ static const struct opt option_rows[] = {
                .help = "message: what is sent; ping: ping frames, answered by pongs"),
     OPT_SIZE(struct ws_options, size_bytes, .name = "size", .letter = 'm', .initial = "64",
              .most = WS_SIZE_MAX, .argument = "SIZE", .help = "message: bytes of its payload"),
+    OPT_CHOICE(struct ws_options, payload, .name = "payload", .choices = payloads,
+               .initial = "pattern", .argument = "WHAT",
+               .help = "message: pattern (every 251st byte is the same, of text every 89th: "
+                       "--deflate makes next to nothing of it) or random (of a fixed seed; text: "
+                       "any of 89 characters)"),
     OPT_SIZE(struct ws_options, fragment_bytes, .name = "fragment", .initial = "0",
              .most = WS_SIZE_MAX, .argument = "SIZE",
              .help = "message: send it in frames of at most so many bytes (0: in one)"),
@@ -187,6 +193,7 @@ static int check_mode(const struct ws_options *options, struct err *error)
         {"--ping-every", options->ping_every_ns, WS_HOLD},
         {"--message", options->message != WS_BINARY, WS_MESSAGE},
         {"--size", options->size_bytes != SIZE_USUAL, WS_MESSAGE},
+        {"--payload", options->payload != WS_PATTERN, WS_MESSAGE},
         {"--fragment", options->fragment_bytes, WS_MESSAGE},
         {"--high", options->high != 1, WS_MESSAGE},
         {"--verify", !options->verify, WS_MESSAGE},

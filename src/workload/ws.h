@@ -16,6 +16,7 @@
 
 enum ws_mode { WS_HANDSHAKE, WS_HOLD, WS_MESSAGE };
 enum ws_message { WS_BINARY, WS_TEXT, WS_PING };
+enum ws_payload { WS_PATTERN, WS_RANDOM };
 
 /* Options of the server's role; also those of `sonde serve`. */
 struct ws_server_options {
@@ -44,6 +45,7 @@ struct ws_journal {
 struct ws_options {
     uint32_t mode;    /* enum ws_mode */
     uint32_t message; /* enum ws_message */
+    uint32_t payload; /* enum ws_payload */
     uint64_t size_bytes, fragment_bytes;
     uint64_t high; /* messages in flight on a connection */
     uint64_t low;  /* handshakes in flight of a thread's */

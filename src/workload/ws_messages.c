@@ -8,8 +8,6 @@
 
 /* Most that is gathered for one send, where a message is not larger. */
 #define GATHER_BYTES ((size_t)65536)
-#define BINARY_PERIOD 251
-#define TEXT_PERIOD 89
 
 struct ws_times {
     uint64_t intended_ns, sent_ns;
@@ -81,14 +79,6 @@ static void close_messages(struct role_context *context, struct connection *conn
     ws_client_close(&talk->client);
 }
 
-/* The payload of a message, before it is compressed. */
-static const uint8_t *payload_of(const struct role_context *context, uint64_t number)
-{
-    const struct ws_worker *worker = context->shared;
-    bool text = ws_options_of(context)->message == WS_TEXT;
-    return worker->pattern + number % (text ? TEXT_PERIOD : BINARY_PERIOD);
-}
-
 /* ---- sending --------------------------------------------------------------------------------- */
 
 /* Appends a message in its frames; -1 where it cannot be compressed. */
@@ -98,7 +88,7 @@ static int append_message(struct role_context *context, struct ws_client *client
         [WS_BINARY] = WEBSOCKET_BINARY, [WS_TEXT] = WEBSOCKET_TEXT, [WS_PING] = WEBSOCKET_PING};
     const struct ws_options *options = ws_options_of(context);
     const struct ws_worker *worker = context->shared;
-    const uint8_t *data = payload_of(context, number);
+    const uint8_t *data = ws_payload(worker, options, number);
     size_t length = options->size_bytes;
     bool compressed = client->compression && options->message != WS_PING;
     if (compressed) {
@@ -214,7 +204,8 @@ static const char *match(struct role_context *context, struct ws_talk *talk, con
         return "an answer of another length than its message";
     }
     if (options->verify && length &&
-        memcmp(data, payload_of(context, talk->completed) + talk->taken_bytes, length) != 0) {
+        memcmp(data, ws_payload(context->shared, options, talk->completed) + talk->taken_bytes,
+               length) != 0) {
         talk->mismatched = true; /* said at the end: a broken protocol says more */
     }
     talk->taken_bytes += length;

@@ -125,6 +125,12 @@ class AgainstWebsockets(unittest.TestCase):
                 self.assertEqual(metric(one, "round_trips"), 60)
                 self.assertLess(metric(one, "wire_bytes_per_message"), 2000)
                 self.assertEqual((peer.messages, peer.codes), (60, [1000] * 2))
+        for size in (20, 1000, 70000):  # the window of what is compressed remembers no message
+            with self.subTest(size=size), Peer(compression="deflate") as peer:
+                one = ws(self, peer.url, "--mode", "message", "-m", str(size), "-n", "200",
+                         "--deflate", "--payload", "random")
+                self.assertEqual(metric(one, "round_trips"), 200)
+                self.assertGreaterEqual(metric(one, "wire_bytes_per_message"), size)
         with Peer(compression=None) as peer:
             one = ws(self, peer.url, "--mode", "message", "-n", "5", "--deflate", status=1)
             self.assertEqual(errors(one),

@@ -382,7 +382,7 @@ const struct workload workload_ws = {
     ROWS_OF_ALL,
     .metrics = handshake_metrics,
     .metric_count = sizeof handshake_metrics / sizeof *handshake_metrics,
-    .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST,
+    .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST | 1 << WS_COUNT_FAILED,
     .has = has,
     .operation = "handshake",
     .client = &ws_handshake_client,

@@ -368,6 +368,14 @@ class HostileServers(unittest.TestCase):
                 self.assertEqual(metric(one, "handshakes_failed"), 3)
                 self.assertEqual(metric(one, "handshakes"), 0)
 
+    def test_what_fails_behind_the_window_is_counted(self):
+        """The counter and the table speak of the same handshakes."""
+        with Misbehaving(silent_before) as server:
+            one = ws(self, url(server), "-c", "3", "-d", "300ms", "-w", "0", "--timeout", "800ms",
+                     status=1)
+            self.assertEqual(errors(one), {("upgrade", "no answer within --timeout"): 3})
+            self.assertEqual(metric(one, "handshakes_failed"), 3)
+
     def test_each_frame_has_its_name(self):
         kinds = {"text that is not UTF-8": ("--message", "text")}
         for data, name in FRAMES:

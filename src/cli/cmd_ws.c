@@ -62,7 +62,9 @@ const struct command command_ws = {
         "--mode "
         "hold all --connections are opened, evenly over --ramp, which the window begins with, and "
         "held to its end, where each is closed; what is lost meanwhile is counted with what ended "
-        "it, is not dialed again, and fails the run. URL is "
+        "it, is not dialed again, and fails the run; what memory a connection took is said of "
+        "1,000 "
+        "or more. URL is "
         "ws://HOST:PORT/PATH or, through TLS, wss://HOST:PORT/PATH (or tcp://HOST:PORT, "
         "tls://HOST:PORT, unix:PATH, also with ws+ before them: path /); without one, or with ws:, "
         "wss: or unix: alone, sonde "
@@ -74,7 +76,7 @@ const struct command command_ws = {
         "  sonde ws wss: -c 64 --resume   # and with TLS, sessions resumed?\n"
         "  sonde ws --mode hold -c 9000 --ramp 3s -d 60s --ping-every 20s   # does it hold them?\n"
         "  sonde ws --mode message -c 100 --high 32   # how many echoes a second?\n"
-        "  sonde ws --mode message -m 1k --deflate --message text   # what does deflate cost?\n",
+        "  sonde ws --mode message -m 1k --deflate --payload random   # what does deflate cost?\n",
     .sets = sets,
     .run = run,
     .measures = true,

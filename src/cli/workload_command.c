@@ -445,12 +445,27 @@ static int name_target(const char *given, const char *target, struct err *error)
     char scheme[24], whole[48];
     size_t length = strcspn(target, ":");
     const char *plus = strchr(given, '+');
-    if (target != given && plus && length < sizeof scheme) {
+    if (target != given && strcmp(error->subject, target) == 0) {
+        snprintf(error->subject, sizeof error->subject, "%s", given);
+    } else if (target != given && plus && length < sizeof scheme) {
         snprintf(scheme, sizeof scheme, "%.*s", (int)length, target);
         snprintf(whole, sizeof whole, "%.*s%s", (int)(plus + 1 - given), given, scheme);
         address_error_of(error, scheme, whole);
     }
     return -1;
+}
+
+/* An address that was made of a URL of the workload's own is spoken of by that URL. */
+static void name_address(const char *given, const char *target, struct address *address)
+{
+    const char *rest = strstr(given, "://");
+    if (target == given || !rest || memchr(given, '+', (size_t)(rest - given))) {
+        return;
+    }
+    int most = (int)sizeof address->text - 1;
+    bool whole = strlen(given) <= (size_t)most;
+    snprintf(address->text, sizeof address->text, "%.*s%s", whole ? most : most - 3, given,
+             whole ? "" : "...");
 }
 
 /* The target, if any, and what follows from it: which workload it is. */
@@ -479,6 +494,7 @@ static int find_target(struct measurement *measurement, const char *given, bool 
         if (address_parse_among(target, 0, form->further, &measurement->address, error) < 0) {
             return name_target(given, target, error);
         }
+        name_address(given, target, &measurement->address);
         bool datagrams = measurement->address.transport->caps & TRANSPORT_DATAGRAMS;
         measurement->workload =
             datagrams && form->datagrams ? form->datagrams : measurement->workload;
@@ -499,7 +515,7 @@ static int find_target(struct measurement *measurement, const char *given, bool 
     if (form->adapt) {
         form->adapt(command->options, &command->run);
     }
-    return 0;
+    return form->check_run ? form->check_run(command->options, &command->run, error) : 0;
 }
 
 /* Measures and prints, once everything is parsed. */

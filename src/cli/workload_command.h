@@ -37,6 +37,8 @@ struct workload_form {
     const struct workload *(*choose)(const void *options);
     /* Carries over what the workload's own options mean for a run. May be NULL. */
     void (*adapt)(const void *options, struct run_options *run);
+    /* Refuses options of the workload that do not fit the run's. May be NULL. */
+    int (*check_run)(const void *options, const struct run_options *run, struct err *error);
     const char *const *further; /* forms of a target beside the transports', NULL-terminated */
     bool during;                /* it can be measured beside a load (cli/during.h) */
 };

@@ -8,9 +8,12 @@
 #include "base/clock.h"
 #include "codec/websocket_handshake.h"
 
-/* In the order of enum ws_mode and enum ws_message. */
+/* In the order of enum ws_mode, enum ws_message and enum ws_payload. */
 static const char *const modes[] = {"handshake", "hold", "message", NULL};
 static const char *const messages[] = {"binary", "text", "ping", NULL};
+static const char *const payloads[] = {"pattern", "random", NULL};
+
+enum { SIZE_USUAL = 64 }; /* bytes, as the row says */
 
 static const struct opt option_rows[] = {
     OPT_CHOICE(struct ws_options, mode, .name = "mode", .choices = modes, .initial = "handshake",
@@ -28,8 +31,9 @@ static const struct opt option_rows[] = {
                          "been answered (0: none)"),
     OPT_COUNT(struct ws_options, low, .name = "low", .initial = "0", .most = 1000000,
               .argument = "N",
-              .help = "handshake: once a thread's --connections are all in flight, dial again only "
-                      "when fewer than this are (0: whenever one has ended)"),
+              .help = "handshake: once all connections of a thread are in flight, dial again only "
+                      "when fewer than this are (0: whenever one has ended). It is of each thread, "
+                      "while --connections are divided among the threads of all --workers"),
     OPT_COUNT(struct ws_options, code, .name = "code", .initial = "1000", .least = 1000,
               .most = 4999, .argument = "CODE", .help = "close with this code"),
     OPT_DURATION(struct ws_options, timeout_ns, .name = "timeout", .initial = "5s",
@@ -41,6 +45,11 @@ static const struct opt option_rows[] = {
                .help = "message: what is sent; ping: ping frames, answered by pongs"),
     OPT_SIZE(struct ws_options, size_bytes, .name = "size", .letter = 'm', .initial = "64",
              .most = WS_SIZE_MAX, .argument = "SIZE", .help = "message: bytes of its payload"),
+    OPT_CHOICE(struct ws_options, payload, .name = "payload", .choices = payloads,
+               .initial = "pattern", .argument = "WHAT",
+               .help = "message: pattern (every 251st byte is the same, of text every 89th: "
+                       "--deflate makes next to nothing of it) or random (of a fixed seed; text: "
+                       "any of 89 characters)"),
     OPT_SIZE(struct ws_options, fragment_bytes, .name = "fragment", .initial = "0",
              .most = WS_SIZE_MAX, .argument = "SIZE",
              .help = "message: send it in frames of at most so many bytes (0: in one)"),
@@ -54,7 +63,20 @@ static const struct opt option_rows[] = {
 
 /* ---- the target ------------------------------------------------------------------------------ */
 
-/* Copies a part of a URL; false where it does not fit or cannot stand in a request. */
+/* What in a URL, behind its scheme, no URL of a WebSocket holds; NULL: nothing. */
+static const char *wrong_in(const char *rest, size_t authority)
+{
+    for (const char *at = rest; *at; at++) {
+        if (*at == '#') {
+            return "has a fragment, which is nothing that a server is asked for";
+        }
+        if (*at <= ' ' || (unsigned char)*at >= 0x7f) {
+            return "holds a character that stands in a URL in percent encoding only";
+        }
+    }
+    return memchr(rest, '@', authority) ? "names a user, and nobody is authenticated" : NULL;
+}
+
 static bool take_part(char *to, size_t size, const char *from, size_t length)
 {
     if (length >= size) {
@@ -62,17 +84,13 @@ static bool take_part(char *to, size_t size, const char *from, size_t length)
     }
     memcpy(to, from, length);
     to[length] = '\0';
-    for (const char *at = to; *at; at++) {
-        if (*at <= ' ' || *at == '#' || *at == '@' || (unsigned char)*at >= 0x7f) {
-            return false;
-        }
-    }
     return true;
 }
 
-/* "HOST[:PORT][/PATH][?QUERY]" becomes "tcp://HOST:PORT", or tls; false where it is none. */
-static bool take_url(struct ws_options *options, const char *host, const char *transport,
-                     const char *usual_port)
+/* "HOST[:PORT][/PATH][?QUERY]" becomes "tcp://HOST:PORT", or tls. What is wrong with it, or NULL.
+ */
+static const char *take_url(struct ws_options *options, const char *host, const char *transport,
+                            const char *usual_port)
 {
     size_t length = strcspn(host, "/?");
     const char *path = host + length;
@@ -85,13 +103,53 @@ static bool take_url(struct ws_options *options, const char *host, const char *t
     int port_bytes = has_port ? (int)(host + length - port) : (int)strlen(usual_port);
     bool usual =
         port_bytes == (int)strlen(usual_port) && strncmp(port, usual_port, strlen(usual_port)) == 0;
+    const char *wrong = wrong_in(host, length);
+    if (wrong) {
+        return wrong;
+    }
+    if (host_bytes == 0) {
+        return "names no host";
+    }
+    if (port_bytes == 0) {
+        return "has no port behind its colon";
+    }
     options->path[0] = '/';
-    return host_bytes > 0 && port_bytes > 0 &&
-           take_part(options->host, sizeof options->host, host, usual ? host_bytes : length) &&
-           take_part(options->path + (path[0] != '/'), sizeof options->path - 1, path,
-                     strlen(path)) &&
-           snprintf(options->plain, sizeof options->plain, "%s//%.*s:%.*s", transport,
-                    (int)host_bytes, host, port_bytes, port) < (int)sizeof options->plain;
+    bool fits =
+        take_part(options->host, sizeof options->host, host, usual ? host_bytes : length) &&
+        take_part(options->path + (path[0] != '/'), sizeof options->path - 1, path, strlen(path)) &&
+        snprintf(options->plain, sizeof options->plain, "%s//%.*s:%.*s", transport, (int)host_bytes,
+                 host, port_bytes, port) < (int)sizeof options->plain;
+    return fits ? NULL : "is too long";
+}
+
+/* A text without a scheme, such as "127.0.0.1:9000/chat". */
+static bool is_bare_host(const char *target)
+{
+    size_t bracket = target[0] == '[' ? strcspn(target, "]") : 0;
+    size_t length = bracket + strcspn(target + bracket, ":/?");
+    for (size_t i = 0; transports[i]; i++) {
+        if (strlen(transports[i]->scheme) == length &&
+            strncasecmp(target, transports[i]->scheme, length) == 0) {
+            return false;
+        }
+    }
+    return length > 0 && target[length] == ':' && target[length + 1] >= '0' &&
+           target[length + 1] <= '9';
+}
+
+/* URLs that are meant for a WebSocket's and are none. */
+static const char *take_almost(struct ws_options *options, const char *target)
+{
+    const char *rest = strstr(target, "://");
+    bool secure = strncasecmp(target, "https://", 8) == 0;
+    if (secure || strncasecmp(target, "http://", 7) == 0) {
+        options->wrong = "is no URL of a WebSocket";
+        snprintf(options->meant, sizeof options->meant, "%s%s", secure ? "wss" : "ws", rest);
+    } else if (is_bare_host(target)) {
+        options->wrong = "says neither ws:// nor wss://";
+        snprintf(options->meant, sizeof options->meant, "ws://%s", target);
+    }
+    return options->wrong ? "tcp:" : target;
 }
 
 /* What is wrong with a URL `check` says. */
@@ -101,21 +159,53 @@ static const char *take_target(void *member, const char *target)
         const char *scheme, *transport, *port;
     } urls[] = {{"ws:", "tcp:", "80"}, {"wss:", "tls:", "443"}};
     struct ws_options *options = member;
-    options->secure = strncasecmp(target, "tls:", 4) == 0 || strncasecmp(target, "wss:", 4) == 0;
+    options->target = target;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         size_t length = strlen(urls[i].scheme);
         const char *rest = target + length;
         if (strncasecmp(target, urls[i].scheme, length) != 0) {
             continue;
         }
+        options->secure = i;
         if (rest[0] == '\0') {
             return urls[i].transport; /* sonde's own server */
         }
-        options->wrong = strncmp(rest, "//", 2) != 0 ||
-                         !take_url(options, rest + 2, urls[i].transport, urls[i].port);
+        options->wrong = strncmp(rest, "//", 2) != 0
+                             ? "lacks the // behind its scheme"
+                             : take_url(options, rest + 2, urls[i].transport, urls[i].port);
         return options->wrong ? "tcp:" : options->plain;
     }
-    return target;
+    target += strncasecmp(target, "ws+", 3) == 0 ? 3 : 0; /* as a server's may be written */
+    options->secure = strncasecmp(target, "tls:", 4) == 0;
+    return take_almost(options, target);
+}
+
+/* Refuses what the mode makes nothing of: nobody types it for nothing. */
+static int check_mode(const struct ws_options *options, struct err *error)
+{
+    const struct {
+        const char *option;
+        bool given; /* another value than that of its row */
+        enum ws_mode of;
+    } rows[] = {
+        {"--low", options->low, WS_HANDSHAKE},
+        {"--ramp", options->ramp_ns, WS_HOLD},
+        {"--ping-every", options->ping_every_ns, WS_HOLD},
+        {"--message", options->message != WS_BINARY, WS_MESSAGE},
+        {"--size", options->size_bytes != SIZE_USUAL, WS_MESSAGE},
+        {"--payload", options->payload != WS_PATTERN, WS_MESSAGE},
+        {"--fragment", options->fragment_bytes, WS_MESSAGE},
+        {"--high", options->high != 1, WS_MESSAGE},
+        {"--verify", !options->verify, WS_MESSAGE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].given && rows[i].of != options->mode) {
+            err_set(error, ERR_USAGE, rows[i].option, "has no effect with --mode %s",
+                    modes[options->mode]);
+            return err_hint(error, "it is one of --mode %s", modes[rows[i].of]);
+        }
+    }
+    return 0;
 }
 
 static int check(void *member, uint64_t receive_bytes, struct err *error)
@@ -124,13 +214,16 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     char reason[160];
     (void)receive_bytes;
     if (options->wrong) {
-        err_set(error, ERR_USAGE, "target", "is no URL of a WebSocket");
-        return err_hint(
-            error, "ws://HOST:PORT/PATH?QUERY or wss://..., in printable characters, without a "
-                   "user's name or a fragment");
+        err_set(error, ERR_USAGE, options->target, "%s", options->wrong);
+        return options->meant[0]
+                   ? err_hint(error, "did you mean %s?", options->meant)
+                   : err_hint(error, "write ws://HOST:PORT/PATH?QUERY or, through TLS, wss://...");
     }
     if (websocket_why_not(reason, sizeof reason) < 0) {
         return err_set(error, ERR_UNSUPPORTED, "ws", "%s", reason);
+    }
+    if (check_mode(options, error) < 0) {
+        return -1;
     }
     if (!websocket_code_valid((unsigned)options->code)) {
         err_set(error, ERR_USAGE, "--code", "%lu may not be sent", options->code);
@@ -184,9 +277,10 @@ static const struct metric handshake_metrics[] = {
      WS_COUNT_STARTED, 0, false},
     {"upgrades", "1", "upgrades", "handshakes that were answered with 101", METRIC_COUNT,
      WS_COUNT_UPGRADED, 0, false},
-    {"throttled", "1", "throttled", "times that all --connections of a thread were in flight",
-     METRIC_COUNT, WS_COUNT_THROTTLED, 0, false},
-    {"resumed", "1", "resumed", "times that they fell below --low, and dialing went on",
+    {"throttled", "1", "dialing throttled",
+     "times that all of a thread's --connections were in flight", METRIC_COUNT, WS_COUNT_THROTTLED,
+     0, false},
+    {"resumed", "1", "dialing resumed", "times that they fell below --low, and dialing went on",
      METRIC_COUNT, WS_COUNT_RESUMED, 0, false},
     {"server_ended_first", "1", "server ended first",
      "connections that the server ended behind its close frame: the TIME_WAIT is its own (through "
@@ -211,10 +305,10 @@ static const struct metric message_metrics[] = {
      METRIC_COUNT, WS_COUNT_STARTED, 0, false},
     {"messages_lost", "1", "lost", "messages in flight on a connection that failed", METRIC_COUNT,
      WS_COUNT_FAILED, 0, false},
-    {"bytes_per_second", "bytes/s", "bytes/s", "payload, both directions, per second",
+    {"bytes_per_second", "bytes/s", "payload both ways", "payload, both directions, per second",
      METRIC_PER_SECOND, WS_COUNT_BYTES, 0, false},
-    {"wire_bytes_per_message", "bytes", "wire bytes/message",
-     "bytes that this end sent for a message: the frames' headers too, compressed or not",
+    {"wire_bytes_per_message", "bytes", "wire bytes sent/message",
+     "one way: bytes that this end sent for a message, its frames' headers too, compressed or not",
      METRIC_RATIO, WS_COUNT_WIRE_SENT, WS_COUNT_STARTED, false},
     {"closes", "1", "closes", "connections whose close frame was answered, at the end too",
      METRIC_COUNT, WS_COUNT_CLOSED, 0, false},
@@ -260,7 +354,18 @@ const struct opt ws_server_rows[WS_SERVER_OPTIONS] = {
 static bool has(const void *member, const struct metric *metric, bool server)
 {
     const struct ws_options *options = member;
-    return server || metric->numerator != WS_COUNT_TLS_RESUMED || options->secure;
+    if (server) {
+        return true;
+    }
+    switch (metric->numerator) {
+    case WS_COUNT_TLS_RESUMED:
+        return options->secure;
+    case WS_COUNT_THROTTLED:
+    case WS_COUNT_RESUMED: /* without a mark every handshake that ends is both */
+        return options->low || options->journal;
+    default:
+        return true;
+    }
 }
 
 #define ROWS_OF_ALL                                                                                \
@@ -279,7 +384,7 @@ const struct workload workload_ws = {
     ROWS_OF_ALL,
     .metrics = handshake_metrics,
     .metric_count = sizeof handshake_metrics / sizeof *handshake_metrics,
-    .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST,
+    .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST | 1 << WS_COUNT_FAILED,
     .has = has,
     .operation = "handshake",
     .client = &ws_handshake_client,

@@ -16,6 +16,7 @@
 
 enum ws_mode { WS_HANDSHAKE, WS_HOLD, WS_MESSAGE };
 enum ws_message { WS_BINARY, WS_TEXT, WS_PING };
+enum ws_payload { WS_PATTERN, WS_RANDOM };
 
 /* Options of the server's role; also those of `sonde serve`. */
 struct ws_server_options {
@@ -44,6 +45,7 @@ struct ws_journal {
 struct ws_options {
     uint32_t mode;    /* enum ws_mode */
     uint32_t message; /* enum ws_message */
+    uint32_t payload; /* enum ws_payload */
     uint64_t size_bytes, fragment_bytes;
     uint64_t high; /* messages in flight on a connection */
     uint64_t low;  /* handshakes in flight of a thread's */
@@ -57,7 +59,10 @@ struct ws_options {
     char host[WS_HOST_MAX]; /* the header, with a port other than the scheme's */
     char path[WS_PATH_MAX]; /* with its query */
     char plain[160];        /* "tcp://HOST:PORT", or "tls://HOST:PORT" */
-    bool secure, wrong;     /* it is spoken with through TLS; it is no URL that fits */
+    bool secure;            /* it is spoken with through TLS */
+    const char *target;     /* as it was given */
+    const char *wrong;      /* with it; NULL: nothing */
+    char meant[160];        /* instead of it, perhaps; or empty */
     /* No rows; of whoever measures: */
     struct ws_journal *journal; /* handshake; NULL: none is kept */
     bool until_open; /* handshake: one that is open counts no more against the most and --low */
@@ -65,12 +70,12 @@ struct ws_options {
 
 /* Counters of the client's roles. */
 enum ws_counter {
-    WS_COUNT_COMPLETED, /* messages answered; handshakes whose close was answered; upgrades */
-    WS_COUNT_STARTED,   /* handshakes dialed; messages begun */
-    WS_COUNT_FAILED,    /* handshakes; messages lost with their connection; never open */
-    WS_COUNT_BYTES,     /* payload of messages, both ways */
-    WS_COUNT_WIRE_SENT, /* bytes behind the upgrade, with frames' headers */
-    WS_COUNT_WIRE_RECEIVED,
+    WS_COUNT_COMPLETED,     /* messages answered; handshakes whose close was answered; upgrades */
+    WS_COUNT_STARTED,       /* handshakes dialed; messages begun */
+    WS_COUNT_FAILED,        /* handshakes; messages lost with their connection; never open */
+    WS_COUNT_BYTES,         /* payload of messages, both ways */
+    WS_COUNT_WIRE_SENT,     /* bytes of messages' frames, with their headers */
+    WS_COUNT_WIRE_RECEIVED, /* behind the upgrade, of all frames */
     WS_COUNT_UPGRADED,
     WS_COUNT_CLOSED, /* closing handshakes */
     WS_COUNT_SERVER_FIRST,

@@ -145,12 +145,13 @@ void ws_client_send(struct role_context *context, struct ws_client *client,
         free(client->pong);
         client->pong = NULL;
     }
+    uint32_t before = client->out_end;
     bool all = !ways->fill || ways->fill(context, client);
+    context->bank->counters[WS_COUNT_WIRE_SENT] += client->out_end - before;
     if (client->close_wanted && all) {
         begin_close(context, client);
     }
     if (client->out_end) {
-        context->bank->counters[WS_COUNT_WIRE_SENT] += client->out_end;
         submit_rest(context, client);
     }
 }

@@ -9,10 +9,13 @@
 
 /* What a worker's connections share. */
 struct ws_worker {
+    uint32_t connections; /* at most */
+    uint32_t begun;       /* of --count: connections that have their part, of so many messages */
+    uint64_t count;
     struct rng rng;
     struct websocket_deflate deflate; /* the offer */
     struct websocket_offer offer;
-    uint8_t *pattern;    /* payload; message n begins at n modulo the period */
+    uint8_t *pattern;    /* payloads: each message begins somewhere else (ws_payload) */
     uint8_t *compressed; /* one message, while it is framed; NULL without deflate */
     size_t compressed_room;
     uint8_t *inflated; /* a piece of one */
@@ -140,6 +143,10 @@ void ws_client_append(struct role_context *context, struct ws_client *client,
 /* Sets the connection's timer; 0: none. */
 void ws_client_timer(struct role_context *context, uint64_t at_ns);
 
+/* What message `number` of a connection consists of. */
+const uint8_t *ws_payload(const struct ws_worker *worker, const struct ws_options *options,
+                          uint64_t number);
+
 /* Bytes that one message's frames take at most. */
 size_t ws_message_room(const struct ws_options *options);
 
@@ -151,7 +158,7 @@ size_t ws_client_memory(const void *options);
 #define WS_PHASES                                                                                  \
     [WS_UPGRADE] = {"upgrade", "ns", "upgrade",                                                    \
                     "from the request to the receive that completed the answer 101", PART_NONE},   \
-    [WS_OPEN_TIME] = {"open", "ns", "open",                                                        \
+    [WS_OPEN_TIME] = {"open", "ns", "held open",                                                   \
                       "how long a connection was open: from that answer to the close frame of "    \
                       "this end, or until it was lost",                                            \
                       PART_NONE},                                                                  \

@@ -12,12 +12,30 @@
 #define BINARY_PERIOD 251
 #define TEXT_PERIOD 89
 
+/* Random payloads are taken one behind the other, modulo this: what comes again is further away
+ * than zlib's window of 32 KiB. */
+#define RANDOM_PERIOD 65537
+#define RANDOM_SEED 6455
+
 static void make_pattern(const struct ws_options *options, uint8_t *pattern, size_t bytes)
 {
+    struct rng rng;
+    rng_seed(&rng, RANDOM_SEED);
     for (size_t i = 0; i < bytes; i++) {
-        pattern[i] =
-            (uint8_t)(options->message == WS_TEXT ? '!' + i % TEXT_PERIOD : i % BINARY_PERIOD);
+        uint64_t value = options->payload == WS_RANDOM ? rng_next(&rng) >> 32 : i;
+        pattern[i] = (uint8_t)(options->message == WS_TEXT     ? '!' + value % TEXT_PERIOD
+                               : options->payload == WS_RANDOM ? value
+                                                               : value % BINARY_PERIOD);
     }
+}
+
+const uint8_t *ws_payload(const struct ws_worker *worker, const struct ws_options *options,
+                          uint64_t number)
+{
+    if (options->payload == WS_RANDOM) {
+        return worker->pattern + number * options->size_bytes % RANDOM_PERIOD;
+    }
+    return worker->pattern + number % (options->message == WS_TEXT ? TEXT_PERIOD : BINARY_PERIOD);
 }
 
 void ws_close_worker(void *shared)
@@ -35,10 +53,11 @@ void ws_close_worker(void *shared)
 void *ws_open_worker(const void *member, uint32_t connections, struct err *error)
 {
     const struct ws_options *options = member;
-    (void)connections;
     struct ws_worker *worker = calloc(1, sizeof *worker);
-    size_t pattern_bytes = options->size_bytes + BINARY_PERIOD;
+    size_t pattern_bytes =
+        options->size_bytes + (options->payload == WS_RANDOM ? RANDOM_PERIOD : BINARY_PERIOD);
     if (worker) {
+        worker->connections = connections;
         worker->pattern = malloc(pattern_bytes);
         if (options->deflate) {
             /* Of what cannot be compressed zlib makes a little more. */

@@ -8,8 +8,6 @@
 
 /* Most that is gathered for one send, where a message is not larger. */
 #define GATHER_BYTES ((size_t)65536)
-#define BINARY_PERIOD 251
-#define TEXT_PERIOD 89
 
 struct ws_times {
     uint64_t intended_ns, sent_ns;
@@ -21,6 +19,7 @@ struct ws_talk {
     struct ws_times *ring; /* of a power of two */
     uint64_t mask;
     uint64_t issued, begun, completed;
+    uint64_t left;        /* closed loop: that it may still issue; UINT64_MAX: no end */
     uint64_t taken_bytes; /* of the answer that comes in */
     bool mismatched;      /* which is not what was sent */
 };
@@ -80,14 +79,6 @@ static void close_messages(struct role_context *context, struct connection *conn
     ws_client_close(&talk->client);
 }
 
-/* The payload of a message, before it is compressed. */
-static const uint8_t *payload_of(const struct role_context *context, uint64_t number)
-{
-    const struct ws_worker *worker = context->shared;
-    bool text = ws_options_of(context)->message == WS_TEXT;
-    return worker->pattern + number % (text ? TEXT_PERIOD : BINARY_PERIOD);
-}
-
 /* ---- sending --------------------------------------------------------------------------------- */
 
 /* Appends a message in its frames; -1 where it cannot be compressed. */
@@ -97,7 +88,7 @@ static int append_message(struct role_context *context, struct ws_client *client
         [WS_BINARY] = WEBSOCKET_BINARY, [WS_TEXT] = WEBSOCKET_TEXT, [WS_PING] = WEBSOCKET_PING};
     const struct ws_options *options = ws_options_of(context);
     const struct ws_worker *worker = context->shared;
-    const uint8_t *data = payload_of(context, number);
+    const uint8_t *data = ws_payload(worker, options, number);
     size_t length = options->size_bytes;
     bool compressed = client->compression && options->message != WS_PING;
     if (compressed) {
@@ -131,18 +122,40 @@ static int append_message(struct role_context *context, struct ws_client *client
     return 0;
 }
 
-/* Closed loop: as many as may be in flight. */
+/* Closed loop: each connection has its part of --count, or those that are quick would leave the
+ * others nothing. All are there before the first one begins. */
+static void take_part(struct role_context *context, struct ws_talk *talk)
+{
+    struct ws_worker *worker = context->shared;
+    talk->left = UINT64_MAX;
+    if (context->quota == UINT64_MAX || context->open_loop) {
+        return;
+    }
+    worker->count = worker->begun ? worker->count : context->quota;
+    uint64_t whole = worker->count / worker->connections;
+    talk->left = whole + (worker->begun++ < worker->count % worker->connections);
+}
+
+static bool has_issued_all(const struct role_context *context, const struct ws_talk *talk)
+{
+    return context->draining || context->quota == 0 || talk->left == 0;
+}
+
+/* As many as may be in flight. */
 static void issue(struct role_context *context, struct ws_talk *talk, uint64_t now_ns)
 {
     uint64_t room = ws_options_of(context)->high - in_flight(talk);
-    uint64_t count = room < context->quota ? room : context->quota;
+    uint64_t count = room < talk->left ? room : talk->left;
     size_t one = ws_message_room(ws_options_of(context));
     size_t frames = (talk->client.out_room - talk->client.out_end) / one;
     count = count < frames ? count : frames;
     for (uint64_t i = 0; i < count; i++) {
         talk->ring[talk->issued++ & talk->mask].intended_ns = now_ns;
     }
-    context->quota -= context->quota == UINT64_MAX ? 0 : count;
+    if (talk->left != UINT64_MAX) {
+        talk->left -= count;
+        context->quota -= count;
+    }
 }
 
 static bool fill(struct role_context *context, struct ws_client *client)
@@ -162,7 +175,7 @@ static bool fill(struct role_context *context, struct ws_client *client)
         context->bank->counters[WS_COUNT_STARTED]++;
         context->bank->counters[WS_COUNT_BYTES] += ws_options_of(context)->size_bytes;
     }
-    if (in_flight(talk) == 0 && (context->draining || context->quota == 0)) {
+    if (in_flight(talk) == 0 && has_issued_all(context, talk)) {
         ws_client_end(client);
     }
     return talk->begun == talk->issued;
@@ -191,7 +204,8 @@ static const char *match(struct role_context *context, struct ws_talk *talk, con
         return "an answer of another length than its message";
     }
     if (options->verify && length &&
-        memcmp(data, payload_of(context, talk->completed) + talk->taken_bytes, length) != 0) {
+        memcmp(data, ws_payload(context->shared, options, talk->completed) + talk->taken_bytes,
+               length) != 0) {
         talk->mismatched = true; /* said at the end: a broken protocol says more */
     }
     talk->taken_bytes += length;
@@ -250,7 +264,12 @@ static const char *took(struct role_context *context, struct ws_client *client,
 
 static void failed(struct role_context *context, struct ws_client *client)
 {
-    context->bank->counters[WS_COUNT_FAILED] += in_flight(talk_of(client));
+    struct ws_talk *talk = talk_of(client);
+    context->bank->counters[WS_COUNT_FAILED] += in_flight(talk);
+    if (talk->left != UINT64_MAX) { /* its part is nobody else's */
+        context->quota -= talk->left;
+        talk->left = 0;
+    }
 }
 
 /* A connection that is closed before the end is lost. */
@@ -271,6 +290,9 @@ static void arrived(struct role_context *context, struct ws_client *client, cons
 static void step(struct role_context *context, struct connection *connection, const struct op *op)
 {
     struct ws_client *client = ws_client_of(connection);
+    if (op->kind == OP_START) {
+        take_part(context, talk_of(client));
+    }
     if (op->kind != OP_ARRIVAL) {
         ws_client_step(context, client, op, &ways);
     } else if (client->state != WS_GONE) {

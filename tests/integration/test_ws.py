@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import struct
+import tempfile
 import threading
 import time
 import unittest
@@ -29,15 +30,19 @@ class Peer:
     def __init__(self, **options):
         self.options = options
         self.codes, self.messages, self.kinds, self.paths = [], 0, set(), set()
+        self.of_each = []  # messages of each connection
         self.loop = asyncio.new_event_loop()
         self.ready = threading.Event()
         self.thread = threading.Thread(target=self.serve, daemon=True)
 
     async def echo(self, connection):
         self.paths.add(connection.path)
+        number = len(self.of_each)
+        self.of_each.append(0)
         try:
             async for message in connection:
                 self.messages += 1
+                self.of_each[number] += 1
                 self.kinds.add(type(message))
                 await connection.send(message)
         except websockets.ConnectionClosedError:
@@ -99,6 +104,19 @@ class AgainstWebsockets(unittest.TestCase):
                 self.assertEqual(peer.kinds, {str if kind == "text" else bytes})
                 self.assertEqual(peer.codes, [3999] * 3)
 
+    def test_each_connection_has_its_part(self):
+        for threads in ("1", "3"):
+            with self.subTest(threads=threads), Peer() as peer:
+                one = ws(self, peer.url, "--mode", "message", "-n", "80", "-c", "30", "-t", threads,
+                         "--high", "4")
+                self.assertEqual(metric(one, "round_trips"), 80)
+                self.assertEqual(metric(one, "closes"), 30)
+                self.assertEqual(len(peer.of_each), 30)
+                self.assertLessEqual(set(peer.of_each), {2, 3})
+        with Peer() as peer:
+            one = ws(self, peer.url, "--mode", "message", "-n", "3", "-c", "5")
+            self.assertEqual((metric(one, "round_trips"), metric(one, "closes")), (3, 5))
+
     def test_deflate(self):
         for rest in ((), ("--fragment", "50"), ("--message", "text", "--high", "4")):
             with self.subTest(rest=rest), Peer(compression="deflate") as peer:
@@ -107,6 +125,12 @@ class AgainstWebsockets(unittest.TestCase):
                 self.assertEqual(metric(one, "round_trips"), 60)
                 self.assertLess(metric(one, "wire_bytes_per_message"), 2000)
                 self.assertEqual((peer.messages, peer.codes), (60, [1000] * 2))
+        for size in (20, 1000, 70000):  # the window of what is compressed remembers no message
+            with self.subTest(size=size), Peer(compression="deflate") as peer:
+                one = ws(self, peer.url, "--mode", "message", "-m", str(size), "-n", "200",
+                         "--deflate", "--payload", "random")
+                self.assertEqual(metric(one, "round_trips"), 200)
+                self.assertGreaterEqual(metric(one, "wire_bytes_per_message"), size)
         with Peer(compression=None) as peer:
             one = ws(self, peer.url, "--mode", "message", "-n", "5", "--deflate", status=1)
             self.assertEqual(errors(one),
@@ -162,6 +186,12 @@ class OwnServer(unittest.TestCase):
                 for name in ("closes", "server_accepted", "server_upgraded", "server_closed"):
                     self.assertEqual(metric(one, name), 6, name)
 
+    def test_bytes_of_a_message(self):
+        """Two bytes of header and four of mask, and nothing of the close frames."""
+        for bound in (("-n", "40"), ("-d", "100ms", "-w", "0")):
+            one = ws(self, "--mode", "message", "-c", "4", "-m", "64", *bound)
+            self.assertEqual(metric(one, "wire_bytes_per_message"), 70)
+
     def test_marks(self):
         one = ws(self, "-c", "20", "--low", "5", "-n", "400")
         self.assertEqual(metric(one, "handshakes"), 400)
@@ -169,6 +199,15 @@ class OwnServer(unittest.TestCase):
         self.assertGreaterEqual(metric(one, "throttled"), 1)
         self.assertLessEqual(metric(one, "throttled"), 400 // 16)
         self.assertLessEqual(abs(metric(one, "throttled") - metric(one, "resumed")), 1)
+        one = ws(self, "-c", "20", "-n", "40")
+        self.assertNotIn("throttled", one["metrics"])
+        self.assertNotIn("resumed", one["metrics"])
+
+    def test_the_servers_form_of_an_address(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                Serving("ws+unix:%s/socket" % folder) as server:
+            one = ws(self, "ws+unix:%s/socket" % folder, "-n", "20", "-c", "2")
+            self.assertEqual(metric(one, "handshakes"), 20)
 
     def test_source_addresses(self):
         one = ws(self, "-c", "4", "-n", "100", "--source", "127.0.0.2-127.0.0.5")
@@ -338,6 +377,14 @@ class HostileServers(unittest.TestCase):
                 self.assertEqual(metric(one, "handshakes_failed"), 3)
                 self.assertEqual(metric(one, "handshakes"), 0)
 
+    def test_what_fails_behind_the_window_is_counted(self):
+        """The counter and the table speak of the same handshakes."""
+        with Misbehaving(silent_before) as server:
+            one = ws(self, url(server), "-c", "3", "-d", "300ms", "-w", "0", "--timeout", "800ms",
+                     status=1)
+            self.assertEqual(errors(one), {("upgrade", "no answer within --timeout"): 3})
+            self.assertEqual(metric(one, "handshakes_failed"), 3)
+
     def test_each_frame_has_its_name(self):
         kinds = {"text that is not UTF-8": ("--message", "text")}
         for data, name in FRAMES:
@@ -443,24 +490,49 @@ class HostileServers(unittest.TestCase):
         self.assertTrue(any("nothing but errors from" in text for text in record["warnings"]))
 
 
+PING = ("--mode", "message", "--message", "ping")
+
+
 class CommandLine(unittest.TestCase):
     def test_refusals(self):
-        for arguments, text in ((("wss://user@localhost/",), "no URL of a WebSocket"),
-                                (("wss:localhost",), "no URL of a WebSocket"),
-                                (("ws://user@localhost/",), "no URL of a WebSocket"),
-                                (("ws://localhost/#x",), "no URL of a WebSocket"),
-                                (("ws://localhost/ x",), "no URL of a WebSocket"),
-                                (("ws://:80/",), "no URL of a WebSocket"),
-                                (("ws://",), "no URL of a WebSocket"),
+        for arguments, text in ((("wss://user@localhost/",), "wss://user@localhost/: names a user"),
+                                (("wss:localhost",), "lacks the //"),
+                                (("ws://user:x@localhost/",), "names a user"),
+                                (("ws://localhost/#x",), "has a fragment"),
+                                (("ws://localhost/ x",), "percent encoding"),
+                                (("ws://localhost/ä",), "percent encoding"),
+                                (("ws://:80/",), "names no host"),
+                                (("ws://",), "ws://: names no host"),
+                                (("ws://localhost:/",), "no port"),
+                                (("ws://localhost/" + 600 * "x",), "too long"),
+                                (("ws://localhost:65536/a",), "ws://localhost:65536/a: port"),
+                                (("http://localhost:90/a",), "did you mean ws://localhost:90/a?"),
+                                (("https://localhost/",), "did you mean wss://localhost/?"),
+                                (("127.0.0.1:9000/a",), "did you mean ws://127.0.0.1:9000/a?"),
+                                (("[::1]:9000",), "did you mean ws://[::1]:9000?"),
+                                (("localhost:9000",), "did you mean ws://localhost:9000?"),
+                                (("wws://localhost:9000",), "did you mean ws://"),
+                                (("ftp://localhost",), "wss://HOST:PORT/PATH"),
+                                (("ws://nosuchhost.invalid/a",), "ws://nosuchhost.invalid/a: "),
                                 (("udp:",), "a stream of bytes"),
                                 (("local:",), "a transport that connects"),
                                 (("sonde://127.0.0.1:1",), "a protocol of its own"),
                                 (("-e", "null"), "null answers no handshake"),
                                 (("--code", "1005"), "may not be sent"),
                                 (("--code", "2999"), "may not be sent"),
-                                (("--message", "ping", "-m", "126"), "at most 125"),
-                                (("--message", "ping", "--high", "2"), "the latest"),
-                                (("--message", "ping", "--fragment", "2"), "one frame")):
+                                (PING + ("-m", "126"), "at most 125"),
+                                (PING + ("--high", "2"), "the latest"),
+                                (PING + ("--fragment", "2"), "one frame"),
+                                (("--ramp", "1s"), "no effect with --mode handshake"),
+                                (("--ping-every", "1s"), "one of --mode hold"),
+                                (("-m", "1k"), "one of --mode message"),
+                                (("--high", "2"), "one of --mode message"),
+                                (("--no-verify",), "one of --mode message"),
+                                (("--mode", "hold", "--message", "text"), "no effect with"),
+                                (("--mode", "hold", "--low", "1"), "one of --mode handshake"),
+                                (("-c", "9", "--low", "10"), "the connections of a thread, 9"),
+                                (("-c", "9", "-t", "2", "--low", "6"),
+                                 "the connections of a thread, 5")):
             with self.subTest(arguments=arguments):
                 done = run("ws", *arguments)
                 self.assertIn(done.returncode, (1, 2))

@@ -54,6 +54,7 @@ class Held(unittest.TestCase):
         self.assertEqual(metric(one, "connections_lost"), 0)
         self.assertEqual(metric(one, "connections_failed"), 0)
         self.assertEqual(metric(one, "closes"), count)
+        self.assertEqual(metric(one, "server_ended_first") + metric(one, "client_ended_first"), count)
         self.assertEqual(one["errors"], [])
         self.assertEqual(one["mode"], "held")
         for name in ("response_time", "service_time", "send_lag", "connect", "upgrade", "open",

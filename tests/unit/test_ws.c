@@ -91,6 +91,10 @@ static void messages_in_pieces(void **state)
             options.fragment_bytes = 5;
             options.message = WS_TEXT;
             check_messages(&options, pieces[i], 3);
+            options.payload = WS_RANDOM;
+            check_messages(&options, pieces[i], 3);
+            options.message = WS_BINARY;
+            check_messages(&options, pieces[i], 0);
         }
     }
 }

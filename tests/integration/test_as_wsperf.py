@@ -173,6 +173,39 @@ class Prober(Result):
                 self.assertIn("30 failed, tls: ", done.stderr)
                 self.check(json.loads(done.stdout), 30, failed=30)
 
+    def test_tls_that_fails_is_the_phase_in_which_it_did(self):
+        """The server answers the first bytes of TLS after a tenth of a second, and with none."""
+        def no_tls(server, client):
+            hear(server, client)
+            time.sleep(0.1)
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        with Misbehaving(no_tls) as server:
+            done = run("as", "wsperf", server.address.replace("tcp:", "wss:"), "0", "6", "1", "3")
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("6 failed, tls: ", done.stderr)
+            result = json.loads(done.stdout)
+            self.check(result, 6, failed=6)
+            for one in result["connection_stats"]:
+                self.assertGreaterEqual(one["tcp_post_init"], 100000)
+                self.assertEqual((one["open"], one["close"]), (0, 0))
+
+    def test_several_processes_where_one_may_not_open_enough_files(self):
+        """They share one result and the marks."""
+        few = ["prlimit", "--nofile=100"]
+        with Barrier(high=300, total=600) as server:
+            done = run("as", "wsperf", server.url, "2", "600", "30", "300", prefix=few)
+            self.assertEqual(done.returncode, 1)  # none is closed before all are open
+            self.check_files(done, 600)
+        with Serving("ws://127.0.0.1:0") as server:
+            done = run("as", "wsperf", url(server), "2", "900", "150", "300", prefix=few)
+            self.assertEqual(done.returncode, 0)
+            result = json.loads(done.stdout)
+            stops, resumes = (result.pop("handshake_%s_count" % name)
+                              for name in ("throttle", "resume"))
+            self.assertEqual(resumes, stops + 1)
+            self.assertEqual(server_counts(server)["accepted"], 900)
+
     def test_most_are_in_flight_until_they_are_open(self):
         """A server that answers the upgrade once it has heard of as many as may be in flight, and
         no close before all are there: it would wait for ever if more or fewer were."""

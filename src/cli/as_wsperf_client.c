@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "cli/as_wsperf.h"
 #include "cli/output.h"
+#include "run/collect.h"
+#include "run/limits.h"
 #include "run/run.h"
 #include "workload/ws.h"
 
@@ -23,7 +25,7 @@ struct prober {
     bool own_file; /* `out` is to be closed */
     struct run_options run;
     struct ws_options ws;
-    struct ws_journal journal;
+    struct ws_journal *journal; /* shared memory */
     struct address address;
     uint64_t whole[BANK_COUNTERS];
     int64_t epoch_ns; /* what is added to the clock to have the time since the epoch */
@@ -39,26 +41,32 @@ static int open_result(struct prober *prober, struct err *error)
     return prober->out ? 0 : err_system(error, errno, path, "cannot be written");
 }
 
+/* The journal and behind it its records. */
+static size_t journal_bytes(const struct prober *prober)
+{
+    return sizeof(struct ws_journal) + prober->options->connections * sizeof(struct ws_record);
+}
+
+/* The client may be several processes (provision_run): they write what this one reads. */
 static int make_journal(struct prober *prober, struct err *error)
 {
-    uint64_t room = prober->options->connections;
-    struct ws_journal *journal = &prober->journal;
-    journal->room = room;
-    journal->records = calloc(room, sizeof *journal->records);
-    if (!journal->records) {
-        return err_system(error, ENOMEM, "result", "cannot keep %" PRIu64 " connections", room);
+    struct ws_journal *journal = shared_memory(journal_bytes(prober), error);
+    if (!journal) {
+        return -1;
     }
+    journal->room = prober->options->connections;
+    journal->records = (struct ws_record *)(void *)(journal + 1);
+    prober->ws.journal = prober->journal = journal;
     return 0;
 }
 
-/* Marks are of the whole process; here its threads have equal shares of them. */
+/* Marks are of all connections; threads, of however many processes, have equal shares of them. */
 static void fill_options(struct prober *prober)
 {
     const struct as_wsperf_options *options = prober->options;
     uint64_t high = options->high < options->connections ? options->high : options->connections;
     uint64_t threads = options->threads ? options->threads : 1;
     threads = threads < high ? threads : high;
-    uint64_t low = options->low < high ? options->low / threads : high;
     prober->run = (struct run_options){
         .connections = high,
         .threads = threads,
@@ -74,10 +82,10 @@ static void fill_options(struct prober *prober)
     prober->ws = (struct ws_options){
         .mode = WS_HANDSHAKE,
         .high = 1,
-        .low = low ? low : 1,
+        .low = options->low < high ? options->low : high,
+        .low_of = high,
         .timeout_ns = PATIENCE_NS,
         .code = GOING_AWAY,
-        .journal = &prober->journal,
         .until_open = true,
     };
 }
@@ -121,7 +129,7 @@ static void write_record(const struct ws_record *record, FILE *out)
 
 static int write_result(struct prober *prober, struct err *error)
 {
-    const struct ws_journal *journal = &prober->journal;
+    const struct ws_journal *journal = prober->journal;
     const char *path = prober->options->file ? prober->options->file : "standard output";
     uint64_t count = atomic_load(&journal->dialed);
     uint64_t started_ns = UINT64_MAX, ended_ns = 0;
@@ -163,13 +171,16 @@ static void begin_line(const struct as_wsperf_options *options)
     fprintf(stderr, "wsperf: %s%s", options->file ? options->file : "", options->file ? ": " : "");
 }
 
-/* Why connections failed, on standard error: the result says only that they did. */
+/* Why connections failed, on standard error: the result says only that they did. One without a
+ * socket was never begun, and is tried again. */
 static void tell_errors(const struct as_wsperf_options *options, const struct record_run *run)
 {
     for (size_t i = 0; i < run->error_count; i++) {
         const struct record_error_count *row = &run->errors[i];
+        bool begun = strcmp(row->phase, bank_phase_name(PHASE_SOCKET)) != 0;
         begin_line(options);
-        fprintf(stderr, "%" PRIu64 " failed, %s: %s\n", row->count, row->phase, row->name);
+        fprintf(stderr, "%" PRIu64 " %s, %s: %s\n", row->count,
+                begun ? "failed" : "times tried again", row->phase, row->name);
     }
 }
 
@@ -188,10 +199,15 @@ static int measure(struct prober *prober, struct record *record, int *stop_fd, s
         .skip_ceiling = true,
     };
     struct err failure = {0};
+    /* Those that are closing have files beyond the most that are in flight. */
+    limits_files_raise(prober->options->connections);
     run_execute(&plan, record, &failure);
-    uint64_t dialed = atomic_load(&prober->journal.dialed);
+    uint64_t dialed = atomic_load(&prober->journal->dialed);
     if (dialed == 0) { /* nothing could be begun */
         *error = failure;
+        if (error->code == ERR_NONE) {
+            err_set(error, ERR_SYSTEM, "wsperf", "no connection was begun");
+        }
         return -1;
     }
     if (record->run_count) {
@@ -207,9 +223,10 @@ static int measure(struct prober *prober, struct record *record, int *stop_fd, s
     }
     /* Connections that failed are what is measured here; that some were never begun is not. */
     if (dialed < prober->options->connections || failure.code == ERR_INTERRUPTED) {
+        bool known = failure.code != ERR_NONE;
         begin_line(prober->options);
-        fprintf(stderr, "%s: %s: the result is of %" PRIu64 " connections\n", failure.subject,
-                failure.what, dialed);
+        fprintf(stderr, "%s: %s: the result is of %" PRIu64 " connections\n",
+                known ? failure.subject : "run", known ? failure.what : "it ended before", dialed);
         return 1;
     }
     return 0;
@@ -240,7 +257,7 @@ int as_wsperf_client(const struct as_wsperf_options *options, struct err *error)
     if (prober->own_file && prober->out) {
         fclose(prober->out);
     }
-    free(prober->journal.records);
+    shared_release(prober->journal, journal_bytes(prober));
     free(prober);
     return status;
 }

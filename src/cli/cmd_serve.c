@@ -282,8 +282,8 @@ static int prepare(struct serving *serving, struct err *error)
         return -1;
     }
     uint32_t processes = serving->processes.count, threads = processes * threads_each;
-    if (server_listen(serving->addresses, serving->address_count, threads, 4096, &tuning,
-                      &listeners, error) < 0) {
+    if (processes == 1 && server_listen(serving->addresses, serving->address_count, threads, false,
+                                        SERVER_BACKLOG, &tuning, &listeners, error) < 0) {
         return -1;
     }
     serving->listening = serving->address_count;
@@ -307,6 +307,8 @@ static int prepare(struct serving *serving, struct err *error)
         .threads = threads,
         .listeners = listeners,
         .listener_count = serving->address_count * threads,
+        .addresses = serving->addresses,
+        .address_count = serving->address_count,
         .connections_max = (uint32_t)options->connections_max,
         .tuning = tuning,
         .receive_bytes = (uint32_t)options->wire.receive_bytes,

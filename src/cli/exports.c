@@ -281,7 +281,7 @@ static int fill_errors(const struct bank *bank, struct record_run *run)
         if (!row) {
             return -1;
         }
-        row->count = error->count;
+        row->count += error->count;
     }
     return 0;
 }

@@ -50,21 +50,11 @@ int serve_plan_processes(struct serving *serving, uint64_t *files, struct err *e
     return 0;
 }
 
-static void close_listeners(const struct server_config *config)
-{
-    for (uint32_t i = 0; i < config->listener_count; i++) {
-        close(config->listeners[i]);
-    }
-}
-
 int serve_start_processes(struct serving *serving, struct err *error)
 {
-    if (serving->processes.count == 1) {
-        return 0;
-    }
-    int result = server_spawn_all(&serving->config, &serving->processes, error);
-    close_listeners(&serving->config); /* those of one that ends are to end with it */
-    return result;
+    return serving->processes.count == 1
+               ? 0
+               : server_spawn_all(&serving->config, &serving->processes, error);
 }
 
 void serve_stop_processes(struct serving *serving)

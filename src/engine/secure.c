@@ -50,6 +50,11 @@ static enum submit_result pass(struct secure *secure, struct secured *secured, s
     return result;
 }
 
+uint64_t secure_connected_ns(const struct channel *channel)
+{
+    return secured_of(channel->next_pending)->connected_ns;
+}
+
 static enum submit_result secure_submit(struct engine *engine, struct op *op)
 {
     struct secure *secure = secure_of(engine);

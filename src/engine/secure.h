@@ -40,4 +40,8 @@ int secure_open(struct engine **engine, const struct engine_ops *inner,
                 const struct secure_config *secure, const struct engine_config *config,
                 struct call_table *calls, struct err *error);
 
+/* When TCP was connected, or accepted; 0: it is not yet. Of a channel with CHANNEL_SECURE that has
+ * been added to such an engine and not been closed. */
+uint64_t secure_connected_ns(const struct channel *channel);
+
 #endif

@@ -261,8 +261,10 @@ void exposition_of_errors(struct exposition *exposition)
 {
     const struct record_run *run;
     char storage[16];
-    exposition_begin(exposition, "sonde_errors", "counter", "",
-                     "Operations that failed, by where and with what.");
+    exposition_begin(
+        exposition, "sonde_errors", "counter", "",
+        "Operations that failed in the whole window, its observed parts too, and in the drain, "
+        "by where and with what.");
     for (size_t i = 0; (run = exposition_run(exposition, &i));) {
         for (size_t k = 0; k < run->error_count; k++) {
             const struct record_error_count *error = &run->errors[k];

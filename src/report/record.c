@@ -209,11 +209,19 @@ struct record_error_count *record_add_error(struct record_run *run, const char *
     struct record_error_count *error;
     char storage[16];
     APPEND(run, errors, error_count, error);
-    if (error) {
-        error->number = number;
-        copy_text(error->phase, sizeof error->phase, phase);
-        copy_text(error->name, sizeof error->name,
-                  name && *name ? name : record_errno_name(number, storage, sizeof storage));
+    if (!error) {
+        return NULL;
+    }
+    error->number = number;
+    copy_text(error->phase, sizeof error->phase, phase);
+    copy_text(error->name, sizeof error->name,
+              name && *name ? name : record_errno_name(number, storage, sizeof storage));
+    for (struct record_error_count *one = run->errors; one < error; one++) {
+        if (one->number == number && strcmp(one->phase, error->phase) == 0 &&
+            strcmp(one->name, error->name) == 0) {
+            run->error_count--;
+            return one;
+        }
     }
     return error;
 }

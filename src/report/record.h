@@ -283,6 +283,7 @@ struct record_value *record_interval_add_value(struct record_interval *interval,
                                                const struct metric *metric);
 struct record_process *record_add_process(struct record_run *run, const char *role, pid_t pid,
                                           const char *name);
+/* The row of this phase and error: a new one, or the one that is there. Counts are added to it. */
 struct record_error_count *record_add_error(struct record_run *run, const char *phase, int number,
                                             const char *name);
 struct record_syscall *record_add_syscall(struct record_calls *calls, const char *name);

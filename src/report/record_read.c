@@ -283,7 +283,7 @@ static void read_errors(struct run_reader *reader, const json_t *run)
             result_no_memory(&reader->checks);
             return;
         }
-        error->count = read_count(reader, json, "count");
+        error->count += read_count(reader, json, "count");
     }
 }
 

@@ -275,6 +275,11 @@ static void print_errors(struct text *text, const struct record_run *run)
     }
     fputc('\n', text->out);
     table_print(&table, text);
+    if (run->observing) {
+        text_paragraph(text, 2, 4,
+                       "errors: of the whole window, its observed parts too, and of the "
+                       "drain; counts above may be of its other parts alone");
+    }
 }
 
 static void print_closing(struct text *text, const struct record_run *run)

@@ -348,13 +348,13 @@ static void fill_errors(struct record_run *run, const struct bank *bank, const c
         snprintf(phase, sizeof phase, "%s%s", where, bank_phase_name(error->phase));
         struct record_error_count *row = record_add_error(run, phase, error->number, error->name);
         if (row) {
-            row->count = error->count;
+            row->count += error->count;
         }
     }
     if (bank->errors_beyond) {
         struct record_error_count *row = record_add_error(run, "", 0, "other errors");
         if (row) {
-            row->count = bank->errors_beyond;
+            row->count += bank->errors_beyond;
         }
     }
 }

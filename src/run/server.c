@@ -325,36 +325,41 @@ pid_t server_spawn(const struct server_config *config, struct err *error)
     _exit(result < 0 ? 1 : 0);
 }
 
+/* One of several processes; its listeners are open here only until it has them. */
+static pid_t spawn_one(struct server_config *config, bool several, struct err *error)
+{
+    int *listeners = NULL;
+    if (config->address_count &&
+        server_listen(config->addresses, config->address_count, config->threads, several,
+                      SERVER_BACKLOG, &config->tuning, &listeners, error) < 0) {
+        return -1;
+    }
+    config->listeners = listeners;
+    config->listener_count = config->address_count * config->threads;
+    pid_t pid = server_spawn(config, error);
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        close(listeners[i]);
+    }
+    free(listeners);
+    return pid;
+}
+
 int server_spawn_all(const struct server_config *all, struct processes *processes,
                      struct err *error)
 {
-    uint32_t count = processes->count, threads = all->threads / count;
-    uint32_t addresses = all->listener_count / all->threads;
-    int *listeners = calloc((size_t)addresses * threads + 1, sizeof *listeners);
-    if (!listeners) {
-        return err_system(error, ENOMEM, "server", "cannot start");
-    }
+    uint32_t count = processes->count;
     for (uint32_t i = 0; i < count; i++) {
         struct server_config config = *all;
-        config.threads = threads;
+        config.threads = all->threads / count;
         config.slot_count = all->slot_count / count;
         config.first_slot = i * config.slot_count;
         config.slots = all->slots + config.first_slot;
-        config.listeners = listeners;
-        config.listener_count = addresses * threads;
         config.close_others = all->close_others || count > 1;
-        for (uint32_t j = 0; j < addresses; j++) {
-            memcpy(listeners + (size_t)j * threads,
-                   all->listeners + (size_t)j * all->threads + (size_t)i * threads,
-                   threads * sizeof *listeners);
-        }
-        processes->pids[i] = server_spawn(&config, error);
+        processes->pids[i] = spawn_one(&config, count > 1, error);
         if (processes->pids[i] < 0) {
-            free(listeners);
             return -1;
         }
     }
-    free(listeners);
     return 0;
 }
 
@@ -367,8 +372,8 @@ int server_stop(pid_t pid, struct run_control *control, struct err *error)
     return process_await(pid, "server", error);
 }
 
-int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
-                  const struct net_tuning *tuning, int **listeners, struct err *error)
+int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, bool reuse,
+                  int backlog, const struct net_tuning *tuning, int **listeners, struct err *error)
 {
     int *files = calloc((size_t)address_count * threads + 1, sizeof *files);
     uint32_t opened = 0;
@@ -379,9 +384,9 @@ int server_listen(struct address *addresses, uint32_t address_count, uint32_t th
         struct address *address = &addresses[i];
         bool many = address->transport->caps & TRANSPORT_PORTS;
         for (uint32_t j = 0; j < threads; j++) {
-            int fd = j == 0 || many
-                         ? address->transport->listen(address, backlog, many && threads > 1, error)
-                         : fcntl(files[opened - j], F_DUPFD_CLOEXEC, 0);
+            int fd = j == 0 || many ? address->transport->listen(
+                                          address, backlog, many && (reuse || threads > 1), error)
+                                    : fcntl(files[opened - j], F_DUPFD_CLOEXEC, 0);
             if (fd < 0 && j > 0 && !many) {
                 err_system(error, errno, address->text, "cannot share the socket");
             }

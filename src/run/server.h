@@ -9,6 +9,9 @@
 #include "run/processes.h"
 #include "run/worker.h"
 
+/* Connections that may wait to be accepted, as far as the kernel allows it. */
+enum { SERVER_BACKLOG = 4096 };
+
 struct server_config {
     const struct engine_ops *engine;
     const struct role *role;
@@ -19,6 +22,8 @@ struct server_config {
     uint32_t threads;
     const int *listeners; /* `threads` of them for each address, address by address */
     uint32_t listener_count;
+    struct address *addresses; /* server_spawn_all: what its processes listen to */
+    uint32_t address_count;
     struct tls_context *tls;    /* of the addresses that are secure; NULL: none is */
     uint64_t secure_addresses;  /* bit i: connections to the i-th address speak TLS */
     const struct net_end *ends; /* connected pairs */
@@ -49,8 +54,10 @@ int server_run(const struct server_config *config, struct err *error);
 pid_t server_spawn(const struct server_config *config, struct err *error);
 
 /* Runs it in processes->count child processes: `all` is the whole server, each of them gets its
- * share of threads, slots and listeners and closes every other file. No connected pairs. 0, or -1
- * with *error; processes->pids are those that were started. */
+ * share of threads and slots, listeners of its own at all->addresses (which are updated), and
+ * closes every other file. Connected pairs have one process. This process has the listeners of one
+ * of them at a time, and none on return: as many as it may open need not be enough for all. 0, or
+ * -1 with *error; processes->pids are those that were started. */
 int server_spawn_all(const struct server_config *all, struct processes *processes,
                      struct err *error);
 
@@ -60,8 +67,9 @@ int server_stop(pid_t pid, struct run_control *control, struct err *error);
 
 /* One listening socket a thread for each address (SO_REUSEPORT, or the same socket again where the
  * transport has no such thing), tuned: what is set here, accepted sockets inherit. *listeners is
- * malloc'ed; addresses are updated (port 0, an abstract name of the kernel's). */
-int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, int backlog,
-                  const struct net_tuning *tuning, int **listeners, struct err *error);
+ * malloc'ed; addresses are updated (port 0, an abstract name of the kernel's). reuse: others of
+ * this server's listen there as well. */
+int server_listen(struct address *addresses, uint32_t address_count, uint32_t threads, bool reuse,
+                  int backlog, const struct net_tuning *tuning, int **listeners, struct err *error);
 
 #endif

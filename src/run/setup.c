@@ -10,8 +10,6 @@
 #include "run/peer.h"
 #include "run/security.h"
 
-#define BACKLOG 4096
-
 /* Where to connect, and whether sonde has to start the server itself. */
 static int find_target(struct conductor *conductor, struct err *error)
 {
@@ -86,16 +84,12 @@ static int start_server(struct conductor *conductor, struct err *error)
     const struct run_plan *plan = conductor->plan;
     const struct run_options *options = plan->options;
     bool pairs = conductor->address.transport->caps & TRANSPORT_PAIRS;
-    uint32_t threads = conductor->server_threads;
     struct net_tuning tuning;
     uint8_t channel_options;
-    int *listeners = NULL;
     fill_tuning(plan, &tuning, &channel_options);
     conductor->server_slots =
         shared_memory(conductor->server_slot_count * sizeof(struct worker_slot), error);
-    if (!conductor->server_slots || (pairs && make_pairs(conductor, error) < 0) ||
-        (!pairs &&
-         server_listen(&conductor->address, 1, threads, BACKLOG, &tuning, &listeners, error) < 0)) {
+    if (!conductor->server_slots || (pairs && make_pairs(conductor, error) < 0)) {
         return -1;
     }
     struct server_config config = {
@@ -105,9 +99,9 @@ static int start_server(struct conductor *conductor, struct err *error)
         .control = &conductor->shared->server,
         .slots = conductor->server_slots,
         .slot_count = conductor->server_slot_count,
-        .threads = threads,
-        .listeners = listeners,
-        .listener_count = pairs ? 0 : threads,
+        .threads = conductor->server_threads,
+        .addresses = &conductor->address,
+        .address_count = pairs ? 0 : 1,
         .ends = conductor->server_ends,
         .end_count = conductor->pair_count,
         .foreign = conductor->client_ends,
@@ -124,10 +118,6 @@ static int start_server(struct conductor *conductor, struct err *error)
     };
     int result = server_spawn_all(&config, &conductor->servers, error);
     close_ends(conductor->server_ends, conductor->pair_count);
-    for (uint32_t i = 0; listeners && i < threads; i++) {
-        close(listeners[i]);
-    }
-    free(listeners);
     return result;
 }
 

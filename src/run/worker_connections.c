@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "engine/secure.h"
 #include "run/worker_state.h"
 
 /* Operations that one completion may set off before the worker returns to the engine. */
@@ -157,7 +158,11 @@ bool worker_submit(struct worker *worker, struct op *op)
 {
     op->now_ns = 0; /* an operation that is done at once has no completion time of its own */
     if (op->kind == OP_CLOSE) {
-        worker_read_flow(worker, connection_of(op->channel)); /* the last moment */
+        struct connection *connection = connection_of(op->channel);
+        worker_read_flow(worker, connection); /* the last moment */
+        if (op->channel->options & CHANNEL_SECURE) {
+            connection->tcp_connected_ns = secure_connected_ns(op->channel);
+        }
     }
     enum submit_result result = worker->engine->ops->submit(worker->engine, op);
     if (result == SUBMIT_BUSY) {

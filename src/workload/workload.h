@@ -24,6 +24,7 @@ struct connection {
     uint32_t drops;   /* datagrams that its socket had no room for, when it was last looked at */
     uint64_t dialed_ns;   /* client: when its socket was about to be made */
     uint64_t intended_ns; /* when it should have been: earlier in an open loop that is behind */
+    uint64_t tcp_connected_ns; /* CHANNEL_SECURE, once it is being closed; 0: it never was */
     struct connection *next_flush, *next_resume;
     struct connection *next, *previous; /* all open connections of the worker */
 };

@@ -30,7 +30,7 @@ struct ws_server_options {
  * CLOCK_MONOTONIC, 0 where it did not come so far. */
 struct ws_record {
     uint64_t dialed_ns, connected_ns, opened_ns;
-    uint64_t tls_ns;   /* of the time before connected_ns: TLS's handshake */
+    uint64_t tls_ns; /* of the time before connected_ns, or without it ended_ns: TLS's handshake */
     uint64_t ended_ns; /* the connection: in order, or when it had failed */
     bool closed;       /* the close frame was answered: else it has failed */
 };
@@ -48,7 +48,9 @@ struct ws_options {
     uint32_t payload; /* enum ws_payload */
     uint64_t size_bytes, fragment_bytes;
     uint64_t high; /* messages in flight on a connection */
-    uint64_t low;  /* handshakes in flight of a thread's */
+    uint64_t low;  /* handshakes in flight of a thread's, or: */
+    uint64_t
+        low_of; /* no row; `low` is of so many connections, and a thread has its share; 0: not */
     uint64_t timeout_ns;
     uint64_t code;                   /* to close with */
     uint64_t ramp_ns, ping_every_ns; /* connections that are held: opened in; 0: ws_ramp_ns, none */

@@ -38,6 +38,9 @@ static void release(struct role_context *context, struct connection *connection)
         record->dialed_ns = connection->dialed_ns;
         /* Nothing was heard of its end: it was never established, or is given up. */
         record->ended_ns = record->ended_ns ? record->ended_ns : clock_now_ns();
+        if (record->connected_ns == 0 && connection->tcp_connected_ns) {
+            record->tls_ns = record->ended_ns - connection->tcp_connected_ns;
+        }
     }
     ws_client_release(context, connection);
 }
@@ -107,7 +110,12 @@ static size_t memory(const void *options)
 static uint32_t renew_below(const void *member, uint32_t most)
 {
     const struct ws_options *options = member;
-    return options->low && options->low < most ? (uint32_t)options->low : most;
+    uint64_t low = options->low;
+    if (options->low_of) {
+        low = low * most / options->low_of;
+        low = low ? low : 1;
+    }
+    return low && low < most ? (uint32_t)low : most;
 }
 
 static const struct histogram_metric histograms[] = {

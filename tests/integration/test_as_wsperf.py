@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 
 import websockets
 
-from sonde_program import PATIENCE_S, Serving, check_one_line, end, run, start
+from sonde_program import (PATIENCE_S, Misbehaving, Serving, check_one_line, end, hear, run,
+                           start)
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MEMBERS = ["total_duration", "started", "ended", "handshake_throttle_count",
@@ -172,6 +173,40 @@ class Prober(Result):
                 done = run("as", "wsperf", uri, "0", "30", "2", "5")
                 self.assertIn("30 failed, tls: ", done.stderr)
                 self.check(json.loads(done.stdout), 30, failed=30)
+
+    def test_tls_that_fails_is_the_phase_in_which_it_did(self):
+        """The server answers the first bytes of TLS after a tenth of a second, and with none."""
+        def no_tls(server, client):
+            hear(server, client)
+            time.sleep(0.1)
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        with Misbehaving(no_tls) as server:
+            done = run("as", "wsperf", server.address.replace("tcp:", "wss:"), "0", "6", "1", "3")
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("6 failed, tls: ", done.stderr)
+            result = json.loads(done.stdout)
+            self.check(result, 6, failed=6)
+            for one in result["connection_stats"]:
+                self.assertGreaterEqual(one["tcp_post_init"], 100000)
+                self.assertEqual((one["open"], one["close"]), (0, 0))
+
+    def test_several_processes_where_one_may_not_open_enough_files(self):
+        """They share one result and the marks."""
+        few = ["prlimit", "--nofile=100"]
+        with Barrier(high=300, total=300) as server:
+            done = run("as", "wsperf", server.url, "2", "300", "20", "300", prefix=few)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.check(json.loads(done.stdout), 300)
+        self.assertEqual(server.waiting_most, 300)
+        with Serving("ws://127.0.0.1:0") as server:
+            done = run("as", "wsperf", url(server), "0", "900", "100", "300", prefix=few)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            result = json.loads(done.stdout)
+            self.check(result, 900)
+            # A process dials two thirds of its share of them between two stops.
+            self.assertLess(result["handshake_throttle_count"], 30)
+            self.assertEqual(server_counts(server)["accepted"], 900)
 
     def test_most_are_in_flight_until_they_are_open(self):
         """A server that answers the upgrade once it has heard of as many as may be in flight, and

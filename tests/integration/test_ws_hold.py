@@ -95,6 +95,21 @@ class Held(unittest.TestCase):
                 self.assertEqual(metric(one, "server_upgraded"), 100)
                 self.assertEqual(metric(one, "server_closed"), 100)  # behind the window
 
+    def test_more_processes_than_the_conductor_may_open_files(self):
+        """Each has listeners of its own, and nobody has all of them."""
+        few = ["prlimit", "--nofile=64"]
+        done = run("ws", "--mode", "hold", "-c", "1500", "--ramp", "500ms", "-d", "1s", "--json",
+                   prefix=few)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        record = checked_record(self, done.stdout)
+        processes = {one["role"]: one["processes"] for one in record["runs"][0]["processes"]}
+        self.assertGreater(processes["server"], 64)
+        self.check_all(record["runs"][0], 1500)
+        with Serving("ws://127.0.0.1:0", "--workers", "80", "--max-connections",
+                     "1500", prefix=few) as server:
+            one = ws(self, url(server), "--mode", "hold", "-c", "200", "--ramp", "50ms", "-d", "1s")
+            self.check_all(one, 200)
+
     def test_against_websockets(self):
         with Peer() as peer:
             process = hold(peer.url, "-c", "100", "--ramp", "500ms", "-d", "3s", "--code", "3002")

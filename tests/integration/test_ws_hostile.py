@@ -4,11 +4,14 @@ the phase where it is, counted exactly, and the other connections as if there we
 import collections
 import itertools
 import json
+import os
 import socket
+import struct
 import threading
 import time
 import unittest
 import zlib
+from tempfile import TemporaryDirectory
 
 from sonde_program import SONDE, Misbehaving, check_one_line, engines, metric, run
 from websocket_raw import (BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT,
@@ -365,6 +368,23 @@ class Handshakes(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertRegex(done.stdout, r"upgrade.*answered with status 401.*\b3\b|"
                                           r"\b3\b.*upgrade.*answered with status 401")
+
+    def test_an_error_has_one_row_for_observed_parts_and_others(self):
+        def resets(_, client):
+            client.recv(65536)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        with Misbehaving(resets) as server, TemporaryDirectory() as folder:
+            path = os.path.join(folder, "metrics")
+            done = run("ws", server.address.replace("tcp:", "ws:"), "--mode", "handshake", "-c", "2",
+                       "-d", "1s", "--observe=self", "--json", "--openmetrics=" + path)
+            run_ = json.loads(done.stdout)["runs"][0]
+            with open(path, encoding="utf-8") as file:
+                samples = [line for line in file if line.startswith("sonde_errors_total")]
+        (row,) = run_["errors"]
+        self.assertEqual((row["phase"], row["name"]), ("upgrade", "ECONNRESET"))
+        self.assertEqual([int(line.split()[-1]) for line in samples], [row["count"]])
+        self.assertGreaterEqual(row["count"], metric(run_, "handshakes_failed"))
 
     def test_nobody_accepts(self):
         """The connect phase: a full backlog, which drops what comes."""

@@ -116,6 +116,14 @@ static void test_errors_are_named(void **state)
     struct record_run *run = record_add_run(&record, "epoll");
     assert_string_equal(record_add_error(run, "connect", ECONNREFUSED, NULL)->name, "ECONNREFUSED");
     assert_string_equal(record_add_error(run, "protocol", 0, "short answer")->name, "short answer");
+    /* Again: the same row, to add to. */
+    struct record_error_count *row = record_add_error(run, "connect", ECONNREFUSED, NULL);
+    assert_ptr_equal(row, &run->errors[0]);
+    assert_ptr_equal(record_add_error(run, "protocol", 0, "short answer"), &run->errors[1]);
+    assert_int_equal(run->error_count, 2);
+    record_add_error(run, "send", ECONNREFUSED, NULL);
+    record_add_error(run, "protocol", 0, "long answer");
+    assert_int_equal(run->error_count, 4);
     assert_string_equal(record_errno_name(EPIPE, storage, sizeof storage), "EPIPE");
     assert_string_equal(record_errno_name(4000, storage, sizeof storage), "E4000");
     assert_string_equal(record_errno_name(0, storage, sizeof storage), "E0");

@@ -152,7 +152,7 @@ static void check_dialogue(const struct engine_ops *engine, const char *url, uin
     int *listeners = NULL;
     struct err error = {0};
     const struct net_tuning tuning = {.receive_buffer = 30000};
-    assert_int_equal(server_listen(&address, 1, threads, 0, &tuning, &listeners, &error), 0);
+    assert_int_equal(server_listen(&address, 1, threads, false, 0, &tuning, &listeners, &error), 0);
     for (uint32_t i = 0; i < threads; i++) {
         uint64_t bytes;
         assert_int_equal(net_buffer_sizes(listeners[i], NULL, &bytes, &error), 0);

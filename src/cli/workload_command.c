@@ -383,10 +383,12 @@ static int check_held(const struct measurement *measurement, bool given_warmup, 
     if (!workload->ramp_ns) {
         return 0;
     }
-    if (options->count || options->rate > 0 || (given_warmup && options->warmup_ns)) {
+    if (options->count || options->rate > 0 || options->arrival ||
+        (given_warmup && options->warmup_ns)) {
         err_set(error, ERR_USAGE,
                 options->count      ? "--count"
                 : options->rate > 0 ? "--rate"
+                : options->arrival  ? "--arrival poisson"
                                     : "--warmup",
                 "connections that are held have none");
         return err_hint(error, "they are opened in the window, which begins with --ramp and is "

@@ -28,6 +28,25 @@ static struct share share_of(const struct conductor *conductor, uint32_t process
     return (struct share){first, (uint32_t)(workers * (process + 1) / processes) - first};
 }
 
+/* Of a counted run's operations those of the first `dialed` connections. By connections, so that
+ * all workers end together; in an open loop exactly those whose turn it is in the schedule, of
+ * whose arrivals each is operations_per_start operations and the last one the rest. */
+static uint64_t operations_of(const struct run_plan *plan, uint32_t dialed)
+{
+    const struct run_options *options = plan->options;
+    uint64_t count = options->count, connections = options->connections;
+    if (options->rate == 0) {
+        return (uint64_t)((wide)count * dialed / connections);
+    }
+    uint64_t each = plan->workload->operations_per_start
+                        ? plan->workload->operations_per_start(plan->workload_options)
+                        : 1;
+    uint64_t arrivals = count / each, rest = count % each;
+    uint64_t last_turn = arrivals % connections;
+    return (arrivals / connections * dialed + (last_turn < dialed ? last_turn : dialed)) * each +
+           (last_turn < dialed ? rest : 0);
+}
+
 /* Connections and operations are dealt out to all workers alike, in whatever process. */
 static void configure(struct conductor *conductor)
 {
@@ -46,11 +65,11 @@ static void configure(struct conductor *conductor)
         config->workers = workers;
         config->dials = conductor->dials + dialed;
         config->first_number = dialed;
+        config->dials_in_all = connections;
         config->dial_count = (connections - dialed) / (workers - i);
         dialed += config->dial_count;
         if (options->count) {
-            /* By connections, so that all end together. */
-            uint64_t upto = (uint64_t)((wide)options->count * dialed / connections);
+            uint64_t upto = operations_of(conductor->plan, dialed);
             config->quota = upto - issued;
             issued = upto;
         }

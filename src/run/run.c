@@ -445,7 +445,7 @@ double run_null_ceiling(const struct run_plan *plan)
         config.control = &shared->client;
         config.slot = slot;
         config.dials = dials;
-        config.dial_count = share;
+        config.dial_count = config.dials_in_all = share;
         for (uint32_t i = 0; i < share; i++) {
             dials[i].end = (struct net_end){-1, -1};
         }

@@ -202,10 +202,10 @@ static void go(struct worker *worker, uint64_t now_ns)
     if (config->rate > 0) {
         /* From the agreed instant on: a worker that is late lags, and shares the others' schedule.
          */
-        arrival_init(&worker->arrival, config->arrival, config->rate, config->index,
-                     config->workers,
-                     atomic_load_explicit(&config->control->start_ns, memory_order_relaxed),
-                     config->seed + config->index);
+        arrival_init(
+            &worker->arrival, config->arrival, config->rate,
+            (struct arrival_share){config->first_number, config->dial_count, config->dials_in_all},
+            atomic_load_explicit(&config->control->start_ns, memory_order_relaxed), config->seed);
     }
     sweep(worker, OP_START);
 }
@@ -290,8 +290,10 @@ static void take_arrivals(struct worker *worker, uint64_t now_ns)
             if (!worker_may_dial(worker, now_ns)) {
                 return;
             }
+            if (!worker_dial(worker, intended_ns)) {
+                return; /* there was no socket to dial with: it stays due */
+            }
             arrival_take(&worker->arrival);
-            worker_dial(worker, intended_ns);
             continue;
         }
         struct connection *taker = next_taker(worker);
@@ -544,7 +546,9 @@ static int open_worker(struct worker *worker)
     uint32_t expected = config->dial_count + config->end_count + config->listener_count;
     if (config->role->renew_below && config->dial_count) {
         worker->renew_below = config->role->renew_below(config->options, config->dial_count);
-        worker->context.quota = config->role->once ? config->dial_count : worker->context.quota;
+    }
+    if (worker->renew_below && config->role->once && worker_order_dials(worker) < 0) {
+        return -1;
     }
     worker->context.shared = config->role->open_worker(config->options, expected, &worker->failure);
     if (!worker->context.shared) {
@@ -632,5 +636,6 @@ void worker_run(const struct worker_config *config)
     }
     timers_release(&worker.timers);
     free(worker.busy);
+    free(worker.order);
     set_state(&worker, SLOT_ENDED);
 }

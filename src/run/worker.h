@@ -94,6 +94,7 @@ struct worker_config {
     const struct dial *dials;
     uint32_t dial_count;
     uint32_t first_number; /* of the first dial, among all of the run */
+    uint32_t dials_in_all; /* of all workers; scheduled arrivals are dealt out by dials */
     bool foreign_peer;     /* the server is not sonde's */
     bool greeted;          /* struct role_context's; server: first_number is that of ends[0] */
     bool ends_apart;       /* it is told of the end of a stream by other means */

@@ -1,5 +1,6 @@
 /* A client's connections: dialing them, once or again and again. */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -24,9 +25,51 @@ static void cannot_dial(struct worker *worker, enum bank_phase phase, int number
     struct bank *bank = worker->context.bank;
     bank_error(bank, phase, number, NULL);
     bank->counters[worker->role->undialed_counter]++;
-    if (!worker->config->dials_on || phase == PHASE_SOCKET) {
+    if (!worker->config->dials_on && worker->config->rate == 0) { /* else a schedule paces it */
         worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
     }
+}
+
+int worker_order_dials(struct worker *worker)
+{
+    uint32_t count = worker->config->dial_count;
+    worker->context.quota = count;
+    worker->order = calloc(count, sizeof *worker->order);
+    if (!worker->order) {
+        return err_system(&worker->failure, ENOMEM, "memory", "cannot plan the connections");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        worker->order[i] = i;
+    }
+    return 0;
+}
+
+/* Connections that are dialed once are tried until the schedule's end, and one last time then. */
+static bool may_try_again(const struct worker *worker, uint64_t again_ns)
+{
+    const struct worker_config *config = worker->config;
+    uint64_t start_ns = atomic_load_explicit(&config->control->start_ns, memory_order_relaxed);
+    return !worker->order || (config->rate > 0 && (double)(again_ns - start_ns) * config->rate <
+                                                      (double)config->dials_in_all * 1e9);
+}
+
+/* There was no socket to dial with: nothing has been dialed, and so no connection has failed.
+ * False where it is not tried again. */
+static bool no_socket(struct worker *worker, uint32_t dial)
+{
+    uint64_t again_ns = clock_now_ns() + DIAL_PAUSE_NS;
+    bank_error(worker->context.bank, PHASE_SOCKET, worker->failure.number, NULL);
+    worker->failure = (struct err){0};
+    if (!may_try_again(worker, again_ns)) {
+        worker->context.quota--;
+        return false;
+    }
+    if (worker->order) { /* behind those that are left: they may come from another address */
+        uint64_t last = worker->next_dial + worker->context.quota;
+        worker->order[last % worker->config->dial_count] = dial;
+    }
+    worker->dial_after_ns = again_ns;
+    return true;
 }
 
 static enum bank_phase phase_of(const struct op *op)
@@ -102,20 +145,15 @@ void worker_connected(struct worker *worker, struct connection *connection, stru
     worker_close_connection(worker, connection);
 }
 
+/* 1: dialed; 0: there was no socket, as worker->failure says; -1: with worker->failure. */
 static int dial_one(struct worker *worker, const struct dial *dial, uint64_t intended_ns)
 {
     struct net_end end = dial->end;
     uint64_t dialed_ns = clock_now_ns();
     if (dial->address) {
         int fd = worker_open_socket(worker, dial);
-        if (fd < 0 && worker->renew_below && (worker->reached || worker->open)) {
-            cannot_dial(worker, PHASE_SOCKET, worker->failure.number);
-            worker->context.quota -= worker->role->once;
-            worker->failure = (struct err){0};
-            return 0;
-        }
-        if (fd < 0) {
-            return -1;
+        if (fd < 0) { /* among others that were dialed it is no failure of the run */
+            return worker->renew_below && (worker->reached || worker->open) ? 0 : -1;
         }
         end = (struct net_end){fd, fd};
     }
@@ -152,7 +190,7 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
             worker_connected(worker, connection, &op);
         }
     }
-    return worker->failure.code == ERR_NONE ? 0 : -1;
+    return worker->failure.code == ERR_NONE ? 1 : -1;
 }
 
 bool worker_awaits_session(const struct worker *worker, uint64_t now_ns)
@@ -178,17 +216,23 @@ void worker_look_at_marks(struct worker *worker)
     }
 }
 
-void worker_dial(struct worker *worker, uint64_t intended_ns)
+bool worker_dial(struct worker *worker, uint64_t intended_ns)
 {
     const struct worker_config *config = worker->config;
     /* Unless this one is to bring the session, there is one now, or there will be none. */
     worker->session_awaited |= config->follows || worker->open > 0 || worker->reached;
-    dial_one(worker, &config->dials[worker->next_dial], intended_ns);
+    uint32_t dial = worker->order ? worker->order[worker->next_dial] : worker->next_dial;
+    bool again =
+        dial_one(worker, &config->dials[dial], intended_ns) == 0 && no_socket(worker, dial);
     worker->next_dial = (worker->next_dial + 1) % config->dial_count;
+    if (again) {
+        return false;
+    }
     if (in_flight(worker) >= config->dial_count && !worker->throttled && worker->context.quota) {
         worker->throttled = true;
         worker->context.bank->counters[worker->role->throttled_counter]++;
     }
+    return true;
 }
 
 bool worker_may_dial(const struct worker *worker, uint64_t now_ns)

@@ -43,6 +43,7 @@ struct worker {
     uint32_t opened;           /* connections so far: the next one's flow */
     uint32_t renew_below;      /* renewed connections: 0: all were opened before the start */
     uint32_t next_dial;        /* whose turn it is */
+    uint32_t *order;           /* of dials that are each dialed once; NULL: they take turns */
     uint64_t dial_after_ns;    /* after one that failed: not before */
     bool throttled;            /* as many are open as may be, and have not fallen below since */
     bool reached;              /* one was established */
@@ -93,8 +94,12 @@ void worker_renew(struct worker *worker, uint64_t now_ns);
  * failure. */
 int worker_open_socket(struct worker *worker, const struct dial *dial);
 
-/* Dials one, which should have been dialed at intended_ns (0: now). */
-void worker_dial(struct worker *worker, uint64_t intended_ns);
+/* Each dial is dialed once: begins with all of them. 0 or -1 with worker->failure. */
+int worker_order_dials(struct worker *worker);
+
+/* Dials one, which should have been dialed at intended_ns (0: now). False where there was no socket
+ * to dial with: it is dialed later, and has not failed. */
+bool worker_dial(struct worker *worker, uint64_t intended_ns);
 
 /* A renewed connection was not established in time. */
 void worker_give_up(struct worker *worker, struct connection *connection);

@@ -1,6 +1,7 @@
 #include "stats/arrival.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #define NANOSECOND ((arrival_time)1 << 64)
 #define GAP_MOST 0x1p62L                   /* ns, 146 years: what is longer never comes */
@@ -28,33 +29,50 @@ static arrival_time time_from_double(double ns)
     return ((arrival_time)whole << 64) + fraction;
 }
 
+/* `count` gaps; at most GAP_MOST. */
+static arrival_time times(arrival_time gap, uint32_t count)
+{
+    const arrival_time most = (arrival_time)1 << 126;
+    return count && gap > most / count ? most : gap * count;
+}
+
 /* Time to the next arrival. */
 static arrival_time draw_gap(struct arrival *arrival)
 {
     if (arrival->kind == ARRIVAL_FIXED) {
-        return arrival->gap;
+        if (++arrival->place < arrival->count) {
+            return arrival->gap;
+        }
+        arrival->place = 0;
+        return arrival->leap;
     }
     return time_from_double(-log(1 - rng_unit(&arrival->rng)) * arrival->gap_ns);
 }
 
-void arrival_init(struct arrival *arrival, enum arrival_kind kind, double rate, uint32_t part,
-                  uint32_t parts, uint64_t start_ns, uint64_t seed)
+void arrival_init(struct arrival *arrival, enum arrival_kind kind, double rate,
+                  struct arrival_share share, uint64_t start_ns, uint64_t seed)
 {
     long double overall_ns = 1e9L / (long double)rate;
-    long double gap_ns = overall_ns * parts < GAP_MOST ? overall_ns * parts : GAP_MOST;
+    long double mean_ns = overall_ns * share.of / share.count;
+    mean_ns = mean_ns < GAP_MOST ? mean_ns : GAP_MOST;
+    bool fixed = kind == ARRIVAL_FIXED;
+    arrival_time gap = time_from(fixed ? overall_ns : mean_ns);
+    if (gap == 0) {
+        gap = 1; /* a rate beyond all sense: everything is due at once */
+    }
 
     *arrival = (struct arrival){
         .kind = kind,
-        .gap_ns = (double)gap_ns,
+        .gap_ns = (double)mean_ns,
         .start_ns = start_ns,
-        .gap = time_from(gap_ns),
+        .count = fixed ? share.count : 1,
+        .gap = gap,
+        .leap = fixed ? times(gap, share.of - share.count + 1) : gap,
+        .round = fixed ? times(gap, share.of) : gap,
     };
-    if (arrival->gap == 0) {
-        arrival->gap = 1; /* a rate beyond all sense: everything is due at once */
-    }
-    /* An odd factor that is not the one rng_seed steps by, or the parts' states would overlap. */
-    rng_seed(&arrival->rng, seed ^ (part * UINT64_C(0xd1342543de82ef95)));
-    arrival->next = kind == ARRIVAL_FIXED ? time_from(overall_ns * part) : draw_gap(arrival);
+    /* An odd factor that is not the one rng_seed steps by, or the shares' states would overlap. */
+    rng_seed(&arrival->rng, seed ^ (share.first * UINT64_C(0xd1342543de82ef95)));
+    arrival->next = fixed ? times(gap, share.first) : draw_gap(arrival);
 }
 
 uint64_t arrival_peek(const struct arrival *arrival)
@@ -77,6 +95,10 @@ uint64_t arrival_backlog(const struct arrival *arrival, uint64_t now_ns)
     }
     /* Due is what arrival_peek would round to now_ns or less. */
     arrival_time end = (now_ns - arrival->start_ns) * NANOSECOND + NANOSECOND / 2;
-    arrival_time due = (end - 1 - arrival->next) / arrival->gap;
-    return due < UINT64_MAX ? (uint64_t)due + 1 : UINT64_MAX;
+    /* Counted from the beginning of the worker's turn, of which some have been taken. */
+    arrival_time passed = end - 1 - arrival->next + times(arrival->gap, arrival->place);
+    arrival_time in_turn = passed % arrival->round / arrival->gap + 1;
+    arrival_time due = passed / arrival->round * arrival->count - arrival->place +
+                       (in_turn < arrival->count ? in_turn : arrival->count);
+    return due < UINT64_MAX ? (uint64_t)due : UINT64_MAX;
 }

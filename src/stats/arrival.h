@@ -12,21 +12,32 @@ enum arrival_kind { ARRIVAL_FIXED, ARRIVAL_POISSON };
  * index times the gap, however far the schedule has come. */
 typedef unsigned __int128 arrival_time;
 
+/* A worker's part of a schedule: the connections [first, first + count) of `of` in all. */
+struct arrival_share {
+    uint32_t first, count, of;
+};
+
 struct arrival {
     enum arrival_kind kind;
-    double gap_ns;     /* mean time between arrivals */
+    double gap_ns;     /* mean time between the worker's arrivals */
     uint64_t start_ns; /* instant of the schedule's origin */
     uint64_t index;    /* arrivals given out so far */
-    arrival_time gap;  /* gap_ns, exactly enough for 10^10 arrivals */
-    arrival_time next; /* next arrival after start_ns */
+    uint32_t count;    /* arrivals of the worker in a turn of all connections */
+    uint32_t place;    /* of the next one among them */
+    arrival_time gap; /* to the worker's next in the same turn, exactly enough for 10^10 arrivals */
+    arrival_time leap;  /* from its last in a turn to its first in the next */
+    arrival_time round; /* a whole turn */
+    arrival_time next;  /* next arrival after start_ns */
     struct rng rng;
 };
 
-/* rate per second > 0. Worker `part` of `parts` gets rate/parts; fixed schedules are shifted by
- * part/parts of the worker's gap, so that together they are evenly spaced, the first at start_ns.
- * Workers may share a seed: `part` goes into it. */
-void arrival_init(struct arrival *arrival, enum arrival_kind kind, double rate, uint32_t part,
-                  uint32_t parts, uint64_t start_ns, uint64_t seed);
+/* rate per second > 0, of all workers together; share.count > 0. Of a fixed schedule, the first
+ * arrival of which is at start_ns, the connections take turns: the worker gets arrival k where
+ * k mod share.of is one of its connections, so that all workers' arrivals are the whole schedule.
+ * Of Poisson it gets a process of its own, with its connections' part of the rate; workers may
+ * share a seed: share.first goes into it. */
+void arrival_init(struct arrival *arrival, enum arrival_kind kind, double rate,
+                  struct arrival_share share, uint64_t start_ns, uint64_t seed);
 
 /* Intended start of the next operation, which is not taken yet: to the nearest nanosecond. */
 uint64_t arrival_peek(const struct arrival *arrival);

@@ -149,7 +149,7 @@ static void null_open(struct end *end, const struct call_options *options, struc
         dials[i] = (struct dial){.end = {-1, -1}};
     }
     end->config.dials = dials;
-    end->config.dial_count = connections;
+    end->config.dial_count = end->config.dials_in_all = connections;
 }
 
 /* A client and a server through socket pairs. */
@@ -166,7 +166,7 @@ static void pair_open(struct pair_world *world, const struct engine_ops *engine,
     end_open(&world->client, engine, &call_client, &world->options);
     end_open(&world->server, engine, &echo_server, &world->options);
     world->client.config.dials = world->dials;
-    world->client.config.dial_count = connections;
+    world->client.config.dial_count = world->client.config.dials_in_all = connections;
     world->server.config.ends = world->server_ends;
     world->server.config.end_count = connections;
     end_start(&world->server);
@@ -463,7 +463,7 @@ static void refused_connection_is_a_failure(void **state)
         close(listener); /* nobody listens on that port now */
         end_open(&end, engines[i], &call_client, &options);
         end.config.dials = &dial;
-        end.config.dial_count = 1;
+        end.config.dial_count = end.config.dials_in_all = 1;
         end_start(&end);
         end_await(&end, SLOT_ENDED);
         assert_int_equal(end.slot->failure.code, ERR_SYSTEM);

@@ -172,7 +172,7 @@ static void check_dialogue(const struct engine_ops *engine, const char *url, uin
         dials[i] = (struct dial){.address = &address, .end = {-1, -1}};
     }
     client.worker.dials = dials;
-    client.worker.dial_count = clients;
+    client.worker.dial_count = client.worker.dials_in_all = clients;
     client.worker.channel_options = options;
     end_start(&client, worker_thread);
     await(&client.slots->state, SLOT_READY);
@@ -262,7 +262,7 @@ static void flows_saturate(void **state)
     end_open(&client, &engine_null, &talk_client, 1);
     client.log.opened = (uint32_t)TALK_OPENED_MAX - MANY; /* keeps the last ones */
     client.worker.dials = dials;
-    client.worker.dial_count = MANY;
+    client.worker.dial_count = client.worker.dials_in_all = MANY;
     end_start(&client, worker_thread);
     await(&client.slots->state, SLOT_READY);
     assert_int_equal(client.log.opened, TALK_OPENED_MAX);

@@ -156,6 +156,7 @@ static void renewal_open(struct renewal *renewal, const struct engine_ops *engin
                                              .cpu = -1,
                                              .dials = renewal->dials,
                                              .dial_count = MOST,
+                                             .dials_in_all = MOST,
                                              .quota = quota,
                                              .workers = 1,
                                              .connect_timeout_ns = NS_PER_SECOND};
@@ -302,10 +303,10 @@ static void one_that_cannot_be_dialed_is_counted(void **state)
     renewal_run(&renewal);
     /* Those that got no socket are no connection, and were not taken off the quota. */
     assert_int_equal(counted(&renewal, VISITS), 20);
-    assert_true(counted(&renewal, FAILED) > 0);
+    assert_int_equal(counted(&renewal, FAILED), 0);
     assert_int_equal(renewal.tally.bank->errors[0].phase, PHASE_SOCKET);
     assert_int_equal(renewal.tally.bank->errors[0].number, EADDRNOTAVAIL);
-    assert_int_equal(renewal.tally.bank->errors[0].count, counted(&renewal, FAILED));
+    assert_true(renewal.tally.bank->errors[0].count > 0);
     renewal_close(&renewal);
 }
 
@@ -364,7 +365,8 @@ static void once_each(void **state)
         renewal_run(&renewal);
         assert_int_equal(counted(&renewal, VISITS), MOST - 1);
         assert_int_equal(counted(&renewal, DIALED), MOST - 1);
-        assert_int_equal(counted(&renewal, FAILED), 1);
+        assert_int_equal(counted(&renewal, FAILED), 0); /* nobody was dialed */
+        assert_int_equal(renewal.tally.bank->errors[0].phase, PHASE_SOCKET);
         assert_int_equal(histogram_count(&renewal.tally.bank->histograms[0]),
                          scheduled ? MOST - 1 : 0);
         assert_int_equal(now_open, 0);

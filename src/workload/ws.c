@@ -38,8 +38,8 @@ static const struct opt option_rows[] = {
               .most = 4999, .argument = "CODE", .help = "close with this code"),
     OPT_DURATION(struct ws_options, timeout_ns, .name = "timeout", .initial = "5s",
                  .least = NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
-                 .help =
-                     "an upgrade, a close or a ping without an answer has failed after this time"),
+                 .help = "an upgrade, a message, a ping or a close has failed after this time "
+                         "without an answer"),
     OPT_CHOICE(struct ws_options, message, .name = "message", .choices = messages,
                .initial = "binary", .argument = "KIND",
                .help = "message: what is sent; ping: ping frames, answered by pongs"),
@@ -286,6 +286,9 @@ static const struct metric handshake_metrics[] = {
      "connections that the server ended behind its close frame: the TIME_WAIT is its own (through "
      "TLS nobody's, where the answer to its close_notify finds it gone and is reset)",
      METRIC_COUNT, WS_COUNT_SERVER_FIRST, 0, false},
+    {"server_reset", "1", "server reset behind close",
+     "connections that the server reset behind its close frame: nobody has a TIME_WAIT",
+     METRIC_COUNT, WS_COUNT_RESET, 0, false},
     {"client_ended_first", "1", "client ended first",
      "connections that it left open for a second: this end closed them, and has the TIME_WAIT",
      METRIC_COUNT, WS_COUNT_CLIENT_FIRST, 0, false},
@@ -384,7 +387,8 @@ const struct workload workload_ws = {
     ROWS_OF_ALL,
     .metrics = handshake_metrics,
     .metric_count = sizeof handshake_metrics / sizeof *handshake_metrics,
-    .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST | 1 << WS_COUNT_FAILED,
+    .kept = 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_RESET | 1 << WS_COUNT_CLIENT_FIRST |
+            1 << WS_COUNT_FAILED,
     .has = has,
     .operation = "handshake",
     .client = &ws_handshake_client,
@@ -409,8 +413,9 @@ const struct workload workload_ws_hold = {
     ROWS_OF_ALL,
     .metrics = ws_hold_metrics,
     .metric_count = WS_HOLD_METRICS,
-    .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_CLIENT_FIRST |
-            1 << WS_COUNT_LOST | 1 << WS_COUNT_FAILED | 1 << WS_COUNT_PONGS,
+    .kept = 1 << WS_COUNT_CLOSED | 1 << WS_COUNT_SERVER_FIRST | 1 << WS_COUNT_RESET |
+            1 << WS_COUNT_CLIENT_FIRST | 1 << WS_COUNT_LOST | 1 << WS_COUNT_FAILED |
+            1 << WS_COUNT_PONGS,
     .whole = UINT64_MAX,
     .server_whole = UINT64_MAX,
     .ramp_ns = ws_ramp_ns,

@@ -89,6 +89,7 @@ enum ws_counter {
     WS_COUNT_LOST,   /* held connections, before they were to be closed */
     WS_COUNT_PINGS,  /* of this end, and those that were answered */
     WS_COUNT_PONGS,
+    WS_COUNT_RESET, /* by the server, behind its close frame */
 };
 
 /* Of all client roles; the first ones of each are the same instants of another operation. */
@@ -128,7 +129,7 @@ const struct workload *ws_choose(const void *options);
 /* In how long so many held connections are dialed. */
 uint64_t ws_ramp_ns(const void *options, uint64_t connections);
 
-enum { WS_HOLD_METRICS = 11 };
+enum { WS_HOLD_METRICS = 12 };
 extern const struct metric ws_hold_metrics[WS_HOLD_METRICS];
 
 enum { WS_SERVER_METRICS = 9, WS_SERVER_METRICS_OF_RUN = 7, WS_SERVER_OPTIONS = 3 };

@@ -390,7 +390,7 @@ static void ended(struct role_context *context, struct ws_client *client,
                   const struct ws_ways *ways, const struct op *op)
 {
     if (client->state == WS_CLOSED) {
-        context->bank->counters[WS_COUNT_SERVER_FIRST]++;
+        context->bank->counters[op->result < 0 ? WS_COUNT_RESET : WS_COUNT_SERVER_FIRST]++;
         ws_client_timer(context, 0);
         if (ways->dials) {
             leave(context, client);

@@ -22,6 +22,7 @@ struct ws_talk {
     uint64_t left;        /* closed loop: that it may still issue; UINT64_MAX: no end */
     uint64_t taken_bytes; /* of the answer that comes in */
     bool mismatched;      /* which is not what was sent */
+    uint64_t heard_ns;    /* the latest piece of an answer; 0: none */
 };
 
 static struct ws_talk *talk_of(struct ws_client *client)
@@ -241,6 +242,7 @@ static const char *took(struct role_context *context, struct ws_client *client,
     const struct ws_options *options = ws_options_of(context);
     struct ws_talk *talk = talk_of(client);
     bool pong = event->kind == WEBSOCKET_PONGED;
+    talk->heard_ns = now_ns;
     if (pong && options->message != WS_PING) {
         return NULL; /* nobody has to ask for it (section 5.5.3) */
     }
@@ -272,8 +274,32 @@ static void failed(struct role_context *context, struct ws_client *client)
     }
 }
 
+static void opened(struct role_context *context, struct ws_client *client, uint64_t now_ns)
+{
+    (void)client;
+    ws_client_timer(context, now_ns + ws_options_of(context)->timeout_ns);
+}
+
+/* A server that says nothing of what it was sent: slow answers are heard, a long queue of them
+ * too. */
+static const char *due(struct role_context *context, struct ws_client *client, uint64_t now_ns)
+{
+    const struct ws_talk *talk = talk_of(client);
+    uint64_t since_ns = now_ns, timeout_ns = ws_options_of(context)->timeout_ns;
+    if (talk->begun > talk->completed) {
+        since_ns = talk->ring[talk->completed & talk->mask].sent_ns;
+        since_ns = talk->heard_ns > since_ns ? talk->heard_ns : since_ns;
+    }
+    if (now_ns >= since_ns + timeout_ns) {
+        return "no answer within --timeout";
+    }
+    ws_client_timer(context, since_ns + timeout_ns);
+    return NULL;
+}
+
 /* A connection that is closed before the end is lost. */
-static const struct ws_ways ways = {.took = took, .fill = fill, .failed = failed};
+static const struct ws_ways ways = {
+    .opened = opened, .took = took, .fill = fill, .due = due, .failed = failed};
 
 /* Open loop: one is due, meant to start at op->now_ns. */
 static void arrived(struct role_context *context, struct ws_client *client, const struct op *op)

@@ -343,6 +343,20 @@ static void warn_of_threads(const struct run_options *run, struct record *record
     }
 }
 
+/* Options of a server that this run does not start. */
+static int refuse_given(const struct opt_set *set, struct err *error)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->given >> i & 1) {
+            char name[48];
+            snprintf(name, sizeof name, "--%s", set->rows[i].name);
+            err_set(error, ERR_USAGE, name, "this run starts no server");
+            return err_hint(error, "say it where the server is started");
+        }
+    }
+    return 0;
+}
+
 /* Refuses options that this run has no use for: nobody types them for nothing. */
 static int check_given(const struct measurement *measurement, struct err *error)
 {
@@ -367,7 +381,9 @@ static int check_given(const struct measurement *measurement, struct err *error)
         }
     }
     for (size_t i = 0; i < measurement->set_count; i++) {
-        if (sets[i].rows == during_rows && during_check(&sets[i], error) < 0) {
+        bool of_own = sets[i].rows == measurement->form->server.rows && !own && !session;
+        if ((of_own && refuse_given(&sets[i], error) < 0) ||
+            (sets[i].rows == during_rows && during_check(&sets[i], error) < 0)) {
             return -1;
         }
     }

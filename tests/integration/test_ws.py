@@ -523,6 +523,7 @@ class CommandLine(unittest.TestCase):
                                 (PING + ("-m", "126"), "at most 125"),
                                 (PING + ("--high", "2"), "the latest"),
                                 (PING + ("--fragment", "2"), "one frame"),
+                                (("ws://127.0.0.1:1", "--agree-deflate"), "starts no server"),
                                 (("--ramp", "1s"), "no effect with --mode handshake"),
                                 (("--ping-every", "1s"), "one of --mode hold"),
                                 (("-m", "1k"), "one of --mode message"),

@@ -377,7 +377,8 @@ class Handshakes(unittest.TestCase):
         with Misbehaving(resets) as server, TemporaryDirectory() as folder:
             path = os.path.join(folder, "metrics")
             done = run("ws", server.address.replace("tcp:", "ws:"), "--mode", "handshake", "-c", "2",
-                       "-d", "1s", "--observe=self", "--json", "--openmetrics=" + path)
+                       "-d", "1s", "-w", "0", "--observe=self", "--json",
+                       "--openmetrics=" + path)
             run_ = json.loads(done.stdout)["runs"][0]
             with open(path, encoding="utf-8") as file:
                 samples = [line for line in file if line.startswith("sonde_errors_total")]
@@ -594,6 +595,22 @@ class Messages(unittest.TestCase):
                 done = run("ws", url(server), "--mode", "message", "-d", "200ms", "-w", "0", "-c",
                            "3", "--drain", "200ms", "-e", engine)
                 self.assertIn("1 message", check_one_line(self, done, 1))
+
+    def test_silence_for_longer_than_the_timeout(self):
+        """A counted run has no other end."""
+        def fault(server, wire):
+            wire.upgrade()
+            server.over.wait()
+        for engine in engines():
+            with self.subTest(engine=engine), Mixed([fault], 3) as server:
+                done = run("ws", url(server), "--mode", "message", "-n", "90", "-c", "3",
+                           "--timeout", "400ms", "-e", engine, "-q", "--json")
+                self.assertEqual(done.returncode, 1)
+                one = json.loads(done.stdout)["runs"][0]
+                self.assertEqual([(row["phase"], row["name"], row["count"])
+                                  for row in one["errors"]],
+                                 [("receive", "no answer within --timeout", 1)])
+                self.assertEqual(metric(one, "round_trips"), 60)
 
     def test_pings_for_ever(self):
         """They are answered in little memory, and the other connections are served meanwhile."""

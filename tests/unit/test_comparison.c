@@ -276,7 +276,7 @@ static void conditions_are_judged(void **state)
 {
     (void)state;
     struct side slower = usual;
-    char what[600];
+    char what[768];
     slower.p99 = 5500;
     slower.rate = 1001; /* within the noise */
     struct pair pair = compare(&usual, &slower, false);
@@ -302,7 +302,7 @@ static void a_single_run_decides_nothing(void **state)
 {
     (void)state;
     struct side single = usual;
-    char what[600];
+    char what[768];
     single.runs = 1;
     struct pair pair = compare(&single, &usual, false);
     assert_int_equal(pair.status, 0);

@@ -163,6 +163,10 @@ bool window_finished(const struct conductor *conductor);
 int fill_run(struct conductor *conductor, struct err *error);
 /* Why a run did not begin: the errors of its workers, which have left. Nothing where it did. */
 void fill_connecting(struct conductor *conductor);
+/* fill_checks.c: warnings of what was measured; of an open loop that reached this part of its rate.
+ */
+void fill_check(struct conductor *conductor);
+void fill_check_rate(struct conductor *conductor, double reached);
 /* fill_host.c: of which what the host went through. */
 void fill_host(struct conductor *conductor);
 /* held_connections.c, of a workload whose connections are held: the memory of both ends now; how

@@ -274,10 +274,8 @@ static int prepare(struct serving *serving, struct err *error)
                                 .busy_poll_us =
                                     options->wire.busy_poll && all_network(serving) ? 50 : 0};
     int *listeners = NULL;
-    if (echo_check(&serving->echo.echo, options->wire.receive_bytes, error) < 0) {
-        return -1;
-    }
-    if (check_engine(engine, error) < 0 || check_limits(serving, error) < 0 ||
+    if (echo_check(&serving->echo.echo, options->wire.receive_bytes, error) < 0 ||
+        check_engine(engine, error) < 0 || check_limits(serving, error) < 0 ||
         prepare_tls(serving, error) < 0) {
         return -1;
     }

@@ -122,16 +122,38 @@ static int fill_metrics(struct record_run *run, const struct metric *metrics, si
     return 0;
 }
 
+/* The part of the rate that was reached. A counted run goes on until the last answer, which the
+ * schedule knows nothing of: it is behind by no more than its latest arrival was. */
+static double rate_reached(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    const struct record_run *run = conductor->run;
+    uint64_t each = plan->workload->operations_per_start
+                        ? plan->workload->operations_per_start(plan->workload_options)
+                        : 1;
+    double rate = (double)each * plan->options->rate;
+    double reached = run->values[0].value / rate;
+    if (plan->options->count == 0) {
+        return reached;
+    }
+    const struct histogram *lag =
+        &conductor->client.plain.bank->histograms[plan->workload->send_lag];
+    double window_ns = (double)run->window_ns;
+    double over_ns = window_ns - (double)plan->options->count * 1e9 / rate;
+    double lag_ns = histogram_count(lag) ? (double)lag->maximum : 0;
+    if (over_ns <= 0) {
+        return reached < 1 ? reached : 1; /* of the schedule, or of what was interrupted */
+    }
+    return reached * window_ns / (window_ns - over_ns + (over_ns < lag_ns ? over_ns : lag_ns));
+}
+
 static int fill_extras(struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
     struct record_run *run = conductor->run;
     uint32_t worker = 0;
-    if (plan->options->rate > 0 && plan->options->count == 0) {
-        uint64_t each = plan->workload->operations_per_start
-                            ? plan->workload->operations_per_start(plan->workload_options)
-                            : 1;
-        double reached = run->values[0].value / ((double)each * plan->options->rate);
+    if (plan->options->rate > 0) {
+        double reached = rate_reached(conductor);
         fill_value(run, &run_extra_metrics[RUN_EXTRA_REACHED], reached);
         fill_check_rate(conductor, reached);
         fill_value(run, &run_extra_metrics[RUN_EXTRA_BEHIND], (double)conductor->behind);

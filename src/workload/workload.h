@@ -34,9 +34,10 @@ struct connection {
 /* A role with renew_below has no connections at first. The worker dials them while it runs, each to
  * one of its dials in turn, as long as there is a quota; a connection is its role's from OP_START
  * (at the instant when it was established) to the OP_CLOSE that the role asks for. One that cannot
- * be established is counted by phase and errno, and the worker pauses for a millisecond. In an open
- * loop an arrival dials, and none goes to `can_take`. Where the role says `once`, there is one
- * connection of each dial, and what has become of it is final. */
+ * be established is counted by phase and errno, and in a closed loop the worker pauses for a
+ * millisecond. One that got no socket is an error and no connection yet. In an open loop an arrival
+ * dials, and none goes to `can_take`. Where the role says `once`, there is one connection of each
+ * dial, and what has become of it is final. */
 
 /* What a step asks for. The worker clears it before each step. */
 struct step_out {

@@ -61,7 +61,7 @@ static int make_journal(struct prober *prober, struct err *error)
 }
 
 /* Marks are of all connections; threads, of however many processes, have equal shares of them. */
-static void fill_options(struct prober *prober)
+static int fill_options(struct prober *prober, struct err *error)
 {
     const struct as_wsperf_options *options = prober->options;
     uint64_t high = options->high < options->connections ? options->high : options->connections;
@@ -79,21 +79,27 @@ static void fill_options(struct prober *prober)
         .dials_on = true,
         .server_threads = 1,
     };
-    prober->ws = (struct ws_options){
-        .mode = WS_HANDSHAKE,
-        .high = 1,
-        .low = options->low < high ? options->low : high,
-        .low_of = high,
-        .timeout_ns = PATIENCE_NS,
-        .code = GOING_AWAY,
-        .until_open = true,
-    };
+    struct opt_set usual = {.rows = workload_ws.options,
+                            .count = workload_ws.option_count,
+                            .target = &prober->ws};
+    if (opt_defaults(&usual, 1, error) < 0) {
+        return -1;
+    }
+    prober->ws.mode = WS_HANDSHAKE;
+    prober->ws.low = options->low < high ? options->low : high;
+    prober->ws.low_of = high;
+    prober->ws.timeout_ns = PATIENCE_NS;
+    prober->ws.code = GOING_AWAY;
+    prober->ws.until_open = true;
+    return 0;
 }
 
 static int prepare(struct prober *prober, struct err *error)
 {
     const char *uri = prober->options->uri;
-    fill_options(prober);
+    if (fill_options(prober, error) < 0) {
+        return -1;
+    }
     if (strncasecmp(uri, "ws://", 5) != 0 && strncasecmp(uri, "wss://", 6) != 0) {
         err_set(error, ERR_USAGE, uri, "is no URI of a WebSocket");
         return err_hint(error, "ws://HOST:PORT/PATH");

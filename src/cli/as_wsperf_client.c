@@ -79,9 +79,8 @@ static int fill_options(struct prober *prober, struct err *error)
         .dials_on = true,
         .server_threads = 1,
     };
-    struct opt_set usual = {.rows = workload_ws.options,
-                            .count = workload_ws.option_count,
-                            .target = &prober->ws};
+    struct opt_set usual = {
+        .rows = workload_ws.options, .count = workload_ws.option_count, .target = &prober->ws};
     if (opt_defaults(&usual, 1, error) < 0) {
         return -1;
     }

@@ -20,6 +20,35 @@ def openssl(*arguments, **options):
     return subprocess.run(["openssl", *arguments], check=True, capture_output=True, **options)
 
 
+# Servers that fail in the TLS handshake.
+
+def half_a_record(server, client):
+    client.recv(65536)
+    client.sendall(b"\x16\x03\x03\x10\x00")
+    server.over.wait(PATIENCE_S)
+
+
+def resets(_, client):
+    client.recv(65536)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def closes(_, client):
+    client.recv(65536)
+
+
+def speaks_http(_, client):
+    client.recv(65536)
+    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    client.recv(65536)
+
+
+def alerts(_, client):
+    client.recv(65536)
+    client.sendall(b"\x15\x03\x03\x00\x02\x02\x28")
+    client.recv(65536)
+
+
 class Certificates:
     """An authority and what it signed, or did not."""
 
@@ -286,34 +315,12 @@ class ForeignServers(WithCertificates):
                     self.assertIn(what, check_one_line(self, done, 1))
 
     def test_handshakes_that_fail(self):
-        def resets(_, client):
-            client.recv(65536)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-        def closes(_, client):
-            client.recv(65536)
-
-        def speaks_http(_, client):
-            client.recv(65536)
-            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            client.recv(65536)
-
-        def alerts(_, client):
-            client.recv(65536)
-            client.sendall(b"\x15\x03\x03\x00\x02\x02\x28")
-            client.recv(65536)
-
-        def never_ends(server, client):
-            client.recv(65536)
-            client.sendall(b"\x16\x03\x03\x10\x00")
-            server.over.wait(PATIENCE_S)
-
         self.failing(resets, "the TLS handshake failed: Connection reset by peer")
         self.failing(closes, "the other end closed in the TLS handshake")
         self.failing(speaks_http, "the other end does not speak TLS")
         self.failing(echoes, "the other end does not speak TLS")
         self.failing(alerts, "alert: handshake failure")
-        self.failing(never_ends, "were not established in time (TCP and the TLS handshake)",
+        self.failing(half_a_record, "were not established in time (TCP and the TLS handshake)",
                      "--connect-timeout", "300ms")
 
     def test_truncated(self):

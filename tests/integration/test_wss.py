@@ -7,7 +7,6 @@ import functools
 import os
 import socket
 import ssl
-import struct
 import subprocess
 import threading
 import time
@@ -18,7 +17,7 @@ import websockets
 import sonde_program
 from sonde_program import (PATIENCE_S, Misbehaving, Serving, check_one_line, checked_record, end,
                            metric, run, start)
-from test_tls import WithCertificates
+from test_tls import WithCertificates, alerts, closes, half_a_record, resets, speaks_http
 from test_ws import QUICK, Peer, errors, talk, upgrade, ws
 
 engines = functools.cache(sonde_program.engines)  # asked once: it runs the program
@@ -260,33 +259,6 @@ class Served(WithCertificates):
 
 def silent(server, client):
     server.over.wait(PATIENCE_S)
-
-
-def half_a_record(server, client):
-    client.recv(65536)
-    client.sendall(b"\x16\x03\x03\x10\x00")
-    server.over.wait(PATIENCE_S)
-
-
-def resets(_, client):
-    client.recv(65536)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def closes(_, client):
-    client.recv(65536)
-
-
-def speaks_http(_, client):
-    client.recv(65536)
-    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    client.recv(65536)
-
-
-def alerts(_, client):
-    client.recv(65536)
-    client.sendall(b"\x15\x03\x03\x00\x02\x02\x28")
-    client.recv(65536)
 
 
 BAD_HANDSHAKES = ((silent, "ETIMEDOUT", "Connection timed out"),

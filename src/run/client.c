@@ -38,9 +38,7 @@ static uint64_t operations_of(const struct run_plan *plan, uint32_t dialed)
     if (options->rate == 0) {
         return (uint64_t)((wide)count * dialed / connections);
     }
-    uint64_t each = plan->workload->operations_per_start
-                        ? plan->workload->operations_per_start(plan->workload_options)
-                        : 1;
+    uint64_t each = workload_operations_per_start(plan->workload, plan->workload_options);
     uint64_t arrivals = count / each, rest = count % each;
     uint64_t last_turn = arrivals % connections;
     return (arrivals / connections * dialed + (last_turn < dialed ? last_turn : dialed)) * each +

@@ -128,9 +128,7 @@ static double rate_reached(const struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
     const struct record_run *run = conductor->run;
-    uint64_t each = plan->workload->operations_per_start
-                        ? plan->workload->operations_per_start(plan->workload_options)
-                        : 1;
+    uint64_t each = workload_operations_per_start(plan->workload, plan->workload_options);
     double rate = (double)each * plan->options->rate;
     double reached = run->values[0].value / rate;
     if (plan->options->count == 0) {

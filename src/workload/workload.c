@@ -30,3 +30,8 @@ int workload_check_transport(const struct workload *workload, const struct addre
             datagrams ? "datagrams" : "a stream");
     return err_hint(error, "take %s", forms);
 }
+
+uint64_t workload_operations_per_start(const struct workload *workload, const void *options)
+{
+    return workload->operations_per_start ? workload->operations_per_start(options) : 1;
+}

@@ -193,6 +193,9 @@ extern const struct workload workload_call, workload_ping, workload_stream,
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];
 
+/* Operations that one arrival of an open loop begins: one, where the workload does not say. */
+uint64_t workload_operations_per_start(const struct workload *workload, const void *options);
+
 /* Refuses an address whose transport is not what the workload needs (ERR_USAGE, with the forms of
  * those that are). */
 int workload_check_transport(const struct workload *workload, const struct address *address,

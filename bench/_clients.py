@@ -52,14 +52,15 @@ def rounds_of(variants, rounds, server_pid, server_name):
     return seen
 
 
-def show(seen, what):
+def show(seen, what, rate="{:,.0f}", cost=("CPU us each", "{:.2f}", 1e3)):
+    """A row a client; `cost`: title, form and divisor of the CPU ns that one of `what` takes."""
     def figure(runs, key, form, scale=1.0):
         values = [getattr(run, key) for run in runs]
         return "-" if None in values or 0 in values else bench.Figure(values).text(form, scale)
 
-    bench.table(["client", f"{what}/s", "CPU us each", "client busy", "server busy", "p50 ms",
+    bench.table(["client", f"{what}/s", cost[0], "client busy", "server busy", "p50 ms",
                  "p99 ms"],
-                [[name, figure(runs, "rate", "{:,.0f}"), figure(runs, "cpu_ns", "{:.2f}", 1e3),
+                [[name, figure(runs, "rate", rate), figure(runs, "cpu_ns", *cost[1:]),
                   figure(runs, "client_busy", "{:.2f}"), figure(runs, "server_busy", "{:.2f}"),
                   figure(runs, "p50_ns", "{:.1f}", 1e6), figure(runs, "p99_ns", "{:.1f}", 1e6)]
                  for name, runs in seen.items()])

@@ -29,6 +29,7 @@ events {{ worker_connections 4096; }}
 http {{
     access_log off;
     sendfile on;
+    tcp_nopush on; # both as Debian has it: head and file in one segment
     keepalive_requests 10000000;
     keepalive_timeout 300s;
     client_body_temp_path {folder}/body;
@@ -234,13 +235,13 @@ def sonde(engine, url, connections, seconds, *more):
     ended, record = sonde_record(url, "-e", engine, "-c", str(connections), "-d", f"{seconds}s",
                                  "-w", "0", *more)
     requests = bench.metric(record, "requests")
-    return Result(ended, requests, bench.metric(record, "bytes"),
-                  requests / bench.metric(record, "requests_per_second"),
+    wire_bytes = bench.metric(record, "header_bytes") + bench.metric(record, "body_bytes")
+    return Result(ended, requests, wire_bytes, requests / bench.metric(record, "requests_per_second"),
                   percentile(record, "50"), percentile(record, "99"),
-                  bench.metric(record, "requests_failed"))
+                  bench.metric(record, "requests_failed") + bench.metric(record, "unfinished"))
 
 
-def variants(url, connections, seconds, form, chosen=None):
+def clients(url, connections, seconds, form):
     """Every client as {name: function that runs it once}; `form` of Result makes its Run."""
     every = {
         "sonde epoll": lambda: sonde("epoll", url, connections, seconds),
@@ -254,4 +255,4 @@ def variants(url, connections, seconds, form, chosen=None):
 
     def once(client):
         return lambda: form(client())
-    return {name: once(client) for name, client in every.items() if not chosen or name in chosen}
+    return {name: once(client) for name, client in every.items()}

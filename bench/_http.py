@@ -44,7 +44,7 @@ LIGHTTPD = """
 server.document-root = "{folder}/files"
 server.bind = "127.0.0.1"
 server.port = {port}
-server.max-keep-alive-requests = 0
+server.max-keep-alive-requests = 10000000
 server.max-connections = 4096
 server.max-fds = 8192
 server.listen-backlog = 4096
@@ -162,21 +162,24 @@ class Ended:
 
 
 class Result:
-    """What a client says of its run, beside what it cost."""
+    """What a client says of its run, beside what it cost: requests and bytes are all that the CPU time
+    was for."""
 
     def __init__(self, ended, requests, wire_bytes, seconds, p50_ns=None, p99_ns=None, failed=0):
-        self.ended, self.requests, self.wire_bytes = ended, requests, wire_bytes
-        self.seconds, self.p50_ns, self.p99_ns, self.failed = seconds, p50_ns, p99_ns, failed
+        self.ended, self.requests, self.gibibytes = ended, requests, wire_bytes / GIB
+        self.requests_per_second = requests / seconds
+        self.gibibytes_per_second = self.gibibytes / seconds
+        self.p50_ns, self.p99_ns, self.failed = p50_ns, p99_ns, failed
 
     def of_requests(self):
-        return Run(self.requests, self.requests / self.seconds,
-                   self.ended.cpu_seconds * 1e9 / self.requests, self.p50_ns, self.p99_ns,
-                   self.failed)
+        return self.run(self.requests, self.requests_per_second)
 
     def of_gibibytes(self):
-        gibibytes = self.wire_bytes / GIB
-        return Run(gibibytes, gibibytes / self.seconds, self.ended.cpu_seconds * 1e9 / gibibytes,
-                   self.p50_ns, self.p99_ns, self.failed)
+        return self.run(self.gibibytes, self.gibibytes_per_second)
+
+    def run(self, count, rate):
+        return Run(count, rate, self.ended.cpu_seconds * 1e9 / count, self.p50_ns, self.p99_ns,
+                   self.failed)
 
 
 def wrk(url, connections, seconds):
@@ -231,21 +234,27 @@ def percentile(record, share, histogram="response_time"):
     return record["runs"][0]["histograms"][histogram]["percentiles"][share]
 
 
-def sonde(engine, url, connections, seconds, *more):
+def sonde(engine, url, body_bytes, connections, seconds, *more):
+    """What is in flight at the end comes to its end, outside the window: the rates are without it, what
+    the CPU time was for is with it."""
     ended, record = sonde_record(url, "-e", engine, "-c", str(connections), "-d", f"{seconds}s",
                                  "-w", "0", *more)
-    requests = bench.metric(record, "requests")
-    wire_bytes = bench.metric(record, "header_bytes") + bench.metric(record, "body_bytes")
-    return Result(ended, requests, wire_bytes, requests / bench.metric(record, "requests_per_second"),
-                  percentile(record, "50"), percentile(record, "99"),
-                  bench.metric(record, "requests_failed") + bench.metric(record, "unfinished"))
+    one = {name: bench.metric(record, name) for name in (
+        "requests", "finished_after", "requests_failed", "header_bytes", "body_bytes_per_second",
+        "requests_per_second")}
+    answered = one["requests"] + one["finished_after"]
+    result = Result(ended, answered, answered * body_bytes + one["header_bytes"], seconds,
+                    percentile(record, "50"), percentile(record, "99"), one["requests_failed"])
+    result.requests_per_second = one["requests_per_second"]
+    result.gibibytes_per_second = one["body_bytes_per_second"] / GIB
+    return result
 
 
-def clients(url, connections, seconds, form):
+def clients(url, body_bytes, connections, seconds, form):
     """Every client as {name: function that runs it once}; `form` of Result makes its Run."""
     every = {
-        "sonde epoll": lambda: sonde("epoll", url, connections, seconds),
-        "sonde uring": lambda: sonde("uring", url, connections, seconds),
+        "sonde epoll": lambda: sonde("epoll", url, body_bytes, connections, seconds),
+        "sonde uring": lambda: sonde("uring", url, body_bytes, connections, seconds),
         "wrk": lambda: wrk(url, connections, seconds),
         "h2load": lambda: h2load(url, connections, seconds),
         "bare epoll": lambda: bare("epoll", url, connections, seconds),

@@ -4,8 +4,7 @@ interface.
 
 nginx with one worker on one CPU, the client on the other, 100 connections, one request in flight on
 each. Every client once a round, every second round backwards. CPU time is that of the whole process
-(wait4) for each GiB that came, of whole answers or not. (sonde and h2load say the bytes of whole
-answers and of those that were begun alike.) A ratio is of the same round; it stands with its median's
+(wait4) for each GiB that came, of whole answers or not. A ratio is of the same round; it stands with its median's
 95 % interval (bootstrap over the rounds)."""
 
 import os
@@ -45,8 +44,8 @@ def main():
                   f"{arguments.rounds} rounds of {arguments.seconds} s")
     verdicts = bench.Verdicts("http_downloads")
     with http.serving("nginx", {"payload": MEBIBYTES << 20}) as (pid, url):
-        variants = http.clients(f"{url}/payload", arguments.connections, arguments.seconds,
-                                http.Result.of_gibibytes)
+        variants = http.clients(f"{url}/payload", MEBIBYTES << 20, arguments.connections,
+                                arguments.seconds, http.Result.of_gibibytes)
         seen = clients.rounds_of(variants, arguments.rounds, pid, "nginx")
     clients.show(seen, "GiB", "{:.2f}", ("CPU ms a GiB", "{:.0f}", 1e6))
     clients.keep(verdicts, "nginx", seen)

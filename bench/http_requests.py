@@ -59,8 +59,8 @@ def main():
                   f"connections: {arguments.rounds} rounds of {arguments.seconds} s")
     verdicts = bench.Verdicts("http_requests")
     with http.serving("nginx", {str(BYTES): BYTES}) as (pid, url):
-        variants = http.clients(f"{url}/{BYTES}", arguments.connections, arguments.seconds,
-                                http.Result.of_requests)
+        variants = http.clients(f"{url}/{BYTES}", BYTES, arguments.connections,
+                                arguments.seconds, http.Result.of_requests)
         seen = clients.rounds_of(variants, arguments.rounds, pid, "nginx")
     clients.show(seen, "requests")
     clients.keep(verdicts, "nginx", seen)

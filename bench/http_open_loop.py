@@ -61,7 +61,7 @@ def wrk2(path, url, rate, arguments):
 
 def most(url, arguments):
     runs = [http.wrk(url, arguments.connections, min(arguments.seconds, 3)) for _ in range(3)]
-    return bench.Figure([run.requests / run.seconds for run in runs]).median
+    return bench.Figure([run.requests_per_second for run in runs]).median
 
 
 def show(seen):

@@ -26,6 +26,7 @@ class Run:
         self.p50_ns, self.p99_ns = p50_ns, p99_ns
         self.client_busy = rate * cpu_ns / 1e9
         self.server_cpu_ns = self.server_busy = None
+        self.loop_ns = None  # as cpu_ns, of the measured time alone
         self.why = ""
 
 

@@ -163,23 +163,27 @@ class Ended:
 
 class Result:
     """What a client says of its run, beside what it cost: requests and bytes are all that the CPU time
-    was for."""
+    of the process was for. `loop`: CPU ns, requests and GiB of the measured time alone, as programs say
+    that look at themselves; without what starting and ending takes, which short runs would show."""
 
     def __init__(self, ended, requests, wire_bytes, seconds, p50_ns=None, p99_ns=None, failed=0):
         self.ended, self.requests, self.gibibytes = ended, requests, wire_bytes / GIB
         self.requests_per_second = requests / seconds
         self.gibibytes_per_second = self.gibibytes / seconds
         self.p50_ns, self.p99_ns, self.failed = p50_ns, p99_ns, failed
+        self.loop = None
 
     def of_requests(self):
-        return self.run(self.requests, self.requests_per_second)
+        return self.run(self.requests, self.requests_per_second, 1)
 
     def of_gibibytes(self):
-        return self.run(self.gibibytes, self.gibibytes_per_second)
+        return self.run(self.gibibytes, self.gibibytes_per_second, 2)
 
-    def run(self, count, rate):
-        return Run(count, rate, self.ended.cpu_seconds * 1e9 / count, self.p50_ns, self.p99_ns,
-                   self.failed)
+    def run(self, count, rate, what):
+        run = Run(count, rate, self.ended.cpu_seconds * 1e9 / count, self.p50_ns, self.p99_ns,
+                  self.failed)
+        run.loop_ns = self.loop and self.loop[0] / self.loop[what]
+        return run
 
 
 def wrk(url, connections, seconds):
@@ -213,8 +217,10 @@ def bare(engine, url, connections, seconds, *more):
     ended = Ended([bare_program(f"bare_http_{engine}"), host, port, "/" + path, str(connections),
                    str(seconds), *more])
     seen = json.loads(ended.out)
-    return Result(ended, seen["calls"], seen["bytes"], seen["seconds"], seen["p50_ns"],
-                  seen["p99_ns"])
+    result = Result(ended, seen["calls"], seen["bytes"], seen["seconds"], seen["p50_ns"],
+                    seen["p99_ns"])
+    result.loop = (seen["cpu_ns_per_call"] * seen["calls"], seen["calls"], seen["bytes"] / GIB)
+    return result
 
 
 def sonde_record(*arguments, pin=CLIENT_CPU):
@@ -240,13 +246,16 @@ def sonde(engine, url, body_bytes, connections, seconds, *more):
     ended, record = sonde_record(url, "-e", engine, "-c", str(connections), "-d", f"{seconds}s",
                                  "-w", "0", *more)
     one = {name: bench.metric(record, name) for name in (
-        "requests", "finished_after", "requests_failed", "header_bytes", "body_bytes_per_second",
-        "requests_per_second")}
+        "requests", "finished_after", "requests_failed", "header_bytes", "body_bytes",
+        "body_bytes_per_second", "requests_per_second")}
     answered = one["requests"] + one["finished_after"]
     result = Result(ended, answered, answered * body_bytes + one["header_bytes"], seconds,
                     percentile(record, "50"), percentile(record, "99"), one["requests_failed"])
     result.requests_per_second = one["requests_per_second"]
     result.gibibytes_per_second = one["body_bytes_per_second"] / GIB
+    process = bench.process(record, "client")
+    result.loop = (process["cpu_user_ns"] + process["cpu_system_ns"], one["requests"],
+                   (one["header_bytes"] + one["body_bytes"]) / GIB)
     return result
 
 

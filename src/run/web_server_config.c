@@ -28,7 +28,7 @@ const char *web_server_name(uint32_t program)
 static void lighttpd_config(const struct web_config *config, FILE *out)
 {
     fprintf(out,
-            "server.document-root = \"" WEB_ROOT "\"\n"
+            "server.document-root = var.CWD + \"/" WEB_ROOT "\"\n"
             "server.bind = \"/dev/stdin\"\n"
             "server.port = %u\n"
             "server.pid-file = \"%u.pid\"\n"

@@ -376,7 +376,10 @@ static void test_parent_killed(void **state)
             pause();
             _exit(0);
         }
-        assert_int_equal(read(files[0], &server, sizeof server), sizeof server);
+        if (read(files[0], &server, sizeof server) != sizeof server) {
+            kill(pid, SIGKILL);
+            fail();
+        }
         assert_false(is_silent(&server));
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);

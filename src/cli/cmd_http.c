@@ -5,6 +5,11 @@
 
 static const char *const further[] = {"http://HOST:PORT/PATH", "https://HOST:PORT/PATH", NULL};
 
+static uint64_t payload_bytes(const void *options)
+{
+    return ((const struct http_options *)options)->size_bytes;
+}
+
 static const struct workload_form form = {
     .workload = &workload_http,
     .choose = http_choose,
@@ -14,6 +19,7 @@ static const struct workload_form form = {
     .sockets = {wire_rows, WIRE_OPTIONS},
     .server = {http_server_rows, HTTP_SERVER_OPTIONS},
     .server_offset = offsetof(struct http_options, server),
+    .payload_bytes = payload_bytes,
 };
 
 static size_t sets(struct opt_set *to)

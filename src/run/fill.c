@@ -428,8 +428,14 @@ static void describe(struct conductor *conductor)
     FILE *out = fmemopen(run->detail, sizeof run->detail, "w");
     if (out) {
         bool null = plan->engine->flags & ENGINE_NO_KERNEL;
-        fprintf(out, "%s%s, %s", null ? "no server" : conductor->address.text,
-                conductor->own_server ? " (own server)" : "", plan->engine->name);
+        fprintf(out, "%s%s", null ? "no server" : conductor->address.text,
+                conductor->own_server ? " (own server)" : "");
+        if (plan->web_program) {
+            bool several = conductor->servers.count > 1;
+            fprintf(out, several ? " (%s, %u processes)" : " (%s)", conductor->web.software,
+                    conductor->servers.count);
+        }
+        fprintf(out, ", %s", plan->engine->name);
         fprintf(out, ", %lu connection%s, %u thread%s", options->connections,
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");

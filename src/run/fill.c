@@ -68,7 +68,7 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"other_cpu_share", "1", "CPU time of others",
      "share of the host's CPU time during the window that was used, and not by sonde's ends: by "
-     "other programs (a server that is not sonde's own is one) and by interrupts",
+     "other programs (a server that this run did not start is one) and by interrupts",
      METRIC_VALUE, 0, 0, false},
     {"cpu_frequency", "Hz", "CPU clock rate",
      "of the fastest CPU at the end of the window, as the kernel says; that of a virtual machine "

@@ -11,6 +11,7 @@
 #include "run/run.h"
 #include "run/server.h"
 #include "run/watch.h"
+#include "run/web_server.h"
 #include "stats/series.h"
 #include "stats/summary.h"
 
@@ -58,7 +59,9 @@ struct conductor {
     struct worker_slot *server_slots;
     uint32_t server_slot_count, server_threads; /* of all of its processes */
     struct processes servers;                   /* count 0: none */
-    struct net_end *client_ends, *server_ends;  /* pairs */
+    struct web_server web;                      /* whose processes they are, where there is one */
+    uint64_t web_cpu_ns; /* of those: before the window their CPU time, then that in it */
+    struct net_end *client_ends, *server_ends; /* pairs */
     uint32_t pair_count;
     /* measured */
     struct tallies client, server;
@@ -106,6 +109,12 @@ struct conductor {
     bool interrupted;
 };
 
+/* Whether the server was started by this run, sonde's own or not. */
+static inline bool started_server(const struct conductor *conductor)
+{
+    return conductor->own_server || conductor->plan->web_program;
+}
+
 /* Whether it is known what the server counted: sonde's own, or a session's that has said so. */
 static inline bool server_counted(const struct conductor *conductor)
 {
@@ -132,6 +141,8 @@ bool run_broken(struct conductor *conductor, bool now);
 /* provision.c: how many workers, slots, processes and source addresses the run has, within the
  * limits of the machine; 0 or -1 with *error. */
 int provision_run(struct conductor *conductor, struct err *error);
+/* What is asked of a web server that this run starts. */
+void setup_web_server(const struct conductor *conductor, struct web_server_plan *web);
 
 /* Whether the client's workers are in processes of their own. */
 static inline bool client_apart(const struct conductor *conductor)

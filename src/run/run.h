@@ -53,6 +53,10 @@ struct run_plan {
     /* What brings the connections instead of a target; NULL: none (run/session.h). */
     const struct session_ops *session;
     const char *session_target;
+    /* enum web_program (run/web_server.h): what is started in the place of sonde's own server, and
+     * how much it has at WEB_SERVER_PATH. */
+    uint32_t web_program;
+    uint64_t payload_bytes;
     const char *label;
     const char *note; /* the workload's settings, for people; may be NULL */
     int stop_fd;      /* readable (a signalfd) when the user wants to end; -1: none */

@@ -32,6 +32,7 @@ struct watch_name {
     const char *missing;
     const pid_t *more; /* further processes of the same role */
     size_t more_count;
+    bool sampled;   /* it has no workers of sonde's that would count their CPU time */
     bool later;     /* its process comes with watch_add */
     bool elsewhere; /* it is on the peer, whose matter it is (run/session.h) */
 };

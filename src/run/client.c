@@ -95,6 +95,7 @@ static int start_threads(struct conductor *conductor, struct share share, struct
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     for (uint32_t i = 0; i < share.count && !failed; i++) {
+        conductor->configs[share.first + i].starting_ns = clock_now_ns();
         failed = pthread_create(&conductor->threads[i], &attributes, client_thread,
                                 &conductor->configs[share.first + i]);
         if (failed) {

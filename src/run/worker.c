@@ -167,6 +167,7 @@ static void visit(struct worker *worker, struct connection *connection, enum op_
     struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
     if (kind == OP_START) {
         if (!(connection->flagged & CONNECTION_STARTED)) {
+            connection->dialed_ns = worker->role->redials ? 0 : connection->dialed_ns;
             worker_start(worker, connection, NULL, now_ns);
         }
     } else if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
@@ -199,6 +200,10 @@ static void go(struct worker *worker, uint64_t now_ns)
     worker->started = true;
     worker->context.bank->start_ns = now_ns; /* until now there was nothing to measure */
     worker->turn = worker->first;
+    if (worker->role->redials) {
+        worker->renew_below = config->dial_count;
+        worker->throttled = worker->reached = true;
+    }
     if (config->rate > 0) {
         /* From the agreed instant on: a worker that is late lags, and shares the others' schedule.
          */
@@ -286,7 +291,7 @@ static void take_arrivals(struct worker *worker, uint64_t now_ns)
         if (intended_ns > now_ns) {
             return;
         }
-        if (worker->renew_below) {
+        if (worker->renew_below && !worker->role->redials) {
             if (!worker_may_dial(worker, now_ns)) {
                 return;
             }
@@ -403,14 +408,15 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     }
     if (worker->renew_below && worker->dial_after_ns > now_ns) {
         until_ns = worker->dial_after_ns < until_ns ? worker->dial_after_ns : until_ns;
-    } else if (worker->config->rate == 0 && worker_may_dial(worker, now_ns)) {
+    } else if ((worker->config->rate == 0 || worker->role->redials) &&
+               worker_may_dial(worker, now_ns)) {
         return 0;
     }
     if (worker->renew_below && worker_awaits_session(worker, now_ns)) {
         /* Another worker's connection brings it: nothing here says when. */
         until_ns = now_ns + NS_PER_MS < until_ns ? now_ns + NS_PER_MS : until_ns;
     }
-    bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
+    bool waits = worker->renew_below && !worker->role->redials && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);
         /* A ramp is as good where dials are late by a wake-up, which leaves the server the CPU. */
@@ -482,12 +488,14 @@ static bool round_trip(struct worker *worker)
         run_resume(worker, now_ns);
     }
     worker_look_at_marks(worker);
-    if (open_loop_active(worker)) {
-        worked = true;
-        take_arrivals(worker, now_ns);
-    } else if (worker_may_dial(worker, now_ns)) {
+    bool arrive = open_loop_active(worker);
+    if ((!arrive || worker->role->redials) && worker_may_dial(worker, now_ns)) {
         worked = true;
         worker_renew(worker, now_ns);
+    }
+    if (arrive) {
+        worked = true;
+        take_arrivals(worker, now_ns);
     }
     if (worker->flush) {
         run_flush(worker, worked ? clock_now_ns() : now_ns);
@@ -612,6 +620,9 @@ void worker_run(const struct worker_config *config)
         .ends_apart = config->ends_apart,
         .first_number = config->first_number,
     };
+    if (config->starting_ns && config->engine->flags & ENGINE_ONE_CHANNEL) {
+        worker.thread_start_ns = clock_now_ns() - config->starting_ns;
+    }
     worker.started = !starts_with_go(config);
     set_state(&worker, SLOT_STARTING);
     clear_unused(config->slot);

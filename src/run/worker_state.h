@@ -46,6 +46,8 @@ struct worker {
     uint32_t *order;           /* of dials that are each dialed once; NULL: they take turns */
     uint64_t dial_after_ns;    /* after one that failed: not before */
     bool throttled;            /* as many are open as may be, and have not fallen below since */
+    uint64_t thread_start_ns;  /* what starting its thread took, for the set-up of a connection that
+                                  has a thread of its own; then 0 */
     bool reached;              /* one was established */
     uint32_t unreached;        /* until then: how many were not */
     struct thread_usage usage; /* of its thread, at the last cut */

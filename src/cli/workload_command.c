@@ -302,6 +302,7 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .progress = turn->progress || turn->exports ? follow : NULL,
         .look = turn->live ? look : NULL,
         .owner = &followed,
+        .fresh = !measurement->during && (several || turn->repetition),
     };
     if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
         return -1;

@@ -193,8 +193,8 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
                 return err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
             }
         }
-        connection->set_up_ns =
-            at_most_32_bits(clock_now_ns() - opened_ns + worker->thread_start_ns);
+        connection->set_up_ns = at_most_32_bits(clock_now_ns() - opened_ns);
+        connection->thread_ns = at_most_32_bits(worker->thread_start_ns);
         worker->thread_start_ns = 0;
         if (worker_submit(worker, &op)) {
             worker_connected(worker, connection, &op);

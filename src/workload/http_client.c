@@ -1,84 +1,14 @@
-/* A client's HTTP connection: requests are sent, their answers read in order and timed. Of two
- * roles: connections that stay and take one request after the other, and connections that the
- * worker dials for one request each. */
+/* A client's HTTP connection: requests are sent, their answers read in order and timed. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "codec/http.h"
-#include "codec/sha256.h"
-#include "workload/http_requests.h"
+#include "workload/http_client.h"
 
 /* How long a server may leave the connection open behind its last answer. */
 #define LINGER_NS NS_PER_SECOND
-#define REQUEST_SEED 9112
-
-/* What a worker's connections share. */
-struct http_worker {
-    struct http_requests requests;
-    struct http_limits limits;
-    struct rng rng;
-    uint8_t digest[SHA256_BYTES]; /* of the body that is expected */
-    bool expects_digest;
-    /* Open loop: intended starts of requests whose connection ended before their turn. */
-    uint64_t *again_ns;
-    size_t again_first, again_end, again_room;
-};
-
-enum http_state {
-    HTTP_DIALED, /* not established yet, or not begun */
-    HTTP_OPEN,
-    HTTP_LINGERS, /* nothing more is asked: the server is to end it */
-    HTTP_GONE,    /* ended, or failed */
-};
-
-struct http_times {
-    uint64_t intended_ns, sent_ns;
-};
-
-struct http_connection {
-    struct connection base;
-    uint8_t state; /* enum http_state */
-    bool sending;
-    bool body_next;  /* the body of the last request begun is to follow its head */
-    bool last;       /* the answer under way is the connection's last one */
-    uint16_t status; /* of the answer under way */
-    uint32_t issued, begun, completed; /* requests; they wrap around */
-    uint32_t mask;
-    struct http_times one, *times; /* of a power of two */
-    const uint8_t *send_data;      /* what is under way */
-    size_t send_bytes;
-    uint64_t first_ns; /* when the answer's first byte came; 0: none has */
-    uint64_t heard_ns; /* when anything came */
-    struct http_response_reader reader;
-    uint8_t *out;    /* several requests of a list, to be sent together; NULL: they never are */
-    uint8_t *buffer; /* its own, to receive into; NULL: it is lent one */
-    uint8_t *body;   /* of the answer under way, where it is kept */
-    size_t body_bytes, body_room;
-    struct sha256 *hash; /* NULL: bodies are not looked at */
-};
-
-static struct http_connection *http_of(struct connection *connection)
-{
-    return (struct http_connection *)(void *)connection;
-}
-
-static const struct http_options *options_of(const struct role_context *context)
-{
-    return context->options;
-}
-
-static uint32_t in_flight(const struct http_connection *http)
-{
-    return http->issued - http->completed;
-}
-
-static struct http_times *times_of(const struct http_connection *http, uint32_t number)
-{
-    return &http->times[number & http->mask];
-}
 
 static void set_timer(struct role_context *context, uint64_t at_ns)
 {
@@ -94,7 +24,7 @@ static void record(struct role_context *context, enum http_histogram which, uint
 
 /* ---- ends ------------------------------------------------------------------------------------ */
 
-static void drop_body(struct http_connection *http)
+void http_client_drop_body(struct http_connection *http)
 {
     free(http->body);
     http->body = NULL;
@@ -119,7 +49,7 @@ static void abandon(struct role_context *context, uint64_t count, enum bank_phas
 static void fail(struct role_context *context, struct http_connection *http, enum bank_phase phase,
                  int number, const char *name)
 {
-    abandon(context, in_flight(http), phase, number, name);
+    abandon(context, http_in_flight(http), phase, number, name);
     leave(context, http);
 }
 
@@ -133,12 +63,14 @@ static void fail_protocol(struct role_context *context, struct http_connection *
 static void ask_again(struct role_context *context, struct http_connection *http)
 {
     struct http_worker *worker = context->shared;
-    uint32_t count = in_flight(http);
+    uint32_t count = http_in_flight(http);
     if (count == 0) {
         return;
     }
-    if (context->draining) {
-        abandon(context, count, PHASE_DRAIN, 0, "asked behind a connection's last answer");
+    if (context->draining) { /* who asks at once has not asked, who has a schedule is late */
+        if (context->open_loop) {
+            abandon(context, count, PHASE_DRAIN, 0, "asked behind a connection's last answer");
+        }
         http->completed = http->issued;
         return;
     }
@@ -155,7 +87,8 @@ static void ask_again(struct role_context *context, struct http_connection *http
     }
     for (; http->completed != http->issued; http->completed++) {
         if (context->open_loop) {
-            worker->again_ns[worker->again_end++] = times_of(http, http->completed)->intended_ns;
+            worker->again_ns[worker->again_end++] =
+                http_times_of(http, http->completed)->intended_ns;
         }
     }
     context->quota += context->quota == UINT64_MAX ? 0 : count;
@@ -181,14 +114,14 @@ static void linger(struct role_context *context, struct http_connection *http, u
 /* Issues as many as may be in flight. A connection for one request has got it from its dialing. */
 static void issue(struct role_context *context, struct http_connection *http, uint64_t now_ns)
 {
-    const struct http_options *options = options_of(context);
+    const struct http_options *options = http_options_of(context);
     struct http_worker *worker = context->shared;
     if (context->draining || !options->keep_alive) {
         return;
     }
-    uint64_t room = options->pipeline - in_flight(http);
+    uint64_t room = options->pipeline - http_in_flight(http);
     for (; room && worker->again_first < worker->again_end && context->quota; room--) {
-        times_of(http, http->issued++)->intended_ns = worker->again_ns[worker->again_first++];
+        http_times_of(http, http->issued++)->intended_ns = worker->again_ns[worker->again_first++];
         context->quota -= context->quota == UINT64_MAX ? 0 : 1;
     }
     if (worker->again_first == worker->again_end) {
@@ -200,14 +133,14 @@ static void issue(struct role_context *context, struct http_connection *http, ui
     room = room < context->quota ? room : context->quota;
     context->quota -= context->quota == UINT64_MAX ? 0 : room;
     for (; room; room--) {
-        times_of(http, http->issued++)->intended_ns = now_ns;
+        http_times_of(http, http->issued++)->intended_ns = now_ns;
     }
 }
 
 static void begin(struct role_context *context, struct http_connection *http,
                   const struct http_ask *ask, uint64_t now_ns)
 {
-    times_of(http, http->begun++)->sent_ns = now_ns;
+    http_times_of(http, http->begun++)->sent_ns = now_ns;
     http_response_asked(&http->reader, ask->method);
     context->bank->counters[HTTP_COUNT_SENT]++;
     http->body_next = ask->body_apart;
@@ -293,7 +226,7 @@ static void sent(struct role_context *context, struct http_connection *http, con
         return;
     }
     http->sending = false;
-    if (http->body_next || http->begun != http->issued || in_flight(http) == 0) {
+    if (http->body_next || http->begun != http->issued || http_in_flight(http) == 0) {
         send_next(context, http, op->now_ns ? op->now_ns : clock_now_ns());
     }
 }
@@ -322,7 +255,7 @@ static bool take_body(struct role_context *context, struct http_connection *http
                       const struct http_event *event)
 {
     context->bank->counters[HTTP_COUNT_BODY_BYTES] += event->length;
-    bool kept = !options_of(context)->keep_body || keep_piece(http, event);
+    bool kept = !http_options_of(context)->keep_body || keep_piece(http, event);
     bool hashed = !http->hash || sha256_add(http->hash, event->data, event->length);
     if (!kept || !hashed) {
         fail(context, http, PHASE_RECEIVE, ENOMEM, NULL);
@@ -350,12 +283,12 @@ static void complete(struct role_context *context, struct http_connection *http,
 {
     const struct http_worker *worker = context->shared;
     uint64_t *counters = context->bank->counters;
-    const struct http_times *times = times_of(http, http->completed++);
+    const struct http_times *times = http_times_of(http, http->completed++);
     char text[80];
     const char *wrong = unexpected(worker, http, text, sizeof text);
     counters[HTTP_COUNT_1XX + http->status / 100 - 1]++;
     if (http->body) {
-        drop_body(http);
+        http_client_drop_body(http);
     }
     if (wrong) {
         counters[HTTP_COUNT_UNEXPECTED]++;
@@ -373,7 +306,7 @@ static void complete(struct role_context *context, struct http_connection *http,
 static bool take_end(struct role_context *context, struct http_connection *http, size_t left,
                      bool close, uint64_t now_ns)
 {
-    bool last = close || !options_of(context)->keep_alive;
+    bool last = close || !http_options_of(context)->keep_alive;
     bool asked = http->begun - http->completed > 1;
     if (left && (last || !asked)) { /* what it was framed as is not what was sent */
         fail_protocol(context, http, close ? HTTP_BAD_AFTER_LAST : HTTP_BAD_UNASKED);
@@ -435,7 +368,7 @@ static void ended(struct role_context *context, struct http_connection *http, co
         complete(context, http, op->now_ns);
         ask_again(context, http);
         leave(context, http);
-    } else if (failed == 0 && in_flight(http) == 0) {
+    } else if (failed == 0 && http_in_flight(http) == 0) {
         context->bank->counters[HTTP_COUNT_IDLE_CLOSED]++;
         leave(context, http);
     } else {
@@ -480,10 +413,10 @@ static void received(struct role_context *context, struct http_connection *http,
 static void look_at_time(struct role_context *context, struct http_connection *http,
                          uint64_t now_ns)
 {
-    const struct http_options *options = options_of(context);
+    const struct http_options *options = http_options_of(context);
     uint64_t due_ns = now_ns + options->timeout_ns;
     if (http->begun != http->completed) {
-        uint64_t sent_ns = times_of(http, http->completed)->sent_ns;
+        uint64_t sent_ns = http_times_of(http, http->completed)->sent_ns;
         due_ns = (http->heard_ns > sent_ns ? http->heard_ns : sent_ns) + options->timeout_ns;
         uint64_t most_ns =
             options->request_most_ns ? sent_ns + options->request_most_ns : UINT64_MAX;
@@ -509,7 +442,7 @@ static void record_phases(struct role_context *context, const struct connection 
     uint64_t begun_ns = base->dialed_ns + base->socket_ns + base->set_up_ns;
     struct histogram *histograms = context->bank->histograms;
     histogram_record(&histograms[HTTP_SOCKET], base->socket_ns, 1);
-    histogram_record(&histograms[HTTP_SET_UP], base->set_up_ns, 1);
+    histogram_record(&histograms[HTTP_SET_UP], (uint64_t)base->set_up_ns + base->thread_ns, 1);
     record(context, HTTP_CONNECT, begun_ns, op->now_ns - tls_ns);
     if (security) {
         histogram_record(&histograms[HTTP_TLS], tls_ns, 1);
@@ -519,14 +452,14 @@ static void record_phases(struct role_context *context, const struct connection 
 
 static void start(struct role_context *context, struct http_connection *http, const struct op *op)
 {
-    const struct http_options *options = options_of(context);
+    const struct http_options *options = http_options_of(context);
     const struct connection *base = &http->base;
     if (base->dialed_ns) {
         record_phases(context, base, op);
     }
     http->state = HTTP_OPEN;
     if (!options->keep_alive) {
-        times_of(http, http->issued++)->intended_ns = base->intended_ns;
+        http_times_of(http, http->issued++)->intended_ns = base->intended_ns;
     }
     struct op *receive = step_submit(context, &http->base, OP_RECEIVE);
     receive->data = http->buffer;
@@ -562,14 +495,15 @@ static void arrived(struct role_context *context, struct http_connection *http, 
 {
     uint64_t now_ns = clock_now_ns();
     record(context, HTTP_SEND_LAG, op->now_ns, now_ns);
-    times_of(http, http->issued++)->intended_ns = op->now_ns;
+    http_times_of(http, http->issued++)->intended_ns = op->now_ns;
     context->quota -= context->quota == UINT64_MAX ? 0 : 1;
     send_next(context, http, now_ns);
 }
 
-static void step(struct role_context *context, struct connection *connection, const struct op *op)
+void http_client_step(struct role_context *context, struct connection *connection,
+                      const struct op *op)
 {
-    struct http_connection *http = http_of(connection);
+    struct http_connection *http = http_client_of(connection);
     if (http->state == HTTP_GONE) {
         return;
     }
@@ -596,202 +530,3 @@ static void step(struct role_context *context, struct connection *connection, co
         break;
     }
 }
-
-/* Of a connection for one request also while it is being established. */
-static uint64_t outstanding(const struct connection *connection)
-{
-    const struct http_connection *http = (const struct http_connection *)(const void *)connection;
-    return http->state == HTTP_OPEN ? in_flight(http) : 0;
-}
-
-static uint64_t outstanding_single(const struct connection *connection)
-{
-    const struct http_connection *http = (const struct http_connection *)(const void *)connection;
-    return http->state == HTTP_DIALED || outstanding(connection);
-}
-
-static bool can_take(const struct role_context *context, const struct connection *connection)
-{
-    const struct http_connection *http = (const struct http_connection *)(const void *)connection;
-    return http->state == HTTP_OPEN && in_flight(http) < options_of(context)->pipeline;
-}
-
-static bool takes_none(const struct role_context *context, const struct connection *connection)
-{
-    (void)context;
-    (void)connection;
-    return false; /* arrivals dial */
-}
-
-/* ---- memory ---------------------------------------------------------------------------------- */
-
-static uint32_t ring_room(uint64_t pipeline)
-{
-    uint32_t room = 1;
-    while (room < pipeline) {
-        room *= 2;
-    }
-    return room;
-}
-
-static bool gathers(const struct http_options *options)
-{
-    return options->url_file && options->pipeline > 1;
-}
-
-static void release(struct role_context *context, struct connection *connection)
-{
-    struct http_connection *http = http_of(connection);
-    (void)context;
-    if (http->times != &http->one) {
-        free(http->times);
-    }
-    free(http->out);
-    free(http->buffer);
-    drop_body(http);
-    sha256_close(http->hash);
-    http->times = NULL;
-    http->out = http->buffer = NULL;
-    http->hash = NULL;
-}
-
-static int open_connection(struct role_context *context, struct connection *connection)
-{
-    struct http_connection *http = http_of(connection);
-    const struct http_options *options = options_of(context);
-    struct http_worker *worker = context->shared;
-    uint32_t room = ring_room(options->pipeline);
-    http->mask = room - 1;
-    http->times = room > 1 ? calloc(room, sizeof *http->times) : &http->one;
-    http->out = gathers(options) ? malloc(HTTP_BLOCK_BYTES) : NULL;
-    http->buffer = options->buffer_bytes ? malloc(options->buffer_bytes) : NULL;
-    http->hash = worker->expects_digest ? sha256_open() : NULL;
-    if (!http->times || (gathers(options) && !http->out) ||
-        (options->buffer_bytes && !http->buffer) || (worker->expects_digest && !http->hash)) {
-        release(context, connection);
-        return -ENOMEM;
-    }
-    http_response_reader_init(&http->reader, &worker->limits);
-    context->bank->counters[HTTP_COUNT_DIALED]++;
-    context->quota -= options->keep_alive || context->quota == UINT64_MAX ? 0 : 1;
-    return 0;
-}
-
-static size_t connection_memory(const void *member)
-{
-    const struct http_options *options = member;
-    uint32_t room = ring_room(options->pipeline);
-    return sizeof(struct http_connection) + (room > 1 ? room * sizeof(struct http_times) : 0) +
-           (gathers(options) ? HTTP_BLOCK_BYTES : 0) + options->buffer_bytes +
-           (options->keep_body ? options->size_bytes : 0);
-}
-
-static void close_worker(void *shared)
-{
-    struct http_worker *worker = shared;
-    if (worker) {
-        http_requests_close(&worker->requests);
-        free(worker->again_ns);
-    }
-    free(worker);
-}
-
-static void *open_worker(const void *member, uint32_t connections, struct err *error)
-{
-    const struct http_options *options = member;
-    struct http_worker *worker = calloc(1, sizeof *worker);
-    (void)connections;
-    if (!worker) {
-        err_system(error, ENOMEM, "http", "cannot make the requests");
-        return NULL;
-    }
-    if (http_requests_open(&worker->requests, options, error) < 0) {
-        close_worker(worker);
-        return NULL;
-    }
-    worker->limits = http_limits_usual;
-    worker->limits.body_bytes = options->response_most;
-    worker->expects_digest =
-        options->expect_sha256 && sha256_parse(options->expect_sha256, worker->digest);
-    rng_seed(&worker->rng, REQUEST_SEED ^ clock_now_ns());
-    return worker;
-}
-
-static uint32_t renew_below(const void *options, uint32_t most)
-{
-    (void)options;
-    return most;
-}
-
-/* ---- the roles ------------------------------------------------------------------------------- */
-
-#define TIMES_OF_BOTH                                                                              \
-    [HTTP_SEND_LAG] =                                                                              \
-        {"send_lag", "ns", "send lag",                                                             \
-         "open loop: how long after its intended start a request was issued, or its "              \
-         "connection dialed",                                                                      \
-         PART_NONE},                                                                               \
-    [HTTP_SOCKET] = {"socket", "ns", "socket", "making a connection's socket", PART_NONE},         \
-    [HTTP_SET_UP] =                                                                                \
-        {"set_up", "ns", "set-up",                                                                 \
-         "from the socket until connecting was begun: the connection's memory, making "            \
-         "it known to the engine, and the start of a thread that has it alone",                    \
-         PART_NONE},                                                                               \
-    [HTTP_CONNECT] = {"connect", "ns", "TCP connect",                                              \
-                      "from the beginning of the connect to the established connection",           \
-                      PART_NONE},                                                                  \
-    [HTTP_TLS] =                                                                                   \
-        {"tls_handshake", "ns", "TLS handshake",                                                   \
-         "from the established connection to the end of TLS's handshake, as this end saw "         \
-         "it",                                                                                     \
-         PART_NONE},                                                                               \
-    [HTTP_FIRST_BYTE] = {"first_byte", "ns", "first byte",                                         \
-                         "from the send of a request to the receive with the first byte of its "   \
-                         "answer",                                                                 \
-                         PART_NONE},                                                               \
-    [HTTP_DOWNLOAD] = {"download", "ns", "download",                                               \
-                       "from that receive to the one that completed the answer", PART_NONE}
-
-static const struct histogram_metric histograms[] = {
-    [HTTP_RESPONSE_TIME] = {"response_time", "ns", "response time",
-                            "from the intended start of a request (closed loop: from its issue) to "
-                            "the receive that completed its answer",
-                            PART_NONE},
-    [HTTP_SERVICE_TIME] = {"service_time", "ns", "from its send",
-                           "from the send of a request to the receive that completed its answer",
-                           PART_NONE},
-    TIMES_OF_BOTH,
-};
-
-static const struct histogram_metric single_histograms[] = {
-    [HTTP_RESPONSE_TIME] = {"response_time", "ns", "response time",
-                            "from when a request's connection should have been dialed (closed "
-                            "loop: from its dialing) to the receive that completed the answer",
-                            PART_NONE},
-    [HTTP_SERVICE_TIME] = {"service_time", "ns", "from its send",
-                           "from the send of a request to the receive that completed its answer",
-                           PART_NONE},
-    TIMES_OF_BOTH,
-};
-
-#define ROLE_OF_BOTH                                                                               \
-    .connection_bytes = sizeof(struct http_connection),                                            \
-    .histogram_count = sizeof histograms / sizeof *histograms,                                     \
-    .connection_memory = connection_memory, .open_worker = open_worker,                            \
-    .close_worker = close_worker, .open = open_connection, .step = step, .close = release,         \
-    .throttled_counter = HTTP_COUNT_THROTTLED, .resumed_counter = HTTP_COUNT_RESUMED
-
-const struct role http_client = {
-    ROLE_OF_BOTH,         .histograms = histograms, .outstanding = outstanding,
-    .can_take = can_take, .redials = true,          .undialed_counter = HTTP_COUNT_UNDIALED,
-};
-
-const struct role http_single_client = {
-    ROLE_OF_BOTH,
-    .histograms = single_histograms,
-    .outstanding = outstanding_single,
-    .can_take = takes_none,
-    .renew_below = renew_below,
-    .times_security = true,
-    .undialed_counter = HTTP_COUNT_FAILED,
-};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,13 +122,32 @@ static int refuse_own(int failed, const char *option, const char *what, struct e
     return err_set(error, ERR_USAGE, option, "\"%.60s\": %s", what, http_error_text(failed));
 }
 
-/* All headers with their line ends; malloc'ed, NULL with *error. */
+/* What a Host among the headers says, instead of the target's own; NULL: it is no Host. */
+static const char *host_in(const char *header)
+{
+    if (strncasecmp(header, "host:", 5) != 0) {
+        return NULL;
+    }
+    return header + 5 + strspn(header + 5, " \t");
+}
+
+static const char *given_host(const struct opt_list *headers)
+{
+    const char *host = NULL;
+    for (size_t i = 0; i < headers->count; i++) {
+        const char *given = host_in(headers->items[i]);
+        host = given ? given : host;
+    }
+    return host;
+}
+
+/* All headers but Host with their line ends; malloc'ed, NULL with *error. */
 static char *join_headers(const struct opt_list *headers, struct err *error)
 {
     size_t bytes = 1, at = 0;
     for (size_t i = 0; i < headers->count; i++) {
         int failed = http_header_check(slice_of(headers->items[i]));
-        if (failed) {
+        if (failed && !host_in(headers->items[i])) {
             refuse_own(failed, "--header", headers->items[i], error);
             return NULL;
         }
@@ -139,7 +159,9 @@ static char *join_headers(const struct opt_list *headers, struct err *error)
         return NULL;
     }
     for (size_t i = 0; i < headers->count; i++) {
-        at += (size_t)snprintf(text + at, bytes - at, "%s\r\n", headers->items[i]);
+        if (!host_in(headers->items[i])) {
+            at += (size_t)snprintf(text + at, bytes - at, "%s\r\n", headers->items[i]);
+        }
     }
     text[at] = '\0';
     return text;
@@ -154,13 +176,15 @@ static int make_ask(struct http_requests *requests, const struct http_options *o
     ssize_t head_bytes = head ? http_request_write(request, head, HEAD_ROOM) : 0;
     if (head_bytes <= 0) {
         free(head);
-        return head_bytes < 0
-                   ? refuse_own((int)head_bytes,
-                                head_bytes == HTTP_BAD_OWN_METHOD ? "--method" : "request",
-                                head_bytes == HTTP_BAD_OWN_METHOD ? request->method
-                                                                  : request->target,
-                                error)
-                   : err_system(error, ENOMEM, "http", "cannot make the request");
+        return head_bytes < 0 ? refuse_own((int)head_bytes,
+                                           head_bytes == HTTP_BAD_OWN_METHOD ? "--method"
+                                           : head_bytes == HTTP_BAD_OWN_HOST ? "--header"
+                                                                             : "request",
+                                           head_bytes == HTTP_BAD_OWN_METHOD ? request->method
+                                           : head_bytes == HTTP_BAD_OWN_HOST ? request->host
+                                                                             : request->target,
+                                           error)
+                              : err_system(error, ENOMEM, "http", "cannot make the request");
     }
     bool apart = requests->body_bytes > BODY_WITH_HEAD;
     size_t one = (size_t)head_bytes + (apart ? 0 : requests->body_bytes);
@@ -280,6 +304,7 @@ int http_requests_open(struct http_requests *requests, const struct http_options
             return -1;
         }
     }
+    const char *host = given_host(&options->headers);
     char *headers = join_headers(&options->headers, error);
     if (!headers) {
         return -1;
@@ -289,7 +314,9 @@ int http_requests_open(struct http_requests *requests, const struct http_options
                   : options->body_file ? "POST"
                                        : "GET",
         .target = target_of(options, own),
-        .host = options->where.host[0] ? options->where.host : "localhost",
+        .host = host                     ? host
+                : options->where.host[0] ? options->where.host
+                                         : "localhost",
         .headers = headers,
         .old = options->version == HTTP_1_0,
         .close = !options->keep_alive,

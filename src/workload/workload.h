@@ -25,8 +25,9 @@ struct connection {
     uint64_t dialed_ns; /* client: when its socket was about to be made; of a role that redials 0
                            where that was before the start */
     uint32_t socket_ns, set_up_ns; /* client: how long making the socket took, and from there until
-                                      connecting was begun, with the start of a thread that has
-                                      this connection alone; at most 4.29 s */
+                                      connecting was begun; at most 4.29 s */
+    uint32_t thread_ns;   /* of a connection that has a thread alone: how long the call took that
+                             started it; 0 once another has had it */
     uint64_t intended_ns; /* when it should have been: earlier in an open loop that is behind */
     uint64_t tcp_connected_ns; /* CHANNEL_SECURE, once it is being closed; 0: it never was */
     struct connection *next_flush, *next_resume;

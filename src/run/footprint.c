@@ -362,12 +362,13 @@ static int fill_shares(struct conductor *conductor, bool server)
                : 0;
 }
 
-/* Counters that are of all parts have no CPU time beside them. */
+/* Counters that are of all parts have no CPU time beside them; and of less than a MiB, what a MiB
+ * would cost is not known. */
 static bool has_bytes(const struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
     return workload->bytes && !(workload->whole >> workload->bytes & 1) &&
-           conductor->client.plain.bank->counters[workload->bytes] > 0;
+           (double)conductor->client.plain.bank->counters[workload->bytes] >= MIB;
 }
 
 /* Of workloads that download: NaN of others. */
@@ -378,8 +379,8 @@ static double download_rate(const struct conductor *conductor)
     double operations = (double)bank->counters[workload->operations];
     for (size_t i = 0; i < workload->client->histogram_count; i++) {
         const struct histogram *histogram = &bank->histograms[i];
-        if (strcmp(workload->client->histograms[i].key, "download") == 0 && operations > 0 &&
-            histogram_count(histogram)) {
+        if (operations > 0 && histogram_count(histogram) &&
+            strcmp(workload->client->histograms[i].key, "download") == 0) {
             return (double)bank->counters[workload->bytes] / operations * 1e9 /
                    histogram_mean(histogram);
         }

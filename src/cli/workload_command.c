@@ -309,6 +309,7 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .progress = turn->progress || turn->exports ? follow : NULL,
         .look = turn->live ? look : NULL,
         .owner = &followed,
+        .fresh = !measurement->during && (several || turn->repetition),
     };
     if (plan.web_program) {
         plan.payload_bytes = measurement->form->payload_bytes(plan.workload_options);

@@ -7,6 +7,7 @@
 #include "probe/process.h"
 #include "run/collect.h"
 #include "run/flows.h"
+#include "run/footprint.h"
 #include "run/machine.h"
 #include "run/run.h"
 #include "run/server.h"
@@ -43,9 +44,10 @@ struct conductor {
     struct worker_config *configs;
     pthread_t *threads; /* of the workers of this process */
     uint32_t worker_count, started;
-    struct processes clients; /* this one, or several of their own */
-    bool broken;              /* a process of the run's has ended before its time */
-    uint64_t looked_ns;       /* when that was last looked at */
+    struct processes clients; /* this one, or of their own: */
+    bool apart;
+    bool broken;        /* a process of the run's has ended before its time */
+    uint64_t looked_ns; /* when that was last looked at */
     struct dial *dials;
     struct sockaddr_storage *sources;
     size_t source_count;
@@ -94,6 +96,7 @@ struct conductor {
     /* Of connections that are held (workload->ramp_ns): */
     uint64_t opened_ns; /* when the latest was open; 0: none has been */
     struct held_memory memory_before, memory_held;
+    struct footprint footprint;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     double cpu_frequency; /* Hz at the end of the window; 0: not known */
     uint64_t interval_start_ns;
@@ -147,7 +150,7 @@ void setup_web_server(const struct conductor *conductor, struct web_server_plan 
 /* Whether the client's workers are in processes of their own. */
 static inline bool client_apart(const struct conductor *conductor)
 {
-    return conductor->clients.count > 1;
+    return conductor->apart;
 }
 
 /* setup.c: limits, server, dials, threads; everything is ready to go, or -1 with *error. */

@@ -439,7 +439,7 @@ static void describe(struct conductor *conductor)
         fprintf(out, ", %lu connection%s, %u thread%s", options->connections,
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
-        if (client_apart(conductor)) {
+        if (conductor->clients.count > 1) {
             fprintf(out, " in %u processes", conductor->clients.count);
         }
         describe_tcp(conductor, out);
@@ -558,7 +558,8 @@ int fill_run(struct conductor *conductor, struct err *error)
         return -1;
     }
     const struct processes *clients = &conductor->clients, *servers = &conductor->servers;
-    if (record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
+    if (footprint_fill(conductor) < 0 ||
+        record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
         record_join_processes(run, "server", servers->pids, servers->count) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }

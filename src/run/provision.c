@@ -101,7 +101,8 @@ static uint64_t plan_client(struct conductor *conductor)
     }
     uint64_t threads = (uint64_t)count * need.threads;
     conductor->clients.count = count;
-    conductor->clients.pids[0] = count == 1 ? getpid() : 0;
+    conductor->apart = count > 1 || (plan->fresh && !has_pairs(conductor) && !plan->session);
+    conductor->clients.pids[0] = conductor->apart ? 0 : getpid();
     conductor->worker_count =
         (uint32_t)(threads && threads < need.connections ? threads : need.connections);
     return has_files(conductor) ? processes_files(&need, count) : 0;

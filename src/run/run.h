@@ -70,6 +70,8 @@ struct run_plan {
     /* BANK_COUNTERS of them: what the client counted from the first operation to the end of the
      * drain, in whatever is discarded too; NULL: not wanted. */
     uint64_t *whole;
+    bool fresh; /* the client is a process of its own, which has nothing of earlier runs; not where
+                   this one makes its connections */
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
 };
 

@@ -273,6 +273,7 @@ static int place(struct conductor *conductor, struct err *error)
 
 int setup_run(struct conductor *conductor, struct err *error)
 {
+    footprint_before(conductor);
     if (find_target(conductor, error) < 0 || place(conductor, error) < 0 ||
         security_open(conductor, error) < 0 || provision_run(conductor, error) < 0 ||
         make_tallies(conductor, error) < 0) {

@@ -101,6 +101,9 @@ bool watch_counts_calls(const struct watch *watch, int probe);
 void watch_part_begins(struct watch *watch);
 void watch_part_ends(struct watch *watch, bool seen, uint64_t operations);
 
+/* The observed processes that are not sonde's own, at most `most` of them; how many. */
+size_t watch_foreign(struct watch *watch, pid_t *pids, size_t most);
+
 /* Everything observed into run->processes (kernel_calls), run->probes, run->effect (that of the
  * system calls, else of the first), run->observing and run->observation. effect_metric: what
  * effects are measured by.

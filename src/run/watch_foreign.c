@@ -50,6 +50,19 @@ void watch_sample(struct watch *watch, const struct watch_name *name)
     }
 }
 
+size_t watch_foreign(struct watch *watch, pid_t *pids, size_t most)
+{
+    if (!watch->foreign_found) {
+        add_pids(watch);
+        watch->foreign_found = true;
+    }
+    size_t count = watch->foreign_count < most ? watch->foreign_count : most;
+    for (size_t i = 0; i < count; i++) {
+        pids[i] = watch->foreign[i].pid;
+    }
+    return count;
+}
+
 void watch_part_begins(struct watch *watch)
 {
     if (!watch->foreign_found && watch->probe_count) {
@@ -61,6 +74,20 @@ void watch_part_begins(struct watch *watch)
         struct err ignored;
         foreign->known = process_sample(foreign->pid, &foreign->last, &ignored) == 0;
     }
+}
+
+/* Their sum is exact and rises; how it is split is the kernel's estimate of all the time since the
+ * process began, so that either part may fall. */
+static void add_cpu(struct process_sample *sum, const struct process_sample *last,
+                    const struct process_sample *now)
+{
+    uint64_t all_ns =
+        now->cpu_user_ns + now->cpu_system_ns - last->cpu_user_ns - last->cpu_system_ns;
+    uint64_t user_ns =
+        now->cpu_user_ns > last->cpu_user_ns ? now->cpu_user_ns - last->cpu_user_ns : 0;
+    user_ns = user_ns < all_ns ? user_ns : all_ns;
+    sum->cpu_user_ns += user_ns;
+    sum->cpu_system_ns += all_ns - user_ns;
 }
 
 void watch_part_ends(struct watch *watch, bool seen, uint64_t operations)
@@ -77,8 +104,7 @@ void watch_part_ends(struct watch *watch, bool seen, uint64_t operations)
             const struct process_sample *last = &foreign->last;
             foreign->window_ns += now.at_ns - last->at_ns;
             foreign->operations += operations;
-            sum->cpu_user_ns += now.cpu_user_ns - last->cpu_user_ns;
-            sum->cpu_system_ns += now.cpu_system_ns - last->cpu_system_ns;
+            add_cpu(sum, last, &now);
             sum->switches_voluntary += now.switches_voluntary - last->switches_voluntary;
             sum->switches_involuntary += now.switches_involuntary - last->switches_involuntary;
         }

@@ -51,6 +51,7 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
          * keep the user's wish from being heard. */
         uint64_t left_ns = now_ns < until_ns ? until_ns - now_ns : 0;
         look_take(conductor, now_ns, until_ns);
+        footprint_take(conductor, now_ns);
         uint64_t next_ns = look_next_ns(conductor);
         uint64_t wait_ns = left_ns < look_ns ? left_ns : look_ns;
         wait_ns = next_ns < now_ns + wait_ns ? next_ns - now_ns : wait_ns;
@@ -349,6 +350,7 @@ static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_n
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;
     if (!*more) {
         held_memory(conductor, &conductor->memory_held);
+        footprint_end(conductor);
         atomic_store(&conductor->shared->client.stage, RUN_AFTER);
     }
     conductor->window_ends = !*more && drains_at_once(conductor);
@@ -413,6 +415,7 @@ int window_run(struct conductor *conductor, struct err *error)
     system_sample(&conductor->system_before, &ignored);
     conductor->web_cpu_ns = web_cpu_ns(conductor);
     conductor->window_start_ns = conductor->interval_start_ns = clock_now_ns();
+    footprint_begin(conductor);
     look_window_begins(conductor);
     int result = run_parts(conductor, error);
     watch_attach(conductor->watch, WATCH_OFF, &ignored); /* where it failed in between */

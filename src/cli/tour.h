@@ -38,8 +38,8 @@ struct tour_column {
                   size_t size);
     const char *role; /* whose calls */
     const char *key;  /* a figure's (report/result.h), or a system call's name; NULL: all calls */
-    const char *unit; /* of the figure times scale */
-    double scale;
+    const char *unit; /* of the figure */
+    double scale;     /* what the value is times; 1: as it is */
 };
 
 /* A table. */

@@ -37,8 +37,8 @@ static const struct tour_column call_columns[] = {
 
 static const struct tour_part call_parts[] = {{
     .command = "call",
-    .common = "-d 2s -w 300ms --observe server",
-    .milliseconds = 2500,
+    .common = "-d 1500ms -w 200ms --observe server",
+    .milliseconds = 2000,
     .observation = "the server's system calls",
     .stops = call_stops,
     .stop_count = LENGTH(call_stops),
@@ -63,8 +63,8 @@ static const struct tour_stop ws_stops[] = {
 
 static const struct tour_column ws_columns[] = {
     FIGURE(NULL, "handshakes/s", "handshakes_per_second", "1/s", 1),
-    FIGURE(NULL, "p50", "handshake.p50", "ns", 1),
-    FIGURE(NULL, "p99", "handshake.p99", "ns", 1),
+    FIGURE(NULL, "p50", "response_time.p50", "ns", 1),
+    FIGURE(NULL, "p99", "response_time.p99", "ns", 1),
     FIGURE("CPU/handshake", "client", "client.cpu_ns_per_handshake", "ns", 1),
     FIGURE("CPU/handshake", "server", "server.cpu_ns_per_handshake", "ns", 1),
     CALLS("calls/handshake", "client", tour_calls_per_operation, "client", NULL),
@@ -73,8 +73,8 @@ static const struct tour_column ws_columns[] = {
 
 static const struct tour_part ws_parts[] = {{
     .command = "ws",
-    .common = "-d 1s -w 200ms --observe server",
-    .milliseconds = 1450,
+    .common = "-d 1s -w 100ms --observe server",
+    .milliseconds = 1400,
     .observation = "the server's system calls",
     .stops = ws_stops,
     .stop_count = LENGTH(ws_stops),
@@ -83,7 +83,8 @@ static const struct tour_part ws_parts[] = {{
     .lesson = "A handshake here is a whole life: connect, the upgrade and its answer, the close "
               "and its answer. With one connection at a time both ends mostly wait for each other, "
               "with many the rate is what CPU time allows, and further connections add waiting, "
-              "not handshakes. TLS costs signatures, which a resumed session saves at both ends.",
+              "not handshakes. TLS adds round trips, a key exchange and a signature; a resumed "
+              "session does without the signature.",
 }};
 
 /* ---- http ---- */
@@ -96,7 +97,7 @@ static const struct tour_stop http_stops[] = {
 };
 
 static const struct tour_column http_columns[] = {
-    FIGURE(NULL, "all", "body_bytes_per_second", "bytes/s", 1),
+    FIGURE(NULL, "all together", "body_bytes_per_second", "bytes/s", 1),
     FIGURE("p50 of one", "socket", "socket.p50", "ns", 1),
     FIGURE("p50 of one", "set-up", "set_up.p50", "ns", 1),
     FIGURE("p50 of one", "download", "download.p50", "ns", 1),
@@ -124,8 +125,8 @@ static const struct tour_column request_columns[] = {
 static const struct tour_part http_parts[] = {
     {
         .command = "http -m 16m -c 20 --no-keep-alive",
-        .common = "-d 1s -w 200ms --observe server",
-        .milliseconds = 1450,
+        .common = "-d 1s -w 100ms --observe server",
+        .milliseconds = 1400,
         .observation = "the server's system calls",
         .stops = http_stops,
         .stop_count = LENGTH(http_stops),
@@ -139,8 +140,8 @@ static const struct tour_part http_parts[] = {
     },
     {
         .command = "http",
-        .common = "-d 1s -w 200ms --observe server",
-        .milliseconds = 1450,
+        .common = "-d 1s -w 100ms --observe server",
+        .milliseconds = 1400,
         .observation = "the server's system calls",
         .stops = request_stops,
         .stop_count = LENGTH(request_stops),
@@ -160,7 +161,7 @@ static const struct tour_stop stream_stops[] = {
 };
 
 static const struct tour_column stream_columns[] = {
-    FIGURE(NULL, "all", "bits_per_second", "bit/s", 1),
+    FIGURE(NULL, "all together", "bits_per_second", "bit/s", 1),
     FIGURE(NULL, "retransmits", "stream_retransmits", "1", 1),
     FIGURE("CPU/GiB", "client", "client_cpu_ns_per_gib", "ns", 1),
     FIGURE("CPU/GiB", "server", "server_cpu_ns_per_gib", "ns", 1),
@@ -185,21 +186,21 @@ static const struct tour_column ping_columns[] = {
 static const struct tour_part stream_parts[] = {
     {
         .command = "stream",
-        .common = "-d 1500ms -w 300ms --observe server",
-        .milliseconds = 2000,
-        .observation = "the server's system calls",
+        .common = "-d 1s -w 200ms --observe self,server",
+        .milliseconds = 1500,
+        .observation = "system calls",
         .stops = stream_stops,
         .stop_count = LENGTH(stream_stops),
         .columns = stream_columns,
         .column_count = LENGTH(stream_columns),
-        .lesson = "Throughput is bytes a call times calls a second: with small writes the same "
-                  "CPU time goes into entering the kernel instead of copying.",
+        .lesson = "Throughput is bytes a call times calls a second: with small writes more of the "
+                  "CPU time of each GiB goes into entering the kernel, less into copying.",
     },
     {
         .command = "ping",
-        .common = "-d 1s -w 200ms --observe server",
-        .milliseconds = 1450,
-        .observation = "the server's system calls",
+        .common = "-d 1s -w 100ms --observe self,server",
+        .milliseconds = 1400,
+        .observation = "system calls",
         .stops = ping_stops,
         .stop_count = LENGTH(ping_stops),
         .columns = ping_columns,
@@ -234,25 +235,26 @@ static const struct tour_column ipc_columns[] = {
     FIGURE("on-CPU time/MiB", "receiver", "receiver_cpu_ns_per_kib", "ns", KIB_IN_MIB),
     CALLS("calls/MiB", "write", tour_calls_per_mib, "sender", NULL),
     CALLS("calls/MiB", "read", tour_calls_per_mib, "receiver", NULL),
-    CALLS("seen by the kernel", "both", tour_calls_per_mib, "both", NULL),
-    FIGURE("buffers of the kernel", "sending", "send_buffer_bytes", "bytes", 1),
-    FIGURE("buffers of the kernel", "receiving", "receive_buffer_bytes", "bytes", 1),
+    /* The kernel saw every byte twice. */
+    {"calls/MiB", "both, seen", tour_calls_per_mib, "both", NULL, "1", 2},
+    FIGURE(NULL, "send buffer", "send_buffer_bytes", "bytes", 1),
 };
 
 static const struct tour_part ipc_parts[] = {{
     .command = "ipc",
     .common = "-d 500ms -w 50ms --observe self",
-    .milliseconds = 650,
-    .observation = "calls of both ends together",
+    .milliseconds = 850,
+    .observation = "calls of both ends, seen",
     .stops = ipc_stops,
     .stop_count = LENGTH(ipc_stops),
     .columns = ipc_columns,
     .column_count = LENGTH(ipc_columns),
     .lesson = "16 MiB a transfer between two threads. A small buffer spends its time in entering "
-              "the kernel and, where the kernel's own buffer is small too, in waking the other "
-              "end for every block; the on-CPU time for each MiB falls as the buffer grows, until "
-              "it no longer fits into the CPU's caches. A socket pair adds buffers and wake-ups "
-              "of its own; with -s the kernel takes each block whole.",
+              "the kernel and in waking the other end; the on-CPU time for each MiB falls as the "
+              "buffer grows, until it no longer fits into the CPU's caches. What the kernel holds "
+              "between the ends counts as well: a pipe so many pages, a socket pair its send "
+              "buffer, which with -s is the program's: then each write is taken whole, and a small "
+              "one is all that is ever under way.",
 }};
 
 const struct tour_chapter tour_chapters[] = {

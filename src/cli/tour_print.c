@@ -92,8 +92,8 @@ static void print_observation(const struct tour_part *part, const struct tour_ou
                            part->observation, how);
         } else if (how) {
             text_paragraph(text, 2, 4,
-                           "%s: counted by the kernel (BPF) in half of the time; rates, times and "
-                           "CPU are of the other half",
+                           "%s: by the kernel's count (BPF), in half of the time; all else is of "
+                           "the other half",
                            part->observation);
         }
         if (how) {

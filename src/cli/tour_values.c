@@ -91,11 +91,11 @@ void tour_calls_per_mib(const struct tour_outcome *outcome, const struct tour_co
     const json_t *calls = calls_of(outcome, column->role);
     double count = calls ? sum_of(calls, column->key, "calls") : NAN;
     double bytes = calls ? sum_of(calls, column->key, "bytes") : NAN;
-    text_value(to, size, quotient(count, bytes / MIB), "1");
+    text_value(to, size, quotient(count, bytes / MIB) * column->scale, "1");
 }
 
-/* A call that is this much rarer than all together is no part of the work. */
-#define RARE_SHARE 0.01
+/* What is rarer than this among all calls is no part of the work. */
+#define RARE_SHARE 0.05
 
 void tour_calls_by_name(const struct tour_outcome *outcome, const struct tour_column *column,
                         char *to, size_t size)

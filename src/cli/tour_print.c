@@ -116,10 +116,13 @@ static void print_commands(const struct tour_part *part, const struct tour_outco
                    strlen(part->common) + strlen("  # ") + titles;
     for (size_t i = 0; i < part->stop_count; i++) {
         const struct tour_stop *stop = &part->stops[i];
-        if (outcomes[i].stop && width <= TEXT_COLUMNS) {
+        if (!outcomes[i].stop || outcomes[i].unavailable) {
+            continue;
+        }
+        if (width <= TEXT_COLUMNS) {
             fprintf(out, "  sonde %s %-*s %s  # %s\n", part->command, (int)words, stop->words,
                     part->common, stop->title);
-        } else if (outcomes[i].stop) {
+        } else {
             fprintf(out, "  sonde %s %-*s %s\n", part->command, (int)words, stop->words,
                     part->common);
         }

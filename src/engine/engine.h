@@ -39,7 +39,10 @@
     X(GETSOCKOPT, "getsockopt")                                                                    \
     X(SETSOCKOPT, "setsockopt")                                                                    \
     X(SHUTDOWN, "shutdown")                                                                        \
-    X(CLOSE, "close")
+    X(CLOSE, "close")                                                                              \
+    X(OPENAT2, "openat2") /* of a role that serves files */                                        \
+    X(STATX, "statx")                                                                              \
+    X(PREAD64, "pread64")
 
 enum engine_call {
 #define X(name, text) CALL_##name,

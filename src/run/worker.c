@@ -500,6 +500,7 @@ void worker_run(const struct worker_config *config)
         .options = config->options,
         .open_loop = config->rate > 0,
         .sends_at_once = (config->engine->flags & ENGINE_SENDS_AT_ONCE) != 0,
+        .sends_files = (config->engine->flags & ENGINE_FILES) != 0,
         .quota = config->quota,
         .receive_bytes = config->receive_bytes,
         .foreign_peer = config->foreign_peer,

@@ -124,7 +124,7 @@ static const struct tour_column request_columns[] = {
 
 static const struct tour_part http_parts[] = {
     {
-        .command = "http -m 16m -c 20 --no-keep-alive",
+        .command = "http -m 4m -c 20 --no-keep-alive",
         .common = "-d 1s -w 100ms --observe server",
         .milliseconds = 1400,
         .observation = "the server's system calls",
@@ -132,11 +132,12 @@ static const struct tour_part http_parts[] = {
         .stop_count = LENGTH(http_stops),
         .columns = http_columns,
         .column_count = LENGTH(http_columns),
-        .lesson = "20 downloads at a time, each on a connection of its own. The kernel copies the "
-                  "same bytes whichever way it is asked, so look at what comes on top: a thread "
-                  "has to be started for each download and its stack kept, and a loop pays for "
-                  "the calls in which it waits. The engines read into one buffer for all "
-                  "connections; with --buffer each has its own, and the memory to show for it.",
+        .lesson =
+            "20 downloads at a time, each on a connection of its own. The kernel copies the same "
+            "bytes whichever way it is asked, so look at what comes on top: threads need a stack "
+            "each, and a switch wherever one of them blocks; a loop pays for the calls in which it "
+            "waits, and has none of that. The engines read into one buffer for all connections of "
+            "a thread; with --buffer each has its own, and the memory to show for it.",
     },
     {
         .command = "http",

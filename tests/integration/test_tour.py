@@ -120,7 +120,7 @@ class Tour(unittest.TestCase):
         text, record = self.chapter("http")
         labels = [run["label"] for run in record["runs"]]
         for engine in ENGINES:
-            label = "http -m 16m -c 20 --no-keep-alive -e " + engine
+            label = "http -m 4m -c 20 --no-keep-alive -e " + engine
             unavailable = re.search(r"(?m)^  -e %s: cannot be measured here: " % engine, text)
             self.assertNotEqual(label in labels, bool(unavailable))
         for run in record["runs"]:

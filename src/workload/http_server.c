@@ -312,10 +312,18 @@ static void go_on(struct role_context *context, struct http_peer *peer)
     }
 }
 
+/* An end without TLS's close_notify, as many clients make it: between two requests nothing can have
+ * been cut off. */
+static bool cuts_nothing(struct http_peer *peer, const struct op *op)
+{
+    return engine_failure_name((int)-op->result) && !peer->sending && !peer->page && !peer->in &&
+           http_request_finish(&peer->reader) == 0;
+}
+
 static void received(struct role_context *context, struct http_peer *peer, const struct op *op)
 {
     if (op->result < 0) {
-        if (peer->state == PEER_LINGERS || peer->last) {
+        if (peer->state == PEER_LINGERS || peer->last || cuts_nothing(peer, op)) {
             http_peer_leave(context, peer);
         } else {
             http_peer_fail(context, peer, PHASE_RECEIVE, (int)-op->result, NULL);

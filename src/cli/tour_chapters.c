@@ -103,8 +103,9 @@ static const struct tour_column http_columns[] = {
     FIGURE("p50 of one", "download", "download.p50", "ns", 1),
     FIGURE("CPU/GiB", "client", "client_cpu_ns_per_gib", "ns", 1),
     FIGURE("CPU/GiB", "server", "server_cpu_ns_per_gib", "ns", 1),
-    FIGURE("client", "calls/MiB", "client_calls_per_mib", "1", 1),
-    FIGURE("client", "memory", "client_memory_peak", "bytes", 1),
+    FIGURE(NULL, "calls/MiB", "client_calls_per_mib", "1", 1),
+    FIGURE("client's memory", "before", "memory_before", "bytes", 1),
+    FIGURE("client's memory", "peak", "client_memory_peak", "bytes", 1),
 };
 
 static const struct tour_stop request_stops[] = {

@@ -130,6 +130,9 @@ static void look(const struct conductor *conductor, bool server, struct footprin
 {
     struct whom whom;
     uint64_t rss_bytes, virtual_bytes;
+    if (end->processes == 0) {
+        return; /* who comes later is not searched for again and again */
+    }
     find_whom(conductor, server, &whom);
     if (!look_at(&whom, &rss_bytes, &virtual_bytes)) {
         return;

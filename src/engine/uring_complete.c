@@ -65,6 +65,9 @@ static void completed_receive(struct uring *uring, struct channel *channel, int3
     struct uring_buffers *buffers = uring_buffers_of(uring, channel);
     bool filled = result > 0 && flags & IORING_CQE_F_BUFFER;
     bool wanted = channel->wants & CHANNEL_WANTS_RECEIVE;
+    if (filled) {
+        uring_buffers_note(buffers, (uint32_t)result);
+    }
     if (filled && !channel->closing && (!wanted || channel->held)) {
         uring_buffers_hold(buffers, channel, buffer, (uint32_t)result);
     } else {

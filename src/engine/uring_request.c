@@ -75,7 +75,7 @@ static bool arm_receive(struct uring *uring, struct channel *channel, bool likel
         io_uring_prep_recvmsg_multishot(entry, channel->fd,
                                         uring_receive_header(&uring->messages, channel),
                                         channel_is_datagram(channel) ? MSG_TRUNC : 0);
-    } else if (uring->multishot) {
+    } else if (uring->multishot || (uring->steady && channel->options & CHANNEL_STEADY)) {
         io_uring_prep_recv_multishot(entry, channel->fd, NULL, 0, 0);
     } else {
         io_uring_prep_recv(entry, channel->fd, NULL, 0, 0);

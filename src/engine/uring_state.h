@@ -54,7 +54,8 @@ struct uring {
     struct io_uring ring;
     struct uring_buffers buffers;
     struct uring_messages messages; /* of channels that are not plain */
-    bool multishot;
+    bool multishot;                 /* every plain receive; else of CHANNEL_STEADY where `steady` */
+    bool steady;
     /* Channels with work left over for the next reap: held data that is wanted again, requests
      * that found no room or no buffer. First in, first out. */
     struct channel *pending, **pending_end;

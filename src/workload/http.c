@@ -49,7 +49,7 @@ static const struct opt option_rows[] = {
     OPT_SIZE(struct http_options, buffer_bytes, .name = "buffer", .initial = "0",
              .most = (uint64_t)1 << 30, .argument = "SIZE",
              .help = "each connection has a receive buffer of its own, of so many bytes (0: a "
-                     "thread's connections share one, of --receive bytes)"),
+                     "thread's connections share one, of --receive-buffer bytes)"),
     OPT_BOOL(struct http_options, keep_body, .name = "keep-body",
              .help = "keep each body in memory until its answer is whole"),
 };
@@ -95,6 +95,14 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     int failed = http_requests_open(&requests, options, error);
     http_requests_close(&requests);
     return failed;
+}
+
+/* Answers are read as they come; who serves pauses for the sake of a slow reader alone. */
+static void tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options)
+{
+    (void)options;
+    (void)tuning;
+    *channel_options |= CHANNEL_STEADY;
 }
 
 static int fits(const void *member, const struct engine_ops *client,
@@ -193,7 +201,7 @@ static bool has(const void *member, const struct metric *metric, bool server)
     .options_bytes = sizeof(struct http_options), .server_options = http_server_rows,              \
     .server_option_count = HTTP_SERVER_OPTIONS,                                                    \
     .server_options_offset = offsetof(struct http_options, server), .check = check,                \
-    .take_target = take_target, .fits = fits, .has = has, .metrics = metrics,                      \
+    .take_target = take_target, .tune = tune, .fits = fits, .has = has, .metrics = metrics,        \
     .metric_count = sizeof metrics / sizeof *metrics, .operations = HTTP_COUNT_COMPLETED,          \
     .bytes = HTTP_COUNT_BYTES, .send_lag = HTTP_SEND_LAG, .needs = WORKLOAD_STREAM,                \
     .server_metrics = http_server_metrics, .server_metric_count = HTTP_SERVER_METRICS,             \

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/opt.h"
+#include "stats/rate_course.h"
 
 #define WORDS_MAX 64
 #define INPUT_MAX 4096
@@ -20,6 +21,7 @@ struct values {
     bool on, off;
     struct opt_list list, known;
     char custom;
+    struct rate_course course;
 };
 
 static int parse_letter(const char *text, void *member, struct err *error)
@@ -58,6 +60,8 @@ static const struct opt more_rows[] = {
              .choices = choices),
     OPT_CUSTOM(struct values, custom, char, .name = "custom", .initial = "x", .parse = parse_letter,
                .print = print_letter),
+    OPT_CUSTOM(struct values, course, struct rate_course, .name = "course", .initial = "",
+               .parse = rate_course_parse, .print = rate_course_print),
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 #define MORE_ROWS (sizeof more_rows / sizeof more_rows[0])

@@ -84,7 +84,7 @@ static int run_stop(const struct stop *stop, struct record *record, int stop_fd,
     size_t count = run_sets(tour, sets);
     int result = parse_stop(stop, sets, count, &arguments, error);
     if (result == 0) {
-        result = run_options_check(&tour->run, false, "--count", error);
+        result = run_options_check(&tour->run, (struct run_given){0}, "--count", error);
     }
     if (result == 0) {
         result = workload_call.check(&tour->call, tour->run.wire.receive_bytes, error);

@@ -1,6 +1,7 @@
 #include "cli/workload_command.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,9 @@ static void print_interval(FILE *out, const struct run_progress *progress)
         const struct bank *bank = metric->kind == METRIC_LEVEL ? progress->so_far : progress->bank;
         bool known = metric_compute(metric, bank->counters, progress->window_ns, &value);
         print_live(out, metric, known, value);
+        if (i == 0 && isfinite(progress->asked)) {
+            fprintf(out, " of %s", units_count(text, progress->asked));
+        }
     }
     const struct histogram *first = &progress->bank->histograms[0];
     uint64_t median, tail;
@@ -399,13 +403,14 @@ static int check_held(const struct measurement *measurement, bool given_warmup, 
     if (!workload->ramp_ns) {
         return 0;
     }
-    if (options->count || options->rate > 0 || options->arrival ||
+    if (options->count || run_rate_most(options) > 0 || options->arrival ||
         (given_warmup && options->warmup_ns)) {
         err_set(error, ERR_USAGE,
-                options->count      ? "--count"
-                : options->rate > 0 ? "--rate"
-                : options->arrival  ? "--arrival poisson"
-                                    : "--warmup",
+                options->count          ? "--count"
+                : options->rate > 0     ? "--rate"
+                : options->course.count ? "--rate-course"
+                : options->arrival      ? "--arrival poisson"
+                                        : "--warmup",
                 "connections that are held have none");
         return err_hint(error, "they are opened in the window, which begins with --ramp and is "
                                "--duration long");
@@ -440,7 +445,7 @@ static void add_idle_options(void *owner, struct record *record)
             }
         }
     }
-    if (run->rate == 0 && measurement->form->load.count &&
+    if (run_rate_most(run) == 0 && measurement->form->load.count &&
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
     }
@@ -577,6 +582,13 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
     return result;
 }
 
+static struct run_given given_of(const struct opt_set *course)
+{
+    return (struct run_given){opt_given(course, offsetof(struct run_options, warmup_ns)),
+                              opt_given(course, offsetof(struct run_options, duration_ns)),
+                              opt_given(course, offsetof(struct run_options, interval_ns))};
+}
+
 int workload_command_run(const struct workload_form *form, int argc, char **argv, struct err *error)
 {
     const struct workload *workload = form->workload;
@@ -601,8 +613,8 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
         } else if (find_target(&measurement, target, warmup, error) == 0 &&
                    check_given(&measurement, error) == 0 && check_fit(&measurement, error) == 0 &&
                    check_held(&measurement, warmup, error) == 0 &&
-                   run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
-                                     error) == 0) {
+                   run_options_check(&command.run, given_of(&sets[SET_COURSE]),
+                                     workload->bulk ? "--bytes" : "--count", error) == 0) {
             result = measure(&measurement, &arguments, argc, argv, error);
         }
         if (result < 0 && error->code == ERR_USAGE && arguments.loose &&

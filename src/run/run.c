@@ -340,7 +340,7 @@ static void finish(struct conductor *conductor, struct err *failure)
      * one with it. */
     bool ceiling = !conductor->plan->skip_ceiling && !conductor->plan->workload->bulk &&
                    !conductor->plan->workload->own_protocol && !conductor->client_tls;
-    if (ceiling && options->rate == 0 && failure->code == ERR_NONE) {
+    if (ceiling && run_rate_most(options) == 0 && failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
         uint64_t cpus = conductor->placement.allowed - 1;
         cpus = conductor->placement.clients.count

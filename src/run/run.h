@@ -20,6 +20,7 @@ struct run_progress {
     bool drain;
     const struct bank *so_far; /* and since the beginning of the window */
     const struct workload *workload;
+    double asked;  /* operations a second that were due, of a rate that changes; else NaN */
     bool observed; /* kernel_calls_per_second is known */
     double kernel_calls_per_second;
     const char *kernel_role; /* of whom */

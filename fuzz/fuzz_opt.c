@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/opt.h"
+#include "stats/goal.h"
 #include "stats/rate_course.h"
 
 #define WORDS_MAX 64
@@ -22,6 +23,7 @@ struct values {
     struct opt_list list, known;
     char custom;
     struct rate_course course;
+    struct goal goal;
 };
 
 static int parse_letter(const char *text, void *member, struct err *error)
@@ -62,6 +64,8 @@ static const struct opt more_rows[] = {
                .print = print_letter),
     OPT_CUSTOM(struct values, course, struct rate_course, .name = "course", .initial = "",
                .parse = rate_course_parse, .print = rate_course_print),
+    OPT_CUSTOM(struct values, goal, struct goal, .name = "goal", .initial = "", .parse = goal_parse,
+               .print = goal_print),
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 #define MORE_ROWS (sizeof more_rows / sizeof more_rows[0])

@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/during.h"
 #include "cli/experiment.h"
+#include "cli/find_max.h"
 #include "cli/output.h"
 #include "run/options.h"
 #include "workload/workload.h"
@@ -12,6 +13,7 @@
 struct workload_command {
     struct run_options run;
     struct repeat_options repeat;
+    struct find_max_options find_max;
     struct during_options during;
     struct output_options output;
     void *options; /* the workload's own, options_bytes of it */

@@ -507,14 +507,16 @@ static int print_text(const struct record *record, FILE *out, struct err *error)
     struct text text = {.out = out,
                         .operation = record->operation ? record->operation : "operation",
                         .compact = record->run_count > 1};
-    bool repeated = text_is_repeated(record);
-    if (repeated) {
+    bool repeated = text_is_repeated(record), searched = record->find_max.found_count;
+    if (searched) {
+        text_find_max(&text, record);
+    } else if (repeated) {
         text_repetitions(&text, record);
     } else if (record->run_count > 1) {
         print_comparison(&text, record);
         text_loads(&text, record);
     }
-    for (size_t i = 0; i < record->run_count && !repeated; i++) {
+    for (size_t i = 0; i < record->run_count && !repeated && !searched; i++) {
         if (i) {
             fputc('\n', out);
         }

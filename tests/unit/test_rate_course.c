@@ -39,7 +39,7 @@ static void is_read_and_printed(void **state)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct rate_course course;
         struct err error = {0};
-        char printed[200];
+        char printed[200] = "";
         assert_int_equal(rate_course_parse(texts[i], &course, &error), 0);
         FILE *out = fmemopen(printed, sizeof printed, "w");
         assert_non_null(out);

@@ -191,7 +191,7 @@ static enum rate_verdict judge(const struct find_max *find_max, const struct rec
         .errors = errors_of(run),
     };
     char name[GOAL_NAME_MAX];
-    bool clear = true;
+    bool clear = true, lossy = find_max->workload->lossy;
     probe->reached = value_of(run, "rate_reached");
     for (uint32_t i = goal->count; i-- > 0;) {
         struct goal_value value = goal_judge(&goal->terms[i], &measured);
@@ -212,7 +212,9 @@ static enum rate_verdict judge(const struct find_max *find_max, const struct rec
         snprintf(probe->why, sizeof probe->why, "the rate");
         return probe->reached < REACHED_CLEARLY - allowed ? RATE_FAILS_CLEARLY : RATE_FAILS;
     }
-    if (probe->why[0] == '\0' && has_backlog(run, latencies)) {
+    if (value_of(run, "unfinished") > 0 && !lossy) {
+        snprintf(probe->why, sizeof probe->why, "unanswered");
+    } else if (probe->why[0] == '\0' && has_backlog(run, latencies)) {
         snprintf(probe->why, sizeof probe->why, "backlog");
     }
     probe->passed = probe->why[0] == '\0';
@@ -413,7 +415,8 @@ static bool only_the_rate(const struct record_found *found)
     bool some = false;
     for (size_t i = 0; i < found->probe_count; i++) {
         const char *why = found->probes[i].why;
-        bool rate = strcmp(why, "the rate") == 0 || strcmp(why, "backlog") == 0;
+        bool rate = strcmp(why, "the rate") == 0 || strcmp(why, "backlog") == 0 ||
+                    strcmp(why, "unanswered") == 0;
         some = some || rate;
         if (!found->probes[i].passed && !rate) {
             return false;
@@ -460,6 +463,9 @@ static void say(const struct find_max *find_max, const struct record *record,
         }
     }
     fclose(out);
+    for (size_t end = strlen(found->verdict); end && found->verdict[end - 1] == ' '; end--) {
+        found->verdict[end - 1] = '\0';
+    }
 }
 
 /* The median of what passed; its interval reaches from what passed to what failed. */

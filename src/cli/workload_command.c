@@ -275,7 +275,7 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
     }
     if (measurement->command->find_max.goal.count) {
         plan.label = measurement->find_max.label;
-        plan.skip_ceiling = true;
+        plan.skip_ceiling = plan.may_be_overloaded = true;
     }
     if (turn->progress && (several || measurement->during)) {
         fprintf(turn->progress, "%s\n", plan.label);

@@ -67,6 +67,9 @@ struct run_plan {
     /* BANK_COUNTERS of them: what the client counted from the first operation to the end of the
      * drain, in whatever is discarded too; NULL: not wanted. */
     uint64_t *whole;
+    /* It finds out what can be borne: operations that were not answered within the drain are a
+     * figure, and no failure, as long as some were. */
+    bool may_be_overloaded;
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
 };
 

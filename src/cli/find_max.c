@@ -139,12 +139,12 @@ static double value_of(const struct record_run *run, const char *key)
     return value && value->available ? value->value : 0;
 }
 
-static const struct histogram *response_times(const struct record_run *run)
+/* The client's; NULL where it has none. */
+static const struct histogram *find_times(const struct record_run *run, const char *key)
 {
     for (size_t i = 0; i < run->histogram_count; i++) {
         const struct record_histogram *entry = &run->histograms[i];
-        if (strcmp(entry->role, "client") == 0 &&
-            strcmp(entry->metric->key, "response_time") == 0) {
+        if (strcmp(entry->role, "client") == 0 && strcmp(entry->metric->key, key) == 0) {
             return entry->histogram;
         }
     }
@@ -170,13 +170,18 @@ static bool has_backlog(const struct record_run *run, const struct histogram *la
     return left > BACKLOG_GROWS * steady + noise;
 }
 
+/* Operations that did not go well, whether or not an error says why. */
 static uint64_t errors_of(const struct record_run *run)
 {
+    static const char *const unanswered[] = {"unfinished", "messages_lost", "calls_lost"};
     uint64_t errors = 0;
+    for (size_t i = 0; i < sizeof unanswered / sizeof *unanswered; i++) {
+        errors += (uint64_t)value_of(run, unanswered[i]);
+    }
     for (size_t i = 0; i < run->error_count; i++) {
         errors += run->errors[i].count;
     }
-    return errors + (uint64_t)value_of(run, "unfinished");
+    return errors;
 }
 
 /* Judges a run, and says why where it does not pass. */
@@ -184,7 +189,7 @@ static enum rate_verdict judge(const struct find_max *find_max, const struct rec
                                struct record_search_probe *probe)
 {
     const struct goal *goal = &find_max->options->goal;
-    const struct histogram *latencies = response_times(run);
+    const struct histogram *latencies = find_times(run, "response_time");
     const struct goal_measured measured = {
         .latencies = latencies,
         .operations = latencies ? histogram_count(latencies) : 0,
@@ -425,6 +430,28 @@ static bool only_the_rate(const struct record_found *found)
     return some;
 }
 
+/* What a probe near the limit failed by, and whose doing that was. */
+static void say_failed(const struct record *record, const struct record_found *found,
+                       const struct record_search_probe *failed, FILE *out)
+{
+    const struct record_run *run = &record->runs[failed->run];
+    const struct histogram *lags = find_times(run, "send_lag");
+    const struct histogram *responses = find_times(run, "response_time");
+    char text[UNITS_TEXT_MAX];
+    uint64_t lag_ns, response_ns;
+    fprintf(out, "the lowest rate %sthat failed, %s/s, failed by %s",
+            found->rate.value > 0 ? "above it " : "", units_count(text, failed->asked),
+            failed->why);
+    fprintf(out, "%s%s", run->limited_by[0] ? "; limited by: " : "", run->limited_by);
+    if (strncmp(run->limited_by, "client", 6) == 0) {
+        fprintf(out, ": the client was the limit, not the server");
+    } else if (lags && responses && histogram_percentile(lags, 99, &lag_ns) &&
+               histogram_percentile(responses, 99, &response_ns) && lag_ns > response_ns / 2) {
+        fprintf(out, "; its starts were late by p99 %s, so the client or its CPU was the limit",
+                units_duration(text, (double)lag_ns));
+    }
+}
+
 static void say(const struct find_max *find_max, const struct record *record,
                 struct record_found *found)
 {
@@ -453,14 +480,8 @@ static void say(const struct find_max *find_max, const struct record *record,
     if (only_the_rate(found)) {
         fprintf(out, "the limit was never what failed: above, the rate itself was not reached. ");
     }
-    if (failed && found->rate.value > 0) {
-        fprintf(out, "the lowest rate above it that failed, %s/s, failed by %s",
-                units_count(text, failed->asked), failed->why);
-        const char *limit = record->runs[failed->run].limited_by;
-        fprintf(out, "%s%s", limit[0] ? "; limited by: " : "", limit);
-        if (strncmp(limit, "client", 6) == 0) {
-            fprintf(out, ": the client was the limit, not the server");
-        }
+    if (failed) {
+        say_failed(record, found, failed, out);
     }
     fclose(out);
     for (size_t end = strlen(found->verdict); end && found->verdict[end - 1] == ' '; end--) {
@@ -477,7 +498,8 @@ static void conclude(const struct find_max *find_max, const struct seeker *seeke
     if (n) {
         struct repeat_summary low = repeat_summarise(seeker->low, n);
         struct repeat_summary high = repeat_summarise(seeker->high, n);
-        found->rate = (struct interval){low.median.value, low.median.low, high.median.high};
+        found->rate = (struct interval){low.median.value, low.median.low,
+                                        found->always ? (double)NAN : high.median.high};
     } else if (search->low > 0) { /* it was stopped on its way: as far as is known */
         found->rate = (struct interval){search->low, search->low,
                                         isfinite(search->high) ? search->high : NAN};

@@ -32,7 +32,8 @@ static void print_found(struct text *text, const struct record_find_max *find_ma
     } else {
         text_paragraph(text, 0, 2, "%s: the highest rate with %s: %s/s [%s, %s]", found->label,
                        goal, units_count(rate, found->rate.value),
-                       units_count(low, found->rate.low), units_count(high, found->rate.high));
+                       units_count(low, found->rate.low),
+                       isfinite(found->rate.high) ? units_count(high, found->rate.high) : "more");
     }
     if (found->searches >= REPEAT_INTERVAL_LEAST) {
         text_paragraph(text, 2, 4, "median of %u search%s and its 95 %% interval", found->searches,

@@ -283,10 +283,9 @@ static void poisson_arrivals_have_its_mean_and_variance(void **state)
     double sum[6] = {0}, squares[6] = {0};
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         uint64_t seconds[6] = {0};
-        for (uint32_t worker = 0; worker < 4; worker++) {
-            count_seconds(&course, ARRIVAL_POISSON, (struct arrival_share){worker, 1, 4}, seed,
-                          seconds, 6);
-        }
+        /* uneven shares */
+        count_seconds(&course, ARRIVAL_POISSON, (struct arrival_share){0, 3, 4}, seed, seconds, 6);
+        count_seconds(&course, ARRIVAL_POISSON, (struct arrival_share){3, 1, 4}, seed, seconds, 6);
         for (size_t s = 0; s < 6; s++) {
             sum[s] += (double)seconds[s];
             squares[s] += (double)seconds[s] * (double)seconds[s];

@@ -37,6 +37,7 @@ struct opt {
                              target as it was) */
     uint64_t least, most; /* bounds for COUNT, SIZE, DURATION (ns) and RATE; most 0: no bound */
     const char *const *choices; /* NULL-terminated, for CHOICE; for LIST: only these are valid */
+    bool whole;                 /* LIST: only line ends separate items, commas are theirs */
     const char *argument;       /* name of the argument in help: "N", "SIZE", "NAME" */
     const char *optional;       /* value when given without `=VALUE` (then the value is only taken
                                    with `=`); NULL: a value is required */

@@ -135,7 +135,7 @@ const char *opt_accepts(const struct opt *row, char *to, size_t size)
     } else if (row->type == OPT_TYPE_TEXT || row->type == OPT_TYPE_CUSTOM) {
         append(&text, "%s", opt_argument_name(row));
     } else {
-        append(&text, "%s", kinds[row->type]);
+        append(&text, "%s", row->whole ? "a text" : kinds[row->type]);
         append_examples(&text, row);
     }
     if (row->type == OPT_TYPE_LIST && row->choices != NULL) {
@@ -201,7 +201,7 @@ void opt_print_value(const struct opt *row, const void *target, FILE *out)
     case OPT_TYPE_LIST: {
         const struct opt_list *list = member;
         for (size_t i = 0; i < list->count; i++) {
-            fprintf(out, "%s%s", i > 0 ? "," : "", list->items[i]);
+            fprintf(out, "%s%s", i == 0 ? "" : row->whole ? "\n" : ",", list->items[i]);
         }
         break;
     }

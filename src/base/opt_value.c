@@ -206,7 +206,7 @@ static int add_items(const struct opt *row, struct opt_list *list, const char *l
 {
     const char *at = value;
     for (;;) {
-        size_t length = strcspn(at, ",");
+        size_t length = strcspn(at, row->whole ? "\n" : ",");
         if (length == 0) {
             err_set(error, ERR_USAGE, label, "\"%s\" holds an empty item",
                     opt_quote(value, strlen(value)).text);

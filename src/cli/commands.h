@@ -9,6 +9,7 @@
     X(stream)                                                                                      \
     X(ping)                                                                                        \
     X(ws)                                                                                          \
+    X(http)                                                                                        \
     X(ipc)                                                                                         \
     X(serve)                                                                                       \
     X(observe)                                                                                     \

@@ -47,6 +47,11 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
             run ? &run->watch.probe : NULL);
     add_set(sets, &count, "Sonde's own server", form->server,
             options ? options + form->server_offset : NULL);
+    if (form->payload_bytes) {
+        add_set(sets, &count, "Another web server",
+                (struct row_set){web_server_rows, WEB_SERVER_OPTIONS},
+                storage ? &storage->web_server : NULL);
+    }
     if (form->during) {
         add_set(sets, &count, "Latency under load", (struct row_set){during_rows, DURING_OPTIONS},
                 storage ? &storage->during : NULL);
@@ -214,7 +219,8 @@ static int check_fit(const struct measurement *measurement, struct err *error)
     bool given = measurement->given_target;
     const struct session_ops *session = measurement->session;
     const struct transport_ops *transport = given ? measurement->address.transport : &transport_tcp;
-    bool own_server = !given || measurement->address.own;
+    bool web = measurement->command->web_server.program != WEB_SERVER_NONE;
+    bool own_server = (!given || measurement->address.own) && !web;
     if (session) {
         transport = session->datagrams ? &transport_udp : &transport_tcp;
         own_server = session->own_server;
@@ -254,12 +260,17 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .target = measurement->given_target && !measurement->session ? &measurement->address : NULL,
         .session = measurement->session,
         .session_target = measurement->session_target,
+        .web_program = measurement->command->web_server.program,
         .note = measurement->note,
         .stop_fd = turn->stop_fd,
         .progress = turn->progress || turn->exports ? follow : NULL,
         .look = turn->live ? look : NULL,
         .owner = &followed,
+        .fresh = !measurement->during && (several || turn->repetition),
     };
+    if (plan.web_program) {
+        plan.payload_bytes = measurement->form->payload_bytes(plan.workload_options);
+    }
     if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
         return -1;
     }
@@ -304,15 +315,20 @@ static void warn_of_threads(const struct run_options *run, struct record *record
     }
 }
 
-/* Options of a server that this run does not start. */
-static int refuse_given(const struct opt_set *set, struct err *error)
+static const char *why_refused(bool web)
+{
+    return web ? "this server is not sonde's own" : "this run starts no server";
+}
+
+/* Options of a server of sonde's own, which this run does not start. */
+static int refuse_given(const struct opt_set *set, bool web, struct err *error)
 {
     for (size_t i = 0; i < set->count; i++) {
         if (set->given >> i & 1) {
             char name[48];
             snprintf(name, sizeof name, "--%s", set->rows[i].name);
-            err_set(error, ERR_USAGE, name, "this run starts no server");
-            return err_hint(error, "say it where the server is started");
+            err_set(error, ERR_USAGE, name, "%s", why_refused(web));
+            return web ? -1 : err_hint(error, "say it where the server is started");
         }
     }
     return 0;
@@ -325,25 +341,30 @@ static int check_given(const struct measurement *measurement, struct err *error)
         size_t offset;
         const char *name;
         bool of_session; /* it has an effect at a session's own server */
-    } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine", true},
-                     {offsetof(struct run_options, server_threads), "--server-threads", true},
-                     {offsetof(struct run_options, pin), "--pin", false}};
+        bool of_web;     /* and at another web server */
+    } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine", true, false},
+                     {offsetof(struct run_options, server_threads), "--server-threads", true, true},
+                     {offsetof(struct run_options, pin), "--pin", false, true}};
     const struct opt_set *sets = measurement->sets;
     const struct session_ops *session = measurement->session;
-    bool own = !measurement->given_target || (!session && measurement->address.own);
+    bool web = measurement->command->web_server.program != WEB_SERVER_NONE;
+    bool own = !web && (!measurement->given_target || (!session && measurement->address.own));
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own; i++) {
-        bool heard = session && session->own_server && of_server[i].of_session;
+        bool heard = (session && session->own_server && of_server[i].of_session) ||
+                     (web && of_server[i].of_web);
         if (!heard && opt_given(&sets[SET_RUN], of_server[i].offset)) {
-            err_set(error, ERR_USAGE, of_server[i].name, "this run starts no server");
-            return err_hint(error, of_server[i].of_session
-                                       ? "say it where the server is started"
-                                       : "--cpu pins the client, taskset a server where it is "
-                                         "started");
+            err_set(error, ERR_USAGE, of_server[i].name, "%s", why_refused(web));
+            return web ? -1
+                       : err_hint(error,
+                                  of_server[i].of_session
+                                      ? "say it where the server is started"
+                                      : "--cpu pins the client, taskset a server where it is "
+                                        "started");
         }
     }
     for (size_t i = 0; i < measurement->set_count; i++) {
         bool of_own = sets[i].rows == measurement->form->server.rows && !own && !session;
-        if ((of_own && refuse_given(&sets[i], error) < 0) ||
+        if ((of_own && refuse_given(&sets[i], web, error) < 0) ||
             (sets[i].rows == during_rows && during_check(&sets[i], error) < 0)) {
             return -1;
         }
@@ -454,9 +475,16 @@ static int find_target(struct measurement *measurement, const char *given, bool 
 {
     const struct workload_form *form = measurement->form;
     struct workload_command *command = measurement->command;
-    const char *target = given && form->workload->take_target
-                             ? form->workload->take_target(command->options, given)
-                             : given;
+    bool web = command->web_server.program != WEB_SERVER_NONE;
+    if (web && given) {
+        err_set(error, ERR_USAGE, "--server", "starts the server itself: no URL beside it");
+        return err_hint(error, "leave out one of the two");
+    }
+    const char *asked = web ? "http://127.0.0.1" WEB_SERVER_PATH : given;
+    const char *target = asked && form->workload->take_target
+                             ? form->workload->take_target(command->options, asked)
+                             : asked;
+    target = web ? NULL : target; /* of the URL it is the path that counts */
     measurement->workload = form->choose ? form->choose(command->options) : form->workload;
     measurement->given_target = target != NULL;
     measurement->session = target ? session_find(target, &measurement->session_target) : NULL;
@@ -500,8 +528,7 @@ static int find_target(struct measurement *measurement, const char *given, bool 
 
 static void drive_searches(void *owner, struct experiment_course *course)
 {
-    struct measurement *measurement = owner;
-    find_max_drive(&measurement->find_max, course);
+    find_max_drive(&((struct measurement *)owner)->find_max, course);
 }
 
 /* Measures and prints, once everything is parsed. */

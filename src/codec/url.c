@@ -280,6 +280,22 @@ int url_parse(enum url_family family, struct slice text, struct url *url)
     return error;
 }
 
+int url_path_parse(struct slice text, struct url *url)
+{
+    *url = (struct url){0};
+    int error = check_characters(text);
+    if (error) {
+        return error;
+    }
+    if (text.at[0] != '/') {
+        return URL_BAD_SCHEME_MISSING;
+    }
+    struct slice target = {text.at, before(text, "#")};
+    error = check_target(target);
+    url->target = error ? (struct slice){0} : target;
+    return error;
+}
+
 /* ---- writing ---- */
 
 static ssize_t fits(int length, size_t room)

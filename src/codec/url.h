@@ -64,6 +64,10 @@ struct url {
  * (ws and wss: an error). */
 int url_parse(enum url_family family, struct slice text, struct url *url);
 
+/* A path with its query alone, "/a?x=1", as url_parse judges that of http: in url->target, all else
+ * is zero. What does not begin with '/' is URL_BAD_SCHEME_MISSING. */
+int url_path_parse(struct slice text, struct url *url);
+
 /* Write "/a?x=1", and "example.org:8080" or "[::1]:8080" as Host has it (without the scheme's own
  * port), with a zero behind them. The length, or URL_BAD_ROOM. */
 ssize_t url_target_write(const struct url *url, char *to, size_t room);

@@ -116,7 +116,8 @@ static void print_metrics(struct text *text, const struct record_run *run)
     table_init(&table, "lrlr");
     for (size_t i = 1; i < run->value_count; i++) {
         const struct record_value *value = &run->values[i];
-        if (figures_shown(value)) {
+        bool quiet = value->metric->rare && value->value == 0;
+        if (figures_shown(value) && !quiet) {
             bool right_half = table.cell_count % 4 != 0;
             table_cell(&table, "%s%s", right_half ? "    " : "", text_title(value->metric));
             table_cell(&table, "%s",

@@ -82,4 +82,7 @@ void text_find_max(struct text *text, const struct record *record);
 void text_loads(struct text *text, const struct record *record);
 void text_load_summaries(struct text *text, const struct record *record);
 
+/* What repeated runs took at both ends; nothing of what none of them has. */
+void text_ends_summaries(struct text *text, const struct record *record);
+
 #endif

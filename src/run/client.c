@@ -95,8 +95,10 @@ static int start_threads(struct conductor *conductor, struct share share, struct
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     for (uint32_t i = 0; i < share.count && !failed; i++) {
+        uint64_t begun_ns = clock_now_ns();
         failed = pthread_create(&conductor->threads[i], &attributes, client_thread,
                                 &conductor->configs[share.first + i]);
+        conductor->configs[share.first + i].thread_start_ns = clock_now_ns() - begun_ns;
         if (failed) {
             err_system(error, failed, "client", "cannot start thread %u of %u", i + 1, share.count);
         }

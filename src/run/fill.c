@@ -73,7 +73,7 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"other_cpu_share", "1", "CPU time of others",
      "share of the host's CPU time during the window that was used, and not by sonde's ends: by "
-     "other programs (a server that is not sonde's own is one) and by interrupts",
+     "other programs (a server that this run did not start is one) and by interrupts",
      METRIC_VALUE, 0, 0, false},
     {"cpu_frequency", "Hz", "CPU clock rate",
      "of the fastest CPU at the end of the window, as the kernel says; that of a virtual machine "
@@ -462,12 +462,18 @@ static void describe(struct conductor *conductor)
     FILE *out = fmemopen(run->detail, sizeof run->detail, "w");
     if (out) {
         bool null = plan->engine->flags & ENGINE_NO_KERNEL;
-        fprintf(out, "%s%s, %s", null ? "no server" : conductor->address.text,
-                conductor->own_server ? " (own server)" : "", plan->engine->name);
+        fprintf(out, "%s%s", null ? "no server" : conductor->address.text,
+                conductor->own_server ? " (own server)" : "");
+        if (plan->web_program) {
+            bool several = conductor->servers.count > 1;
+            fprintf(out, several ? " (%s, %u processes)" : " (%s)", conductor->web.software,
+                    conductor->servers.count);
+        }
+        fprintf(out, ", %s", plan->engine->name);
         fprintf(out, ", %lu connection%s, %u thread%s", options->connections,
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
-        if (client_apart(conductor)) {
+        if (conductor->clients.count > 1) {
             fprintf(out, " in %u processes", conductor->clients.count);
         }
         describe_tcp(conductor, out);
@@ -586,7 +592,8 @@ int fill_run(struct conductor *conductor, struct err *error)
         return -1;
     }
     const struct processes *clients = &conductor->clients, *servers = &conductor->servers;
-    if (record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
+    if (footprint_fill(conductor) < 0 ||
+        record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
         record_join_processes(run, "server", servers->pids, servers->count) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }

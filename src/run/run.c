@@ -229,7 +229,8 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
         return;
     }
     bool null = conductor->plan->engine->flags & ENGINE_NO_KERNEL;
-    bool renewed = conductor->plan->workload->client->renew_below != NULL;
+    const struct role *client = conductor->plan->workload->client;
+    bool renewed = client->renew_below || client->redials;
     uint64_t there = conductor->plan->workload->ramp_ns ? held_count(conductor)
                      : renewed                          ? options->connections
                                                         : open_at_end;

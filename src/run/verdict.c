@@ -221,6 +221,12 @@ void fill_verdict(struct conductor *conductor)
         conductor->own_server
             ? load_of(&conductor->server.plain, placement_usable(placement, &placement->servers))
             : load_of_observed(run);
+    if (conductor->plan->web_program && server.known) { /* several may share a CPU */
+        size_t usable = placement_usable(placement, &placement->servers);
+        size_t count = conductor->servers.count < usable ? conductor->servers.count : usable;
+        double all = count ? server.cpus / (double)count : 0;
+        server.busy = all > server.busy ? all : server.busy;
+    }
     double rate = run->value_count ? run->values[0].value : 0;
     const struct workload *workload = conductor->plan->workload;
     double asked = workload->asked ? workload->asked(conductor->plan->workload_options) : 0;

@@ -2,7 +2,6 @@
 #include "run/worker.h"
 
 #include <errno.h>
-#include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,121 +36,6 @@ static bool starts_with_go(const struct worker_config *config)
     return config->dial_count > 0 || config->await_go;
 }
 
-/* Closes the present bank's account of CPU time at now_ns. */
-static void account(struct worker *worker, struct bank *bank, uint64_t now_ns)
-{
-    struct thread_usage now;
-    const struct thread_usage *last = &worker->usage;
-    bank->end_ns = now_ns;
-    if (worker->finished) {
-        return;
-    }
-    thread_usage_end(last, &now);
-    bank->cpu_user_ns += now.user_ns - last->user_ns;
-    bank->cpu_system_ns += now.system_ns - last->system_ns;
-    bank->runnable_ns += now.runnable_ns - last->runnable_ns;
-    bank->switches_voluntary += now.switches_voluntary - last->switches_voluntary;
-    bank->switches_involuntary += now.switches_involuntary - last->switches_involuntary;
-    worker->usage = now;
-}
-
-static void use_bank(struct worker *worker, struct bank *bank, uint64_t now_ns)
-{
-    bank->start_ns = now_ns;
-    worker->context.bank = bank;
-    worker->engine->calls = &bank->calls;
-}
-
-void worker_read_flow(struct worker *worker, const struct connection *connection)
-{
-    struct bank *bank = worker->context.bank;
-    if (worker->role->flow_counters == 0 || connection->flow >= BANK_FLOWS ||
-        connection->flagged & CONNECTION_LISTENER || connection->channel.kind != CHANNEL_SOCKET ||
-        connection->channel.fd < 0) {
-        return;
-    }
-    struct bank_flow *flow = &bank->flows[connection->flow];
-    if (tcp_figures_read(connection->channel.fd, &flow->tcp) == 0 &&
-        bank->flow_count <= connection->flow) {
-        bank->flow_count = connection->flow + 1u;
-    }
-}
-
-/* What a datagram socket has dropped since it was last looked at: its buffer was full. */
-static void count_drops(struct worker *worker, struct connection *connection)
-{
-    uint32_t memory[SK_MEMINFO_VARS];
-    socklen_t size = sizeof memory;
-    bool datagrams =
-        connection->channel.kind == CHANNEL_DATAGRAM || connection->channel.kind == CHANNEL_MANY;
-    if (datagrams && connection->channel.fd >= 0 &&
-        getsockopt(connection->channel.fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 &&
-        size >= (SK_MEMINFO_DROPS + 1) * sizeof *memory) {
-        uint32_t dropped = memory[SK_MEMINFO_DROPS] - connection->drops;
-        worker->context.bank->counters[worker->role->drops_counter] += dropped;
-        connection->drops = memory[SK_MEMINFO_DROPS];
-    }
-}
-
-/* Closes the flows of the present bank; what they have come to is where those of the next begin. */
-static void cut_flows(struct worker *worker, struct bank *next)
-{
-    if (worker->role->flow_counters == 0) {
-        return;
-    }
-    for (struct connection *connection = worker->first; connection; connection = connection->next) {
-        if (worker->role->drops_counter) {
-            count_drops(worker, connection);
-        }
-        worker_read_flow(worker, connection);
-        if (connection->flow < BANK_FLOWS) {
-            const struct bank_flow *flow = &worker->context.bank->flows[connection->flow];
-            next->flows[connection->flow].number_plus_1 = flow->number_plus_1; /* also if idle */
-            next->flows[connection->flow].tcp_before = flow->tcp;
-            next->flow_count =
-                next->flow_count > connection->flow ? next->flow_count : connection->flow + 1u;
-        }
-    }
-}
-
-/* The window's ends are where its cuts are. Without a warm-up no cut begins it: it has no beginning
- * then but that of the work. */
-static void follow_stage(struct worker *worker, uint64_t now_ns)
-{
-    struct role_context *context = &worker->context;
-    uint32_t stage = atomic_load_explicit(&worker->config->control->stage, memory_order_relaxed);
-    if (stage == RUN_WINDOW && context->measured_from_ns == 0) {
-        context->measured_from_ns = now_ns;
-    }
-    if (stage == RUN_AFTER && context->measured_until_ns == 0) {
-        context->measured_until_ns = now_ns;
-    }
-}
-
-static uint64_t outstanding(const struct worker *worker)
-{
-    uint64_t sum = 0;
-    for (const struct connection *connection = worker->first; connection;
-         connection = connection->next) {
-        sum += worker->role->outstanding ? worker->role->outstanding(connection) : 0;
-    }
-    return sum;
-}
-
-static void cut(struct worker *worker, uint64_t now_ns)
-{
-    struct worker_slot *slot = worker->config->slot;
-    uint32_t done = atomic_load_explicit(&slot->cut_done, memory_order_relaxed);
-    follow_stage(worker, now_ns);
-    if (worker->context.draining) {
-        atomic_store_explicit(&slot->outstanding, outstanding(worker), memory_order_relaxed);
-    }
-    cut_flows(worker, &slot->banks[(done + 1) & 1]);
-    account(worker, &slot->banks[done & 1], now_ns);
-    use_bank(worker, &slot->banks[(done + 1) & 1], now_ns);
-    atomic_store_explicit(&slot->cut_done, done + 1, memory_order_release);
-}
-
 static void set_state(struct worker *worker, enum slot_state state)
 {
     if (worker->failure.code != ERR_NONE) {
@@ -167,6 +51,7 @@ static void visit(struct worker *worker, struct connection *connection, enum op_
     struct op op = {.kind = kind, .channel = &connection->channel, .now_ns = now_ns};
     if (kind == OP_START) {
         if (!(connection->flagged & CONNECTION_STARTED)) {
+            connection->dialed_ns = worker->role->redials ? 0 : connection->dialed_ns;
             worker_start(worker, connection, NULL, now_ns);
         }
     } else if (connection->flagged & CONNECTION_SECURING) { /* nobody has been served there yet */
@@ -199,6 +84,13 @@ static void go(struct worker *worker, uint64_t now_ns)
     worker->started = true;
     worker->context.bank->start_ns = now_ns; /* until now there was nothing to measure */
     worker->turn = worker->first;
+    if (config->engine->flags & ENGINE_ONE_CHANNEL) {
+        worker->thread_start_ns = config->thread_start_ns;
+    }
+    if (worker->role->redials) {
+        worker->renew_below = config->dial_count;
+        worker->throttled = worker->reached = true;
+    }
     /* From the agreed instant on: a worker that is late lags, and shares the others' schedule. */
     struct arrival_share share = {config->first_number, config->dial_count, config->dials_in_all};
     uint64_t start_ns = atomic_load_explicit(&config->control->start_ns, memory_order_relaxed);
@@ -288,7 +180,7 @@ static void take_arrivals(struct worker *worker, uint64_t now_ns)
         if (intended_ns > now_ns) {
             return;
         }
-        if (worker->renew_below) {
+        if (worker->renew_below && !worker->role->redials) {
             if (!worker_may_dial(worker, now_ns)) {
                 return;
             }
@@ -405,14 +297,15 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
     }
     if (worker->renew_below && worker->dial_after_ns > now_ns) {
         until_ns = worker->dial_after_ns < until_ns ? worker->dial_after_ns : until_ns;
-    } else if (worker->config->rate == 0 && worker_may_dial(worker, now_ns)) {
+    } else if ((worker->config->rate == 0 || worker->role->redials) &&
+               worker_may_dial(worker, now_ns)) {
         return 0;
     }
     if (worker->renew_below && worker_awaits_session(worker, now_ns)) {
         /* Another worker's connection brings it: nothing here says when. */
         until_ns = now_ns + NS_PER_MS < until_ns ? now_ns + NS_PER_MS : until_ns;
     }
-    bool waits = worker->renew_below && !worker_may_dial(worker, now_ns);
+    bool waits = worker->renew_below && !worker->role->redials && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);
         /* A ramp is as good where dials are late by a wake-up, which leaves the server the CPU. */
@@ -448,7 +341,7 @@ static void check_finished(struct worker *worker)
     if (!is_outstanding(worker) &&
         atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY) {
         uint64_t now_ns = clock_now_ns();
-        account(worker, worker->context.bank, now_ns);
+        worker_account(worker, worker->context.bank, now_ns);
         worker->finished = true; /* what it uses from now on is waiting for the end */
         atomic_store_explicit(&slot->finished_ns, now_ns, memory_order_relaxed);
         set_state(worker, SLOT_FINISHED);
@@ -469,7 +362,7 @@ static bool round_trip(struct worker *worker)
     }
     if (atomic_load_explicit(&slot->cut_wanted, memory_order_acquire) !=
         atomic_load_explicit(&slot->cut_done, memory_order_relaxed)) {
-        cut(worker, now_ns);
+        worker_cut(worker, now_ns);
     }
     if (worker->sweep) {
         worked = true;
@@ -484,12 +377,14 @@ static bool round_trip(struct worker *worker)
         run_resume(worker, now_ns);
     }
     worker_look_at_marks(worker);
-    if (open_loop_active(worker)) {
-        worked = true;
-        take_arrivals(worker, now_ns);
-    } else if (worker_may_dial(worker, now_ns)) {
+    bool arrive = open_loop_active(worker);
+    if ((!arrive || worker->role->redials) && worker_may_dial(worker, now_ns)) {
         worked = true;
         worker_renew(worker, now_ns);
+    }
+    if (arrive) {
+        worked = true;
+        take_arrivals(worker, now_ns);
     }
     if (worker->flush) {
         run_flush(worker, worked ? clock_now_ns() : now_ns);
@@ -607,6 +502,7 @@ void worker_run(const struct worker_config *config)
         .options = config->options,
         .open_loop = config->rate > 0,
         .sends_at_once = (config->engine->flags & ENGINE_SENDS_AT_ONCE) != 0,
+        .sends_files = (config->engine->flags & ENGINE_FILES) != 0,
         .quota = config->quota,
         .receive_bytes = config->receive_bytes,
         .foreign_peer = config->foreign_peer,
@@ -630,7 +526,7 @@ void worker_run(const struct worker_config *config)
         }
     }
     if (worker.engine) {
-        account(&worker, worker.context.bank, clock_now_ns());
+        worker_account(&worker, worker.context.bank, clock_now_ns());
         worker_close_all(&worker);
     }
     if (worker.context.shared) {

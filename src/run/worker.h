@@ -107,8 +107,10 @@ struct worker_config {
     uint32_t index, workers; /* this worker among all */
     uint64_t seed;
     uint64_t connect_timeout_ns;
-    bool dials_on; /* struct run_options' */
-    bool follows;  /* an earlier worker of its process makes the first connection */
+    bool dials_on;            /* struct run_options' */
+    uint64_t thread_start_ns; /* how long the call took that started its thread; known once it is
+                                 told to go */
+    bool follows;             /* an earlier worker of its process makes the first connection */
     /* Server: */
     const int *listeners; /* non-blocking, taken over: listening sockets, and bound ones of
                              datagrams, each of which is one connection to all its peers */

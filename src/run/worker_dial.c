@@ -145,17 +145,23 @@ void worker_connected(struct worker *worker, struct connection *connection, stru
     worker_close_connection(worker, connection);
 }
 
+static uint32_t at_most_32_bits(uint64_t value)
+{
+    return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
+}
+
 /* 1: dialed; 0: there was no socket, as worker->failure says; -1: with worker->failure. */
 static int dial_one(struct worker *worker, const struct dial *dial, uint64_t intended_ns)
 {
     struct net_end end = dial->end;
-    uint64_t dialed_ns = clock_now_ns();
+    uint64_t dialed_ns = clock_now_ns(), opened_ns = dialed_ns;
     if (dial->address) {
         int fd = worker_open_socket(worker, dial);
         if (fd < 0) { /* among others that were dialed it is no failure of the run */
             return worker->renew_below && (worker->reached || worker->open) ? 0 : -1;
         }
         end = (struct net_end){fd, fd};
+        opened_ns = clock_now_ns();
     }
     int failed;
     enum channel_kind kind = !dial->address ? worker_kind_of(end)
@@ -169,6 +175,7 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
     }
     connection->dialed_ns = dialed_ns;
     connection->intended_ns = intended_ns ? intended_ns : dialed_ns;
+    connection->socket_ns = at_most_32_bits(opened_ns - dialed_ns);
     if (intended_ns) {
         histogram_record(&worker->context.bank->histograms[worker->config->send_lag],
                          dialed_ns > intended_ns ? dialed_ns - intended_ns : 0, 1);
@@ -186,6 +193,9 @@ static int dial_one(struct worker *worker, const struct dial *dial, uint64_t int
                 return err_system(&worker->failure, ENOMEM, "worker", "cannot set a timer");
             }
         }
+        connection->set_up_ns = at_most_32_bits(clock_now_ns() - opened_ns);
+        connection->thread_ns = at_most_32_bits(worker->thread_start_ns);
+        worker->thread_start_ns = 0;
         if (worker_submit(worker, &op)) {
             worker_connected(worker, connection, &op);
         }

@@ -46,12 +46,19 @@ struct worker {
     uint32_t *order;           /* of dials that are each dialed once; NULL: they take turns */
     uint64_t dial_after_ns;    /* after one that failed: not before */
     bool throttled;            /* as many are open as may be, and have not fallen below since */
+    uint64_t thread_start_ns;  /* for its next connection's thread_ns */
     bool reached;              /* one was established */
     uint32_t unreached;        /* until then: how many were not */
     struct thread_usage usage; /* of its thread, at the last cut */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;
 };
+
+/* Closes the present bank's account of CPU time at now_ns. */
+void worker_account(struct worker *worker, struct bank *bank, uint64_t now_ns);
+
+/* Closes the present bank and goes on with the other, as the conductor asked. */
+void worker_cut(struct worker *worker, uint64_t now_ns);
 
 /* Feeds a completed operation to its connection and submits what that asks for. */
 void worker_feed(struct worker *worker, struct connection *connection, struct op *op);

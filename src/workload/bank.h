@@ -27,6 +27,7 @@
     X(SEND, "send")                                                                                \
     X(RECEIVE, "receive")                                                                          \
     X(PROTOCOL, "protocol")                                                                        \
+    X(ANSWER, "answer")                                                                            \
     X(CLOSE, "close")                                                                              \
     X(DRAIN, "drain")
 

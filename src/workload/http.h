@@ -7,10 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "workload/web_target.h"
 #include "workload/workload.h"
-
-#define HTTP_HOST_MOST 270
-#define HTTP_PATH_MOST 2048
 
 enum http_version_choice { HTTP_1_1, HTTP_1_0 };
 
@@ -32,7 +30,8 @@ struct http_options {
     uint32_t version;          /* enum http_version_choice */
     bool keep_alive;           /* false: a connection for each request */
     uint64_t pipeline;         /* requests in flight on a connection */
-    uint64_t timeout_ns;       /* of a request, from its send */
+    uint64_t timeout_ns;       /* without a byte of an answer that is awaited */
+    uint64_t request_most_ns;  /* from a request's send to the end of its answer; 0: no end */
     const char *expect_status; /* "2xx,304"; "any" */
     const char *expect_sha256; /* of the body, in hexadecimal digits; NULL: any */
     uint64_t response_most;    /* bytes of an answer's body */
@@ -40,14 +39,7 @@ struct http_options {
     uint64_t buffer_bytes;     /* each connection's own receive buffer; 0: none, they share one */
     bool keep_body;            /* each connection keeps the body until the answer is whole */
     struct http_server_options server;
-    /* No rows; of the target: */
-    char host[HTTP_HOST_MOST];       /* the header, with a port other than the scheme's */
-    char path[HTTP_PATH_MOST];       /* with its query */
-    char plain[HTTP_HOST_MOST + 16]; /* "tcp://HOST:PORT", or "tls://HOST:PORT" */
-    bool secure;                     /* it is spoken with through TLS */
-    const char *target;              /* as it was given */
-    const char *wrong;               /* with it; NULL: nothing */
-    char meant[160];                 /* instead of it, perhaps; or empty */
+    struct web_target where; /* no row */
 };
 
 /* Counters of the client's roles. */
@@ -64,12 +56,13 @@ enum http_counter {
     HTTP_COUNT_3XX,
     HTTP_COUNT_4XX,
     HTTP_COUNT_5XX,
-    HTTP_COUNT_UNEXPECTED,  /* whole answers with another status or body than was asked for */
-    HTTP_COUNT_DIALED,      /* connections that were begun */
-    HTTP_COUNT_UNDIALED,    /* of them: never established */
-    HTTP_COUNT_RECONNECTED, /* dialed in the place of one that had ended */
-    HTTP_COUNT_REPEATED,    /* requests behind an answer that ended the connection: asked again */
-    HTTP_COUNT_IDLE_CLOSED, /* connections that the server ended while no request was in flight */
+    HTTP_COUNT_UNEXPECTED,   /* whole answers with another status or body than was asked for */
+    HTTP_COUNT_DIALED,       /* connections that were begun */
+    HTTP_COUNT_UNDIALED,     /* of them: never established */
+    HTTP_COUNT_REPEATED,     /* requests behind an answer that ended the connection: asked again */
+    HTTP_COUNT_IDLE_CLOSED,  /* connections that the server ended while no request was in flight */
+    HTTP_COUNT_SERVER_FIRST, /* connections that the server ended behind their last answer */
+    HTTP_COUNT_CLIENT_FIRST, /* those that this end did */
     HTTP_COUNT_TLS_RESUMED,
     HTTP_COUNT_THROTTLED, /* of the dialing of connections for one request */
     HTTP_COUNT_RESUMED,
@@ -104,10 +97,14 @@ extern const struct role http_client, http_single_client, http_server;
 /* The workload that the options ask for: of connections that stay, or one for each request. */
 const struct workload *http_choose(const void *options);
 
-enum { HTTP_SERVER_METRICS = 6, HTTP_SERVER_OPTIONS = 4 };
+/* Those of a run: all but the last, of a limit that the run does not set. */
+enum { HTTP_SERVER_METRICS = 8, HTTP_SERVER_METRICS_OF_RUN = 7, HTTP_SERVER_OPTIONS = 4 };
 extern const struct metric http_server_metrics[HTTP_SERVER_METRICS];
 
 /* Option rows over struct http_server_options. */
 extern const struct opt http_server_rows[HTTP_SERVER_OPTIONS];
+
+/* Whether there is a directory at --root, and a kernel that keeps to it. 0 or -1 with *error. */
+int http_server_check(const struct http_server_options *options, struct err *error);
 
 #endif

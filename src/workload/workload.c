@@ -2,9 +2,11 @@
 
 #include <stdio.h>
 
-const struct workload *const workloads[] = {
-    &workload_call, &workload_ping,    &workload_stream,      &workload_stream_datagrams,
-    &workload_ws,   &workload_ws_hold, &workload_ws_messages, NULL};
+const struct workload *const workloads[] = {&workload_call,        &workload_ping,
+                                            &workload_stream,      &workload_stream_datagrams,
+                                            &workload_ws,          &workload_ws_hold,
+                                            &workload_ws_messages, &workload_http,
+                                            &workload_http_single, NULL};
 
 int workload_check_transport(const struct workload *workload, const struct address *address,
                              struct err *error)

@@ -22,7 +22,12 @@ struct connection {
     uint16_t flagged; /* CONNECTION_* */
     uint16_t flow;    /* its number among the worker's, from 0; beyond BANK_FLOWS: it has no flow */
     uint32_t drops;   /* datagrams that its socket had no room for, when it was last looked at */
-    uint64_t dialed_ns;   /* client: when its socket was about to be made */
+    uint64_t dialed_ns; /* client: when its socket was about to be made; of a role that redials 0
+                           where that was before the start */
+    uint32_t socket_ns, set_up_ns; /* client: how long making the socket took, and from there until
+                                      connecting was begun; at most 4.29 s */
+    uint32_t thread_ns;   /* of a connection that has a thread alone: how long the call took that
+                             started it; 0 once another has had it */
     uint64_t intended_ns; /* when it should have been: earlier in an open loop that is behind */
     uint64_t tcp_connected_ns; /* CHANNEL_SECURE, once it is being closed; 0: it never was */
     struct connection *next_flush, *next_resume;
@@ -62,6 +67,7 @@ struct role_context {
     bool ends_apart;       /* who is told of the end by other means: a connection is not ended */
     uint32_t first_number; /* client, or greeted: of its first connection, among all of the run */
     bool sends_at_once;    /* the engine honours OP_TRY */
+    bool sends_files;      /* it honours op->file, of channels that are not CHANNEL_SECURE */
     uint64_t measured_from_ns;  /* the window, once it has begun; before: 0 */
     uint64_t measured_until_ns; /* once it has ended; before: 0 */
     uint64_t quota;             /* operations that may still be issued; UINT64_MAX: no end */
@@ -104,7 +110,9 @@ struct role {
     /* It records how long the TLS handshakes of its connections took by itself, as OP_START says it
      * (op->security), so that those are of the window like everything else. */
     bool times_security;
-    bool once; /* renewed ones: never again; the run ends once all are gone */
+    bool once;    /* renewed ones: never again; the run ends once all are gone */
+    bool redials; /* all are opened before the start and take arrivals, as without renew_below, but
+                     from then on one that has ended is dialed again, as with it */
     uint32_t throttled_counter, resumed_counter; /* it reached the most; it fell below */
     uint32_t undialed_counter; /* connections that were dialed and never established */
     /* Releases what open allocated; called once nothing more comes for the connection. */
@@ -188,7 +196,8 @@ struct workload {
 };
 
 extern const struct workload workload_call, workload_ping, workload_stream,
-    workload_stream_datagrams, workload_ws, workload_ws_hold, workload_ws_messages;
+    workload_stream_datagrams, workload_ws, workload_ws_hold, workload_ws_messages, workload_http,
+    workload_http_single;
 
 /* All workloads, NULL-terminated. */
 extern const struct workload *const workloads[];

@@ -226,6 +226,20 @@ static void wrong(void **state)
     assert_int_equal(url_parse(URL_HTTP, slice_of(text), &url), 0);
 }
 
+static void path_alone(void **state)
+{
+    struct url url;
+    (void)state;
+    assert_int_equal(url_path_parse(slice_of("/a?x=1#y"), &url), 0);
+    assert_int_equal(url.target.length, 6);
+    assert_null(url.host.at);
+    assert_int_equal(url_path_parse(slice_of(""), &url), URL_BAD_EMPTY);
+    assert_int_equal(url_path_parse(slice_of("a/"), &url), URL_BAD_SCHEME_MISSING);
+    assert_int_equal(url_path_parse(slice_of("/a b"), &url), URL_BAD_CHARACTER);
+    assert_int_equal(url_path_parse(slice_of("/%2"), &url), URL_BAD_PERCENT);
+    assert_null(url.target.at);
+}
+
 static const struct {
     const char *text;
     const char *path; /* NULL: the error */
@@ -283,6 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(right),
         cmocka_unit_test(wrong),
+        cmocka_unit_test(path_alone),
         cmocka_unit_test(decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

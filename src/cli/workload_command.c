@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "cli/interval_line.h"
 #include "engine/engine.h"
 #include "run/run.h"
 #include "run/session.h"
@@ -55,6 +56,10 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
         add_set(sets, &count, "Latency under load", (struct row_set){during_rows, DURING_OPTIONS},
                 storage ? &storage->during : NULL);
     }
+    if (form->load.count) {
+        add_set(sets, &count, "Highest rate", (struct row_set){find_max_rows, FIND_MAX_OPTIONS},
+                storage ? &storage->find_max : NULL);
+    }
     add_set(sets, &count, "Repetition", (struct row_set){repeat_rows, REPEAT_OPTIONS},
             storage ? &storage->repeat : NULL);
     add_set(sets, &count, "Output", (struct row_set){output_rows, OUTPUT_OPTIONS},
@@ -70,60 +75,11 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
     return count;
 }
 
-/* A value of a live line with what it is: "118,032 calls/s", "28.1 Gbit/s", "3.27 GiB/s". */
-static void print_live(FILE *out, const struct metric *metric, bool known, double value)
-{
-    char text[UNITS_TEXT_MAX];
-    if (strcmp(metric->unit, "bytes/s") == 0) {
-        fprintf(out, "  %s/s", known ? units_bytes(text, value) : "-");
-    } else if (strcmp(metric->unit, "bit/s") == 0) {
-        fprintf(out, "  %s", known ? units_si(text, value, metric->unit) : "-");
-    } else {
-        fprintf(out, "  %s %s", known ? units_count(text, value) : "-", metric->title);
-    }
-}
-
-/* One line an interval, as it ends. */
-static void print_interval(FILE *out, const struct run_progress *progress)
-{
-    const struct workload *workload = progress->workload;
-    char text[UNITS_TEXT_MAX], text2[UNITS_TEXT_MAX];
-    fprintf(out, "%8.2f s", (double)progress->end_ns / 1e9);
-    for (size_t i = 0; i < workload->metric_count; i++) {
-        const struct metric *metric = &workload->metrics[i];
-        double value;
-        /* The count itself says nothing that the rate does not. */
-        if (!metric->per_interval || metric->kind == METRIC_COUNT) {
-            continue;
-        }
-        const struct bank *bank = metric->kind == METRIC_LEVEL ? progress->so_far : progress->bank;
-        bool known = metric_compute(metric, bank->counters, progress->window_ns, &value);
-        print_live(out, metric, known, value);
-    }
-    const struct histogram *first = &progress->bank->histograms[0];
-    uint64_t median, tail;
-    bool has_median = histogram_percentile(first, 50, &median);
-    bool has_tail = histogram_percentile(first, 99, &tail);
-    if (strcmp(workload->client->histograms[0].unit, "ns") == 0) {
-        fprintf(out, "  p50 %s p99 %s", has_median ? units_duration(text, (double)median) : "-",
-                has_tail ? units_duration(text2, (double)tail) : "-");
-    }
-    if (bank_errors(progress->bank)) {
-        fprintf(out, "  %s errors", units_count(text, (double)bank_errors(progress->bank)));
-    }
-    if (progress->observed) {
-        fprintf(out, "  %s: %s syscalls/s", progress->kernel_role,
-                units_count(text, progress->kernel_calls_per_second));
-    }
-    fputc('\n', out);
-    fflush(out);
-}
-
 static void follow(void *owner, const struct run_progress *progress)
 {
     const struct experiment_turn *turn = owner;
     if (turn->progress && !progress->drain) {
-        print_interval(turn->progress, progress);
+        interval_line_print(turn->progress, progress);
     }
     exports_progress(turn->exports, progress);
 }
@@ -221,7 +177,8 @@ struct measurement {
     const char *session_target;
     char session_note[SESSION_NOTE];
     char note[256];
-    struct during *during; /* NULL: no load beside it */
+    struct during *during;    /* NULL: no load beside it */
+    struct find_max find_max; /* of command->find_max, if anything is searched for */
 };
 
 /* The server's engine, of the client's. */
@@ -327,6 +284,10 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
                  several ? " " : "", loaded ? "during" : "idle");
         plan.label = label;
     }
+    if (measurement->command->find_max.goal.count) {
+        plan.label = measurement->find_max.label;
+        plan.skip_ceiling = plan.may_be_overloaded = true;
+    }
     if (turn->progress && (several || measurement->during)) {
         fprintf(turn->progress, "%s\n", plan.label);
     }
@@ -420,13 +381,14 @@ static int check_held(const struct measurement *measurement, bool given_warmup, 
     if (!workload->ramp_ns) {
         return 0;
     }
-    if (options->count || options->rate > 0 || options->arrival ||
+    if (options->count || run_rate_most(options) > 0 || options->arrival ||
         (given_warmup && options->warmup_ns)) {
         err_set(error, ERR_USAGE,
-                options->count      ? "--count"
-                : options->rate > 0 ? "--rate"
-                : options->arrival  ? "--arrival poisson"
-                                    : "--warmup",
+                options->count          ? "--count"
+                : options->rate > 0     ? "--rate"
+                : options->course.count ? "--rate-course"
+                : options->arrival      ? "--arrival poisson"
+                                        : "--warmup",
                 "connections that are held have none");
         return err_hint(error, "they are opened in the window, which begins with --ramp and is "
                                "--duration long");
@@ -461,7 +423,7 @@ static void add_idle_options(void *owner, struct record *record)
             }
         }
     }
-    if (run->rate == 0 && measurement->form->load.count &&
+    if (run_rate_most(run) == 0 && measurement->form->load.count &&
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
     }
@@ -564,6 +526,11 @@ static int find_target(struct measurement *measurement, const char *given, bool 
     return form->check_run ? form->check_run(command->options, &command->run, error) : 0;
 }
 
+static void drive_searches(void *owner, struct experiment_course *course)
+{
+    find_max_drive(&((struct measurement *)owner)->find_max, course);
+}
+
 /* Measures and prints, once everything is parsed. */
 static int measure(struct measurement *measurement, const struct opt_arguments *arguments, int argc,
                    char **argv, struct err *error)
@@ -574,6 +541,17 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
     make_note(sets, measurement->set_count, measurement->form, measurement->note,
               sizeof measurement->note);
     if (output_check_folded(&command->output, &command->run.watch.probes, error) < 0) {
+        return -1;
+    }
+    measurement->find_max = (struct find_max){
+        .options = &command->find_max,
+        .workload = measurement->workload,
+        .workload_options = command->options,
+        .run = &command->run,
+        .repeat = &command->repeat,
+        .upper = command->run.rate,
+    };
+    if (command->find_max.goal.count && find_max_check(&measurement->find_max, error) < 0) {
         return -1;
     }
     bool address = measurement->given_target && !measurement->session;
@@ -597,12 +575,39 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
         .variants = measurement->during ? 2 * engine_count : engine_count,
         .live = true,
         .execute = execute_engine,
+        .drive = command->find_max.goal.count ? drive_searches : NULL,
         .warn = add_idle_options,
         .owner = measurement,
     };
     int result = experiment_run(&experiment, argc, argv, error);
     during_close(measurement->during);
     return result;
+}
+
+static struct run_given given_of(const struct opt_set *course)
+{
+    return (struct run_given){opt_given(course, offsetof(struct run_options, warmup_ns)),
+                              opt_given(course, offsetof(struct run_options, duration_ns)),
+                              opt_given(course, offsetof(struct run_options, interval_ns))};
+}
+
+static int settle_find_max(struct measurement *measurement, struct err *error)
+{
+    struct workload_command *command = measurement->command;
+    struct find_max_given given = {
+        .run = given_of(&measurement->sets[SET_COURSE]),
+        .during = command->during.what != DURING_NONE,
+        .hgrm = command->output.hgrm != NULL,
+    };
+    for (size_t i = 0; i < measurement->set_count; i++) {
+        const struct opt_set *set = &measurement->sets[i];
+        if (set->rows == repeat_rows) {
+            given.repeat = opt_given(set, offsetof(struct repeat_options, repeat));
+            given.warmup_runs = opt_given(set, offsetof(struct repeat_options, warmup_runs));
+        }
+    }
+    return find_max_settle(&command->find_max, &command->run, &command->repeat,
+                           measurement->workload, &given, error);
 }
 
 int workload_command_run(const struct workload_form *form, int argc, char **argv, struct err *error)
@@ -628,9 +633,10 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
             opt_hint_loose(&arguments, error);
         } else if (find_target(&measurement, target, warmup, error) == 0 &&
                    check_given(&measurement, error) == 0 && check_fit(&measurement, error) == 0 &&
+                   settle_find_max(&measurement, error) == 0 &&
                    check_held(&measurement, warmup, error) == 0 &&
-                   run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
-                                     error) == 0) {
+                   run_options_check(&command.run, given_of(&sets[SET_COURSE]),
+                                     workload->bulk ? "--bytes" : "--count", error) == 0) {
             result = measure(&measurement, &arguments, argc, argv, error);
         }
         if (result < 0 && error->code == ERR_USAGE && arguments.loose &&

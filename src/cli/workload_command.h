@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/during.h"
 #include "cli/experiment.h"
+#include "cli/find_max.h"
 #include "cli/output.h"
 #include "run/options.h"
 #include "run/web_server.h"
@@ -13,6 +14,7 @@
 struct workload_command {
     struct run_options run;
     struct repeat_options repeat;
+    struct find_max_options find_max;
     struct during_options during;
     struct output_options output;
     struct web_server_options web_server;

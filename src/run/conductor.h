@@ -103,8 +103,9 @@ struct conductor {
     uint64_t interval_kernel_calls, interval_kernel_ns;
     uint64_t calls_before; /* watch_calls when counting began */
     uint64_t unfinished, behind;
-    uint64_t plain_operations;   /* of the unobserved parts, where counters are of all parts */
-    uint64_t finished_after;     /* operations that the drain brought: in the latencies alone */
+    double asked;              /* of a rate that changes: operations due in the unobserved parts */
+    uint64_t plain_operations; /* of the unobserved parts, where counters are of all parts */
+    uint64_t finished_after;   /* operations that the drain brought: in the latencies alone */
     struct bank_silence silence; /* since the beginning */
     uint64_t ceiling_cpus;       /* that the client's threads can have at once */
     uint64_t lost;               /* connections that were gone at the end */

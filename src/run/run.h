@@ -20,6 +20,7 @@ struct run_progress {
     bool drain;
     const struct bank *so_far; /* and since the beginning of the window */
     const struct workload *workload;
+    double asked;  /* operations a second that were due, of a rate that changes; else NaN */
     bool observed; /* kernel_calls_per_second is known */
     double kernel_calls_per_second;
     const char *kernel_role; /* of whom */
@@ -70,6 +71,9 @@ struct run_plan {
     /* BANK_COUNTERS of them: what the client counted from the first operation to the end of the
      * drain, in whatever is discarded too; NULL: not wanted. */
     uint64_t *whole;
+    /* It finds out what can be borne: operations that were not answered within the drain are a
+     * figure, and no failure, as long as some were. */
+    bool may_be_overloaded;
     bool fresh; /* the client is a process of its own, which has nothing of earlier runs; not where
                    this one makes its connections */
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */

@@ -169,7 +169,7 @@ static double run_rate(const struct run_plan *plan)
 {
     const struct run_options *options = plan->options;
     if (!plan->workload->ramp_ns) {
-        return options->rate;
+        return run_rate_most(options);
     }
     uint64_t ramp_ns = plan->workload->ramp_ns(plan->workload_options, options->connections);
     return (double)options->connections * 1e9 / (double)(ramp_ns ? ramp_ns : 1);
@@ -188,6 +188,8 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .cpu = -1,
         .quota = UINT64_MAX,
         .rate = run_rate(plan),
+        .course = options->course.count ? &options->course : NULL,
+        .course_after_ns = options->warmup_ns,
         .arrival = options->arrival ? ARRIVAL_POISSON : ARRIVAL_FIXED,
         .send_lag = plan->workload->send_lag,
         .workers = 1,

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "run/arrived.h"
+#include "run/asked.h"
 #include "run/conductor.h"
 #include "run/look.h"
 #include "run/peer.h"
@@ -198,6 +199,7 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
             .server = conductor->own_server ? conductor->server_interval.bank : NULL,
             .so_far = conductor->client.plain.bank,
             .workload = plan->workload,
+            .asked = asked_between(conductor, point.start_ns, now_ns - conductor->window_start_ns),
             .observed = conductor->interval_kernel_ns > 0,
             .kernel_role = watch_role(conductor->watch),
         };
@@ -246,6 +248,7 @@ static void take_part(struct conductor *conductor, int probe, bool last)
         }
     } else {
         tally_add(&conductor->client.plain, part);
+        asked_take(conductor, part);
         conductor->plain_operations += part->bank->counters[workload->operations];
         tally_add(&conductor->server.plain, &conductor->server.part);
         tally_add(&conductor->block_plain, part);

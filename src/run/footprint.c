@@ -130,6 +130,9 @@ static void look(const struct conductor *conductor, bool server, struct footprin
 {
     struct whom whom;
     uint64_t rss_bytes, virtual_bytes;
+    if (end->processes == 0) {
+        return; /* who comes later is not searched for again and again */
+    }
     find_whom(conductor, server, &whom);
     if (!look_at(&whom, &rss_bytes, &virtual_bytes)) {
         return;
@@ -371,18 +374,21 @@ static bool has_bytes(const struct conductor *conductor)
            (double)conductor->client.plain.bank->counters[workload->bytes] >= MIB;
 }
 
-/* Of workloads that download: NaN of others. */
+/* Of workloads that download: NaN of others. How long an answer is, all parts of the window say
+ * together: one that ends in an unobserved part may have come in others. */
 static double download_rate(const struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
-    const struct bank *bank = conductor->client.plain.bank;
-    double operations = (double)bank->counters[workload->operations];
+    const struct bank *bank = conductor->client.plain.bank, *seen = conductor->client.seen.bank;
+    double bytes =
+        (double)bank->counters[workload->bytes] + (double)seen->counters[workload->bytes];
+    double operations =
+        (double)bank->counters[workload->operations] + (double)seen->counters[workload->operations];
     for (size_t i = 0; i < workload->client->histogram_count; i++) {
         const struct histogram *histogram = &bank->histograms[i];
         if (operations > 0 && histogram_count(histogram) &&
             strcmp(workload->client->histograms[i].key, "download") == 0) {
-            return (double)bank->counters[workload->bytes] / operations * 1e9 /
-                   histogram_mean(histogram);
+            return bytes / operations * 1e9 / histogram_mean(histogram);
         }
     }
     return NAN;

@@ -146,6 +146,17 @@ static struct record_process *row_of(const struct foreign *foreign, struct recor
     return record_add_process(run, foreign->role, foreign->pid, foreign->sum.name);
 }
 
+/* The sum of differences is exact; their split is an estimate that each tick corrects, of the time
+ * before too, so that either part can have become less. */
+static uint64_t user_of(const struct process_sample *sum)
+{
+    uint64_t all_ns = sum->cpu_user_ns + sum->cpu_system_ns; /* what wraps in one is in the other */
+    if ((int64_t)sum->cpu_user_ns < 0) {
+        return 0;
+    }
+    return sum->cpu_user_ns < all_ns ? sum->cpu_user_ns : all_ns;
+}
+
 static int fill(const struct foreign *foreign, struct record_run *run)
 {
     bool again;
@@ -165,9 +176,10 @@ static int fill(const struct foreign *foreign, struct record_run *run)
         process->switches_voluntary = process->switches_involuntary = process->rss_bytes = 0;
         process->busiest_thread = -1;
     }
+    uint64_t user_ns = user_of(&foreign->sum);
     process->processes += again;
-    process->cpu_user_ns += foreign->sum.cpu_user_ns;
-    process->cpu_system_ns += foreign->sum.cpu_system_ns;
+    process->cpu_user_ns += user_ns;
+    process->cpu_system_ns += foreign->sum.cpu_user_ns + foreign->sum.cpu_system_ns - user_ns;
     process->switches_voluntary += foreign->sum.switches_voluntary;
     process->switches_involuntary += foreign->sum.switches_involuntary;
     process->rss_bytes += foreign->sum.rss_bytes;

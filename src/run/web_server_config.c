@@ -81,6 +81,7 @@ static void nginx_config(const struct web_config *config, FILE *out)
             "    access_log off;\n"
             "    default_type application/octet-stream;\n"
             "    sendfile on;\n"
+            "    tcp_nopush on;\n" /* as most packages set it: a head and its file in one segment */
             "    tcp_nodelay on;\n"
             "    keepalive_requests 1000000000;\n"
             "    keepalive_timeout %ds;\n"

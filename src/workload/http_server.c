@@ -37,6 +37,7 @@ static int open_peer(struct role_context *context, struct connection *connection
 {
     struct http_pool *pool = context->shared;
     struct http_peer *peer = peer_of(connection);
+    pool->peers += pool->peers < 2;
     http_request_reader_init(&peer->reader, &pool->limits, pool->target, sizeof pool->target);
     return 0;
 }

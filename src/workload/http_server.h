@@ -8,6 +8,7 @@
 
 enum {
     HTTP_PAGES = 32,             /* answers that a worker keeps ready */
+    HTTP_FILES = 8,              /* of them, those with an open file */
     HTTP_HEAD_ROOM = 1024,       /* for the head of an answer */
     HTTP_SMALL_BODY = 16 << 10,  /* of a body: it goes in one send with its head */
     HTTP_ANSWER_MOST = 64 << 10, /* of answers that are sent together; the last may go beyond it */
@@ -44,9 +45,11 @@ struct http_pool {
     struct http_limits limits;
     const struct http_server_options *options;
     struct call_table *calls;
-    int root_fd; /* -1: not opened yet */
     struct http_page *pages[HTTP_PAGES];
-    char target[URL_MOST]; /* of the request that is read */
+    struct http_page *loose; /* the latest that has no place among them */
+    uint32_t files_kept;     /* files that are open for pages that have one */
+    uint32_t peers;          /* connections that there have been: of one alone no more is kept */
+    char target[URL_MOST];   /* of the request that is read */
 };
 
 struct http_pool *http_pool_open(const struct http_server_options *options, struct err *error);

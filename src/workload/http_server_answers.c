@@ -384,22 +384,43 @@ static void refresh_date(struct http_pool *pool, struct http_page *page)
     }
 }
 
+/* Takes the place of another, or none where enough files are open: a worker of one connection (of
+ * an engine with a thread for each) holds one file at most. */
+static void keep_page(struct http_pool *pool, struct http_page **place, struct http_page *page)
+{
+    bool file = page && page->file.fd >= 0;
+    if (*place) {
+        pool->files_kept -= (*place)->file.fd >= 0;
+        http_page_leave(*place);
+        *place = NULL;
+    }
+    if (file && pool->files_kept >= (pool->peers > 1 ? HTTP_FILES : 0)) {
+        http_page_leave(pool->loose);
+        pool->loose = page;
+        return;
+    }
+    pool->files_kept += file;
+    *place = page;
+}
+
 struct http_page *http_page_find(struct http_pool *pool, struct slice target, uint8_t asks)
 {
     struct http_page **place = place_of(pool, target, asks), *page = *place;
-    bool known = is_of(page, target, asks);
-    if (known && pool->now_ns < page->until_ns) {
+    if (!is_of(page, target, asks)) {
+        page = is_of(pool->loose, target, asks) ? pool->loose : NULL;
+    }
+    if (page && pool->now_ns < page->until_ns) {
         refresh_date(pool, page);
         return page;
     }
     struct route route;
     find_route(pool, target, &route);
-    if (known && same_file(page, &route)) {
+    if (page && same_file(page, &route)) {
         page->until_ns = pool->now_ns + FILE_AGE_NS;
         refresh_date(pool, page);
     } else {
-        http_page_leave(page);
-        *place = page = make_page(pool, target, asks, &route);
+        page = make_page(pool, target, asks, &route);
+        keep_page(pool, place, page);
     }
     if (route.file.fd >= 0 && (!page || page->file.fd != route.file.fd)) {
         http_file_close(pool, route.file.fd);

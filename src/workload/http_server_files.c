@@ -90,36 +90,51 @@ void http_file_close(struct http_pool *pool, int fd)
     call_counted(pool->calls, CALL_CLOSE, close(fd), false);
 }
 
-static bool open_root(struct http_pool *pool)
+/* The root, or -1 with errno. */
+static int open_root(struct http_pool *pool)
 {
-    if (pool->root_fd < 0) {
-        pool->root_fd = open(pool->options->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC};
+    long fd = syscall(SYS_openat2, AT_FDCWD, pool->options->root, &how, sizeof how);
+    return (int)call_counted(pool->calls, CALL_OPENAT2, fd, false);
+}
+
+/* What is to be sent of a path below the root, or -1 with errno: of a folder its index. */
+static int open_path(struct http_pool *pool, int root, const char **name, struct statx *found)
+{
+    static const char index[] = "/index.html";
+    char path[URL_MOST + sizeof index];
+    int fd = open_below(pool, root, *name);
+    if (fd < 0 || look(pool, fd, found) < 0 || !S_ISDIR(found->stx_mode)) {
+        return fd;
     }
-    return pool->root_fd >= 0;
+    http_file_close(pool, fd);
+    snprintf(path, sizeof path, "%s%s", *name, index);
+    *name = index;
+    fd = open_below(pool, root, path);
+    if (fd >= 0 && look(pool, fd, found) < 0) {
+        found->stx_mode = 0;
+    }
+    return fd;
 }
 
 struct http_found http_file_open(struct http_pool *pool, const char *path)
 {
-    char index[URL_MOST + sizeof "/index.html"];
-    struct statx found;
+    struct statx found = {0};
     const char *name = path[0] == '/' ? path + 1 : path;
     name = name[0] ? name : ".";
-    if (!open_root(pool)) {
-        return (struct http_found){.status = status_of(errno)};
+    int root = open_root(pool);
+    if (root < 0) {
+        return (struct http_found){.status = status_of(errno), .fd = -1};
     }
-    int fd = open_below(pool, pool->root_fd, name);
-    if (fd >= 0 && look(pool, fd, &found) == 0 && S_ISDIR(found.stx_mode)) {
-        http_file_close(pool, fd);
-        snprintf(index, sizeof index, "%s/index.html", name);
-        name = index;
-        fd = open_below(pool, pool->root_fd, name);
-    }
+    int fd = open_path(pool, root, &name, &found);
+    int number = errno;
+    http_file_close(pool, root);
     if (fd < 0) {
-        return (struct http_found){.status = status_of(errno)};
+        return (struct http_found){.status = status_of(number), .fd = -1};
     }
-    if (look(pool, fd, &found) < 0 || !S_ISREG(found.stx_mode)) {
+    if (!S_ISREG(found.stx_mode)) {
         http_file_close(pool, fd);
-        return (struct http_found){.status = 403};
+        return (struct http_found){.status = 403, .fd = -1};
     }
     return (struct http_found){.status = 200,
                                .fd = fd,
@@ -141,21 +156,21 @@ ssize_t http_file_read(struct http_pool *pool, int fd, void *to, size_t bytes, u
 int http_server_check(const struct http_server_options *options, struct err *error)
 {
     struct call_table calls = {0};
-    struct http_pool pool = {.options = options, .root_fd = -1, .calls = &calls};
+    struct http_pool pool = {.options = options, .calls = &calls};
     if (!options->root) {
         return 0;
     }
-    if (!open_root(&pool)) {
-        err_system(error, errno, options->root, "cannot be served");
-        return err_hint(error, "--root takes a directory");
-    }
-    int fd = open_below(&pool, pool.root_fd, ".");
+    int root = open_root(&pool);
+    int fd = root < 0 ? -1 : open_below(&pool, root, ".");
     int number = errno;
-    close(pool.root_fd);
+    if (root >= 0) {
+        close(root);
+    }
     if (fd < 0) {
-        return err_system(error, number, options->root,
-                          number == ENOSYS ? "needs openat2 (Linux 5.6 or newer)"
-                                           : "cannot be served");
+        err_system(error, number, "--root",
+                   number == ENOSYS ? "needs openat2 (Linux 5.6 or newer)" : "cannot serve \"%s\"",
+                   options->root);
+        return err_hint(error, "it takes a directory that this user may read");
     }
     close(fd);
     return 0;

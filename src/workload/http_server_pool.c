@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "workload/http_server.h"
@@ -25,7 +24,6 @@ struct http_pool *http_pool_open(const struct http_server_options *options, stru
         return NULL;
     }
     pool->options = options;
-    pool->root_fd = -1;
     pool->most_bytes = options->memory_bytes ? options->memory_bytes : MEMORY_BYTES;
     pool->limits = (struct http_limits){.head_bytes = (uint32_t)options->head_most,
                                         .lines = LINES_MOST,
@@ -41,9 +39,7 @@ void http_pool_close(struct http_pool *pool)
     for (size_t i = 0; i < HTTP_PAGES; i++) {
         http_page_leave(pool->pages[i]);
     }
-    if (pool->root_fd >= 0) {
-        close(pool->root_fd);
-    }
+    http_page_leave(pool->loose);
     free(pool->answer);
     for (struct http_buffer *next, *buffer = pool->spare; buffer; buffer = next) {
         next = buffer->next;

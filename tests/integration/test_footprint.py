@@ -85,6 +85,29 @@ class Footprint(unittest.TestCase):
         self.assertIn("client_virtual_peak", header)
         self.assertIn("server_calls_per_mib", header)
 
+    def download(self, *arguments):
+        path = Folder(self).file("download.json")
+        done = run("http", "--no-keep-alive", "-w", "0", "-q", "--json=" + path, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return read_record(self, path), done.stdout
+
+    def test_downloads(self):
+        record, text = self.download("-m", "1m", "-n", "20", "-c", "4", "-e", "poll,threads",
+                                     "--repeat", "2", "--warmup-runs", "0", "--buffer", "64k")
+        for one in record["runs"]:
+            size = (metric(one, "body_bytes") + metric(one, "header_bytes")) / 20
+            self.assertAlmostEqual(metric(one, "download_bytes_per_second")
+                                   * one["histograms"]["download"]["mean"] / 1e9 / size, 1)
+        for title in ("download (mean)", "of one", "of all", "phases before it (mean)"):
+            self.assertIn(title, text)
+
+    def test_a_body_that_is_kept_is_memory(self):
+        peaks = []
+        for arguments in ([], ["--keep-body"]):
+            record, _ = self.download("-m", "64m", "-n", "2", "-c", "1", *arguments)
+            peaks.append(metric(record["runs"][0], "client_memory_peak"))
+        self.assertGreater(peaks[1] - peaks[0], 48 * MIB)
+
     def test_one_run_is_this_process(self):
         path = Folder(self).file("one.json")
         process = start("call", "-n", "1000", "-q", "--json=" + path)

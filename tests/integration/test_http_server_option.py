@@ -100,6 +100,16 @@ class Measured(Folder):
             self.assertGreater(server["cpu_user_ns"] + server["cpu_system_ns"], 0)
             self.assertGreater(server["rss_bytes"], 0)
 
+    def test_cpu_time_is_of_its_time(self):
+        """The kernel corrects a new process's split into user and system, also downwards."""
+        for program in installed():
+            for _ in range(3):
+                one = self.measured("--server", program, "-m", "4m", "-n", "60", "-c", "4",
+                                    "--interval", "100ms")
+                server = one["processes"][1]
+                for part in ("cpu_user_ns", "cpu_system_ns"):
+                    self.assertLessEqual(server[part], server["cpu_window_ns"] * 1.5)
+
     def test_several_processes_are_one_end(self):
         for program in installed():
             one = self.measured("--server", program, "--server-threads", "3", *QUICK)

@@ -201,7 +201,7 @@ class Tour(unittest.TestCase):
     def test_wrong_arguments(self):
         for arguments, subject, hint in ((["strem"], "strem", "did you mean stream?"),
                                          (["call", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1",
-                                          "it has " + ", ".join(CHAPTERS[:-1]) + " and ipc"),
+                                          "its chapters are " + ", ".join(CHAPTERS)),
                                          (["--", "call"], "--", "")):
             done = sonde_program.run("tour", *arguments)
             self.assertEqual(done.returncode, 2)

@@ -270,6 +270,17 @@ static void release_outcomes(struct tour *tour)
     tour->outcomes = NULL;
 }
 
+static int hint_chapters(struct err *error)
+{
+    char names[160] = "";
+    size_t length = 0;
+    for (size_t c = 0; c < tour_chapter_count && length < sizeof names; c++) {
+        length += (size_t)snprintf(names + length, sizeof names - length, "%s%s", c ? ", " : "",
+                                   tour_chapters[c].name);
+    }
+    return err_hint(error, "its chapters are %s", names);
+}
+
 /* Without names: all of them. */
 static int choose_chapters(struct tour *tour, const struct opt_arguments *arguments,
                            struct err *error)
@@ -287,8 +298,7 @@ static int choose_chapters(struct tour *tour, const struct opt_arguments *argume
         if (c == tour_chapter_count) {
             const char *nearest = opt_nearest(arguments->items[i], names, tour_chapter_count);
             err_set(error, ERR_USAGE, arguments->items[i], "no chapter of the tour");
-            return nearest ? err_hint(error, "did you mean %s?", nearest)
-                           : err_hint(error, "it has call, ws, http, stream and ipc");
+            return nearest ? err_hint(error, "did you mean %s?", nearest) : hint_chapters(error);
         }
         tour->wanted[c] = true;
     }

@@ -47,7 +47,8 @@ struct tour_part {
     const char *command;     /* what all of its command lines begin with: "call" */
     const char *common;      /* and end with: how long, and who is observed */
     unsigned milliseconds;   /* that one takes, about */
-    const char *observation; /* what the observed counts are of: "the server's system calls" */
+    const char *observation; /* what the observed counts are of: "the server's system calls"; NULL:
+                                nobody is observed */
     const struct tour_stop *stops;
     size_t stop_count;
     const struct tour_column *columns;

@@ -85,7 +85,7 @@ static void print_reasons(const struct tour_part *part, const struct tour_outcom
 static void print_observation(const struct tour_part *part, const struct tour_outcome *outcomes,
                               struct text *text)
 {
-    for (size_t i = 0; i < part->stop_count; i++) {
+    for (size_t i = 0; i < part->stop_count && part->observation; i++) {
         const char *how = json_string_value(json_object_get(run_of(&outcomes[i]), "observation"));
         if (how && strncmp(how, "none", 4) == 0) {
             text_paragraph(text, 2, 4, "%s: counted by sonde itself; observation: %s",

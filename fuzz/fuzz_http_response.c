@@ -97,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct judge judge = {.responses = true, .heads = settings.heads, .ended = true};
         if (SONDE_HAVE_LLHTTP && !settings.connect) {
             judge_read(&judge, (const char *)data, size);
-            if (!refuses_extensions(&judge, data, size)) {
+            if (!refuses_extensions(&judge, data, size) && !judge_misses_tab(data, size)) {
                 judged_alike(&whole, &judge);
             }
         }

@@ -344,8 +344,7 @@ static bool take_event(struct role_context *context, struct http_connection *htt
     case HTTP_NOTHING:
         return false;
     case HTTP_INTERIM:
-        counters[HTTP_COUNT_1XX]++;
-        counters[HTTP_COUNT_HEADER_BYTES] += event->header_bytes;
+        counters[HTTP_COUNT_1XX]++; /* its bytes are among those of the answer's end */
         return true;
     case HTTP_HEAD:
         http->status = event->status;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "workload/call.h"
+#include "workload/http.h"
 #include "workload/ping.h"
 #include "workload/stream.h"
 #include "workload/ws.h"
@@ -18,6 +19,7 @@ struct world {
         struct ping_options ping;
         struct stream_options stream;
         struct ws_options ws;
+        struct http_options http;
     };
     struct role_context context;
     struct bank *bank;

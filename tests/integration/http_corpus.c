@@ -1,5 +1,6 @@
 /* Prints tests/unit/http_hostile_answers.h for other programs: a line a row, of what was asked, the
- * answers that are whole before the error, its name and text, and the bytes in hexadecimal digits. */
+ * answers that are whole before the error, its name and text, and the bytes in hexadecimal digits.
+ */
 #include "http_hostile_answers.h"
 
 static const char *name_of(int error, const char **text)

@@ -201,6 +201,19 @@ static inline uint64_t talk_errors(const struct talk *talk, enum bank_phase phas
     return 0;
 }
 
+/* Everything that was sent has come to something. */
+static inline void talk_adds_up(const struct talk *talk)
+{
+    assert_int_equal(talk_count(talk, HTTP_COUNT_SENT),
+                     talk_count(talk, HTTP_COUNT_COMPLETED) + talk_count(talk, HTTP_COUNT_FAILED) +
+                         talk_count(talk, HTTP_COUNT_REPEATED) + world_outstanding(&talk->world));
+    assert_int_equal(histogram_count(&talk->world.bank->histograms[HTTP_RESPONSE_TIME]),
+                     talk_count(talk, HTTP_COUNT_COMPLETED));
+    assert_int_equal(histogram_count(&talk->world.bank->histograms[HTTP_FIRST_BYTE]),
+                     talk_count(talk, HTTP_COUNT_COMPLETED));
+    assert_int_equal(talk_count(talk, HTTP_COUNT_SENT_BYTES), talk->wire_bytes);
+}
+
 /* How often a text stands in what was sent. */
 static inline unsigned talk_asked(const struct talk *talk, const char *text)
 {

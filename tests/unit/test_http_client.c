@@ -364,7 +364,7 @@ static void gathered(void **state)
     }
     assert_int_equal(talk_count(&talk, HTTP_COUNT_FAILED), 0);
     double share = (double)large / (double)(large + small);
-    assert_true(large + small > 1000 && share > 0.4 && share < 0.6);
+    assert_true(large + small > 1000 && share > 0.48 && share < 0.52);
     talk_over(&talk);
 }
 

@@ -16,8 +16,8 @@ COMPILE = ninja -j $(JOBS)
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
 
-run: bootstrap-build build ## set up, build and show the main job (sonde tour)
-	build/sonde tour
+run: bootstrap-build build ## set up, build and show the main job (sonde tour has more)
+	build/sonde tour call
 
 build: build/build.ninja ## build/sonde, optimised, with debug information
 	$(COMPILE) -C build

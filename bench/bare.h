@@ -155,7 +155,7 @@ static inline int bare_connect(const struct bare_options *options)
 
 /* What is counted between two instants. */
 struct bare_count {
-    uint64_t calls, kernel_calls;
+    uint64_t calls, kernel_calls, bytes;
     uint64_t start_ns;
     struct rusage usage;
 };
@@ -185,11 +185,11 @@ static inline void bare_print(const char *name, const struct bare_count *count)
     printf("{\"name\": \"%s\", \"calls\": %llu, \"seconds\": %.6f, \"calls_per_second\": %.0f, "
            "\"cpu_ns_per_call\": %.2f, \"cpu_user_ns_per_call\": %.2f, "
            "\"cpu_system_ns_per_call\": %.2f, \"kernel_calls_per_call\": %.5f, "
-           "\"p50_ns\": %llu, \"p99_ns\": %llu}\n",
+           "\"p50_ns\": %llu, \"p99_ns\": %llu, \"bytes\": %llu}\n",
            name, (unsigned long long)count->calls, seconds, calls / seconds,
            (user + system) / calls, user / calls, system / calls,
            (double)count->kernel_calls / calls, (unsigned long long)bare_percentile(0.5),
-           (unsigned long long)bare_percentile(0.99));
+           (unsigned long long)bare_percentile(0.99), (unsigned long long)count->bytes);
 }
 
 #endif

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/opt.h"
+#include "stats/goal.h"
+#include "stats/rate_course.h"
 
 #define WORDS_MAX 64
 #define INPUT_MAX 4096
@@ -20,6 +22,8 @@ struct values {
     bool on, off;
     struct opt_list list, known;
     char custom;
+    struct rate_course course;
+    struct goal goal;
 };
 
 static int parse_letter(const char *text, void *member, struct err *error)
@@ -58,6 +62,10 @@ static const struct opt more_rows[] = {
              .choices = choices),
     OPT_CUSTOM(struct values, custom, char, .name = "custom", .initial = "x", .parse = parse_letter,
                .print = print_letter),
+    OPT_CUSTOM(struct values, course, struct rate_course, .name = "course", .initial = "",
+               .parse = rate_course_parse, .print = rate_course_print),
+    OPT_CUSTOM(struct values, goal, struct goal, .name = "goal", .initial = "", .parse = goal_parse,
+               .print = goal_print),
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 #define MORE_ROWS (sizeof more_rows / sizeof more_rows[0])

@@ -13,7 +13,8 @@ struct as_program {
     int (*run)(int argc, char **argv, struct err *error);
 };
 
-extern const struct as_program as_ipc_static, as_iperf3, as_sockperf, as_wsperf, as_wsperf_py;
+extern const struct as_program as_bench_overhead, as_ipc_static, as_iperf3, as_sockperf, as_wsperf,
+    as_wsperf_py;
 
 /* All of them, NULL-terminated; and one by name, NULL where unknown. */
 extern const struct as_program *const as_programs[];

@@ -40,6 +40,8 @@ const struct command command_call = {
         "  sonde call --write each --observe server   # one send a call, and what the server did\n"
         "  sonde call -e threads,poll,epoll,uring -c 64 --high 1   # the engines side by side\n"
         "  sonde call --rate 10k --write each   # open loop: response time against a schedule\n"
+        "  sonde call --find-max 'p99 < 5ms'   # how much load it bears below 5 ms\n"
+        "  sonde call --rate-course 1k..50k -d 10   # a ramp, asked for and reached\n"
         "  sonde call tls: -c 50 --resume   # through TLS, with its handshakes' times\n"
         "  sonde call tcp://127.0.0.1:7 --json=result.json   # a server of yours\n",
     .sets = sets,

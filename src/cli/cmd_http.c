@@ -5,6 +5,11 @@
 
 static const char *const further[] = {"http://HOST:PORT/PATH", "https://HOST:PORT/PATH", NULL};
 
+static uint64_t payload_bytes(const void *options)
+{
+    return ((const struct http_options *)options)->size_bytes;
+}
+
 static const struct workload_form form = {
     .workload = &workload_http,
     .choose = http_choose,
@@ -14,6 +19,7 @@ static const struct workload_form form = {
     .sockets = {wire_rows, WIRE_OPTIONS},
     .server = {http_server_rows, HTTP_SERVER_OPTIONS},
     .server_offset = offsetof(struct http_options, server),
+    .payload_bytes = payload_bytes,
 };
 
 static size_t sets(struct opt_set *to)
@@ -41,13 +47,16 @@ const struct command command_http = {
         "ends is dialed again. URL is http://HOST:PORT/PATH or, through TLS, "
         "https://HOST:PORT/PATH (or tcp://HOST:PORT, tls://HOST:PORT, unix:PATH, also with http+ "
         "before them); without one, or with http:, https: or unix: alone, sonde starts its own "
-        "server in another process on another CPU, which answers with --size bytes.",
+        "server in another process on another CPU, which answers with --size bytes; or, with "
+        "--server, an installed lighttpd or nginx, which it measures like its own and of which "
+        "nothing is left afterwards.",
     .examples =
         "  sonde http http://127.0.0.1:8080/ -c 100   # how many requests a second?\n"
         "  sonde http http://127.0.0.1:8080/ -c 100 --rate 20k   # how long do they take at 20,000 "
         "a second?\n"
         "  sonde http -m 200m -n 100 -c 100 --no-keep-alive -e threads,poll,epoll,uring   # what "
         "does each way of downloading cost?\n"
+        "  sonde http --server nginx -c 100   # how fast is nginx here?\n"
         "  sonde http http://127.0.0.1:8080 --urls requests.txt   # a mixture of requests\n"
         "  sonde http https: -c 16 --no-keep-alive --resume   # and with TLS?\n",
     .sets = sets,

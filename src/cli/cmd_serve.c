@@ -87,11 +87,15 @@ static size_t serve_sets(struct serving *serving, struct opt_set *sets)
                                .rows = ws_server_rows,
                                .count = WS_SERVER_OPTIONS,
                                .target = serving ? &serving->ws.server : NULL};
-    sets[6] = (struct opt_set){.title = "Output",
+    sets[6] = (struct opt_set){.title = "HTTP",
+                               .rows = http_server_rows,
+                               .count = HTTP_SERVER_OPTIONS,
+                               .target = serving ? &serving->http.server : NULL};
+    sets[7] = (struct opt_set){.title = "Output",
                                .rows = output_rows,
                                .count = OUTPUT_FILE_OPTIONS,
                                .target = serving ? &serving->output : NULL};
-    return 7;
+    return 8;
 }
 
 static size_t sets_for_help(struct opt_set *sets)
@@ -245,7 +249,7 @@ static int check_tls(const struct serving *serving, const struct opt_set *tls, s
         if (tls->given >> i & 1) {
             snprintf(option, sizeof option, "--%s", tls->rows[i].name);
             err_set(error, ERR_USAGE, option, "no address speaks TLS");
-            return err_hint(error, "write wss://HOST:PORT or tls://HOST:PORT");
+            return err_hint(error, "write https://, wss:// or tls://HOST:PORT");
         }
     }
     return 0;
@@ -264,6 +268,16 @@ static int check_engine(const struct engine_ops *engine, struct err *error)
     return 0;
 }
 
+/* The limits of all answers are those of the protocols that have options of their own, too. */
+static void share_limits(struct serving *serving)
+{
+    const struct echo_options *limits = &serving->echo.echo;
+    serving->ws.server.idle_timeout_ns = limits->idle_timeout_ns;
+    serving->ws.server.memory_bytes = limits->memory_bytes;
+    serving->http.server.idle_timeout_ns = limits->idle_timeout_ns;
+    serving->http.server.memory_bytes = limits->memory_bytes;
+}
+
 static int prepare(struct serving *serving, struct err *error)
 {
     const struct serve_options *options = &serving->options;
@@ -275,8 +289,8 @@ static int prepare(struct serving *serving, struct err *error)
                                     options->wire.busy_poll && all_network(serving) ? 50 : 0};
     int *listeners = NULL;
     if (echo_check(&serving->echo.echo, options->wire.receive_bytes, error) < 0 ||
-        check_engine(engine, error) < 0 || check_limits(serving, error) < 0 ||
-        prepare_tls(serving, error) < 0) {
+        http_server_check(&serving->http.server, error) < 0 || check_engine(engine, error) < 0 ||
+        check_limits(serving, error) < 0 || prepare_tls(serving, error) < 0) {
         return -1;
     }
     uint32_t processes = serving->processes.count, threads = processes * threads_each;
@@ -293,8 +307,7 @@ static int prepare(struct serving *serving, struct err *error)
     serving->slots = serving->control
                          ? shared_memory(serving->slot_count * sizeof *serving->slots, error)
                          : NULL;
-    serving->ws.server.idle_timeout_ns = serving->echo.echo.idle_timeout_ns;
-    serving->ws.server.memory_bytes = serving->echo.echo.memory_bytes;
+    share_limits(serving);
     serving->config = (struct server_config){
         .engine = engine,
         .role = serving->service->role,
@@ -549,12 +562,16 @@ const struct command command_serve = {
         "iperf3://HOST[:PORT] (iperf3:// alone: port 5201 of the loopback) it serves iperf3's "
         "clients, over TCP and UDP, several at a time, and says in a line what each test moved. At "
         "ws://HOST:PORT (any path; through TLS wss://HOST:PORT; ws+unix:PATH) it is a WebSocket "
-        "server for any client: it answers handshakes, echoes messages, answers pings and closes.",
+        "server for any client: it answers handshakes, echoes messages, answers pings and closes. "
+        "At http://HOST:PORT (https://HOST:PORT; http+unix:PATH) it is a web server: of the files "
+        "below --root, and of answers that it makes: /bytes/SIZE, /chunked/SIZE, /close/SIZE, "
+        "/delay/TIME (and /delay/TIME/bytes/SIZE), /status/CODE.",
     .examples = "  sonde serve tcp://127.0.0.1:7000 unix:/tmp/echo.sock   # two addresses\n"
                 "  sonde serve udp://127.0.0.1:7000   # for sonde ping udp://127.0.0.1:7000\n"
                 "  sonde serve sockperf+udp://127.0.0.1:11111   # for sockperf ping-pong\n"
                 "  sonde serve iperf3://   # for iperf3 -c 127.0.0.1\n"
-                "  sonde serve ws://127.0.0.1:9000 -t 2   # for any WebSocket client\n",
+                "  sonde serve ws://127.0.0.1:9000 -t 2   # for any WebSocket client\n"
+                "  sonde serve http://127.0.0.1:8000 --root site   # files, and /bytes/200m\n",
     .sets = sets_for_help,
     .run = run,
 };

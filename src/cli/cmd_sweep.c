@@ -10,6 +10,7 @@
 #include "cli/sweep_course.h"
 #include "cli/sweep_print.h"
 #include "report/text.h"
+#include "run/joined_record.h"
 #include "run/machine.h"
 
 /* Room for the values of another command's options, which are parsed only to see whether they are
@@ -133,19 +134,6 @@ static int swept_init(struct swept *swept, const char *name, struct err *error)
     return 0;
 }
 
-static int write_json(const struct sweep_result *result, const char *path, struct err *error)
-{
-    char *text = json_dumps(result->json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    if (!text) {
-        return err_system(error, ENOMEM, "JSON", "cannot be made");
-    }
-    size_t length = strlen(text);
-    text[length++] = '\n'; /* in place of the terminator */
-    int status = record_write_text(text, length, path, error);
-    free(text);
-    return status;
-}
-
 /* As the environment says of the terminal: a locale of UTF-8 (the first of the three variables that
  * is set decides, as in setlocale(3)), no NO_COLOR, no dumb terminal. */
 static struct sweep_screen find_screen(void)
@@ -182,7 +170,7 @@ static int write_outputs(const struct sweep_course *course, const struct sweep_r
         fflush(stdout);
     }
     if (output->json) {
-        write_json(result, output->json, &failures[1]);
+        joined_record_write(result->json, output->json, &failures[1]);
     }
     if (output->csv && sweep_print_csv(&view, &csv, &length, &failures[2]) == 0) {
         record_write_text(csv, length, output->csv, &failures[2]);

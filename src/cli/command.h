@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/opt.h"
 
-#define COMMAND_SETS_MAX 16
+#define COMMAND_SETS_MAX 20
 
 struct command {
     const char *name;      /* "call" */

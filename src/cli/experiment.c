@@ -21,7 +21,7 @@ const struct opt repeat_rows[REPEAT_OPTIONS] = {
 };
 
 /* An experiment that is going on. */
-struct course {
+struct experiment_course {
     const struct experiment *experiment;
     struct experiment_turn turn;
     bool *given_up; /* variants that cannot be measured here; owned */
@@ -38,7 +38,7 @@ static bool wants_to_stop(int stop_fd)
 }
 
 /* "run 3/12 epoll: 112,345 calls/s" */
-static void print_finished(const struct course *course, const struct record_run *run)
+static void print_finished(const struct experiment_course *course, const struct record_run *run)
 {
     const struct record_value *value = run->value_count ? &run->values[0] : NULL;
     char number[64];
@@ -78,7 +78,8 @@ static void name_warnings(struct record *record, size_t first, uint32_t repetiti
 }
 
 /* One run of one variant. False where the experiment is to end. */
-static bool take_turn(struct course *course, size_t variant, uint32_t repetition, bool discarded)
+static bool take_turn(struct experiment_course *course, size_t variant, uint32_t repetition,
+                      bool discarded)
 {
     const struct experiment *experiment = course->experiment;
     struct record *record = course->turn.record;
@@ -86,8 +87,12 @@ static bool take_turn(struct course *course, size_t variant, uint32_t repetition
     size_t first = record->run_count, first_warning = record->warning_count;
     bool measured = false;
     if (course->done && wants_to_stop(course->turn.stop_fd)) {
-        err_set(&failure, ERR_INTERRUPTED, "run", "interrupted: %zu of %zu runs were made",
-                course->done, course->turns);
+        if (experiment->drive) {
+            err_set(&failure, ERR_INTERRUPTED, "run", "interrupted after %zu runs", course->done);
+        } else {
+            err_set(&failure, ERR_INTERRUPTED, "run", "interrupted: %zu of %zu runs were made",
+                    course->done, course->turns);
+        }
     } else {
         course->turn.repetition = course->repeated ? repetition : 0;
         course->turn.discarded = discarded;
@@ -99,7 +104,7 @@ static bool take_turn(struct course *course, size_t variant, uint32_t repetition
         run->repetition = course->repeated ? repetition : 0;
         run->discarded = discarded;
         measured = measured || run->window_ns;
-        if (course->lines) {
+        if (course->lines && !experiment->drive) {
             print_finished(course, run);
         }
         exports_end(course->turn.exports, run);
@@ -118,9 +123,38 @@ static bool take_turn(struct course *course, size_t variant, uint32_t repetition
     return failure.code != ERR_INTERRUPTED && failure.code != ERR_USAGE;
 }
 
+long experiment_take(struct experiment_course *course, size_t variant, bool *ends)
+{
+    size_t before = course->turn.record->run_count;
+    if (course->given_up[variant]) {
+        return -1;
+    }
+    *ends = !take_turn(course, variant, 0, false);
+    return course->turn.record->run_count > before ? (long)before : -1;
+}
+
+struct record *experiment_record(const struct experiment_course *course)
+{
+    return course->turn.record;
+}
+
+FILE *experiment_lines(const struct experiment_course *course)
+{
+    return course->lines;
+}
+
+/* The course is its owner's, which tells of each turn itself. */
+static void drive(struct experiment_course *course)
+{
+    const struct experiment *experiment = course->experiment;
+    course->lines = course->turn.progress;
+    course->turn.progress = NULL;
+    experiment->drive(experiment->owner, course);
+}
+
 /* All variants once in each round, every second round backwards: A B, B A, A B. A machine that
  * drifts evenly then meets all alike. */
-static void run_rounds(struct course *course)
+static void run_rounds(struct experiment_course *course)
 {
     const struct experiment *experiment = course->experiment;
     uint64_t repeat = experiment->repeat->repeat;
@@ -172,7 +206,7 @@ static void add_idle_options(const struct experiment *experiment, struct record 
 }
 
 /* From a described record to all runs in it. */
-static void measure(struct course *course)
+static void measure(struct experiment_course *course)
 {
     const struct experiment *experiment = course->experiment;
     struct record *record = course->turn.record;
@@ -195,9 +229,13 @@ static void measure(struct course *course)
         return;
     }
     bool sampled = machine_sample(&before, &ignored) == 0;
-    if (exports_open(&course->turn.exports, experiment->output, record, experiment->variants > 1,
-                     &course->failure) == 0) {
-        run_rounds(course);
+    if (exports_open(&course->turn.exports, experiment->output, record,
+                     experiment->variants > 1 || experiment->drive, &course->failure) == 0) {
+        if (experiment->drive) {
+            drive(course);
+        } else {
+            run_rounds(course);
+        }
     }
     if (record_summarise(record) < 0 && course->failure.code == ERR_NONE) {
         err_system(&course->failure, ENOMEM, "memory", "cannot summarise the runs");
@@ -211,7 +249,8 @@ int experiment_run(const struct experiment *experiment, int argc, char **argv, s
 {
     struct record record;
     struct err output_failure = {0}, export_failure = {0};
-    struct course course = {.experiment = experiment, .turn = {.record = &record, .stop_fd = -1}};
+    struct experiment_course course = {.experiment = experiment,
+                                       .turn = {.record = &record, .stop_fd = -1}};
     const struct output_options *output = experiment->output;
     if (output_check(output, error) < 0 || record_init(&record, argc, argv, error) < 0) {
         return -1;

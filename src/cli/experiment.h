@@ -34,6 +34,8 @@ struct experiment_turn {
     bool discarded;
 };
 
+struct experiment_course; /* an experiment that is going on */
+
 struct experiment {
     const char *operation;      /* "call": what quotients are for each of */
     const struct opt_set *sets; /* for the record */
@@ -49,10 +51,20 @@ struct experiment {
      * *error; a code of ERR_INTERRUPTED or ERR_USAGE ends the experiment, others this run only. */
     int (*execute)(void *owner, size_t variant, const struct experiment_turn *turn,
                    struct err *error);
+    /* Takes the turns that it wants (experiment_take) in place of --repeat rounds of all variants.
+     * NULL: those. */
+    void (*drive)(void *owner, struct experiment_course *course);
     /* Adds warnings to the fresh record before the first run; NULL: none. */
     void (*warn)(void *owner, struct record *record);
     void *owner;
 };
+
+/* One turn of a variant, for `drive`: the index of its run in the record, or -1 where it made none.
+ * *ends is set where the experiment is to end. */
+long experiment_take(struct experiment_course *course, size_t variant, bool *ends);
+struct record *experiment_record(const struct experiment_course *course);
+/* Where a line for each turn goes; NULL: nowhere. */
+FILE *experiment_lines(const struct experiment_course *course);
 
 /* Runs it all and writes every output. Returns the exit status (0 or 1), or -1 with *error. */
 int experiment_run(const struct experiment *experiment, int argc, char **argv, struct err *error);

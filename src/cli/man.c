@@ -6,6 +6,7 @@
 #include "probe/probe.h"
 #include "run/fill.h"
 #include "run/flows.h"
+#include "run/footprint.h"
 #include "run/ipc.h"
 #include "workload/workload.h"
 
@@ -331,6 +332,7 @@ static void write_figures(FILE *out)
     write_metrics(bulk_metrics, BULK_METRICS, out);
     write_metrics(flow_tcp_metrics, FLOW_TCP_METRICS, out);
     write_metrics(run_extra_metrics, RUN_EXTRA_METRICS, out);
+    write_metrics(footprint_metrics, FOOTPRINT_METRICS, out);
     write_figures_of_ipc(out);
     write_figures_of_probes(out);
 }

@@ -1,4 +1,5 @@
 /* What is served where: the addresses of `sonde serve`. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -7,17 +8,29 @@
 #include "codec/websocket_handshake.h"
 #include "run/control_server.h"
 
-static const struct service echo_service = {"", "echoes every byte", &echo_server, echo_metrics,
-                                            ECHO_METRICS};
-static const struct service discard_service = {"discard+", "answers nothing", &echo_server,
-                                               discard_metrics, DISCARD_METRICS};
-static const struct service ws_service = {"ws+", "is a WebSocket server", &ws_server,
-                                          ws_server_metrics, WS_SERVER_METRICS};
+/* The members that all have. */
+#define SERVICE(prefix_, does_, role_, metrics_, count, member)                                    \
+    .prefix = (prefix_), .does = (does_), .role = (role_), .metrics = (metrics_),                  \
+    .metric_count = (count), .options_offset = offsetof(struct serving, member)
+
+static const struct service echo_service = {
+    SERVICE("", "echoes every byte", &echo_server, echo_metrics, ECHO_METRICS, echo)};
+static const struct service discard_service = {
+    SERVICE("discard+", "answers nothing", &echo_server, discard_metrics, DISCARD_METRICS, echo)};
 /* In the order of enum ping_format. */
 static const struct service ping_services[] = {
-    {"ping+", "answers message by message", &ping_server, ping_server_metrics, PING_SERVER_METRICS},
-    {"sockperf+", "answers sockperf's messages", &ping_server, ping_server_metrics,
-     PING_SERVER_METRICS},
+    {SERVICE("ping+", "answers message by message", &ping_server, ping_server_metrics,
+             PING_SERVER_METRICS, ping)},
+    {SERVICE("sockperf+", "answers sockperf's messages", &ping_server, ping_server_metrics,
+             PING_SERVER_METRICS, ping)},
+};
+/* Those with schemes of their own. */
+static const struct service protocols[] = {
+    {SERVICE("ws+", "is a WebSocket server", &ws_server, ws_server_metrics, WS_SERVER_METRICS, ws),
+     .plain = "ws", .secure = "wss", .name = "WebSocket", .why_not = websocket_why_not},
+    {SERVICE("http+", "is an HTTP server", &http_server, http_server_metrics, HTTP_SERVER_METRICS,
+             http),
+     .plain = "http", .secure = "https", .name = "HTTP"},
 };
 
 static bool is_bytes(const struct service *service)
@@ -32,37 +45,35 @@ static const char *const further[] = {"ping+tcp://HOST:PORT",
                                       "discard+tcp://HOST:PORT",
                                       "ws://HOST:PORT",
                                       "wss://HOST:PORT",
+                                      "http://HOST:PORT",
+                                      "https://HOST:PORT",
                                       "sonde://HOST:PORT",
                                       "iperf3://HOST[:PORT]",
                                       NULL};
 
 const void *serve_options_of(const struct serving *serving)
 {
-    if (serving->service == &ws_service) {
-        return &serving->ws;
-    }
-    return is_bytes(serving->service) ? (const void *)&serving->echo : (const void *)&serving->ping;
+    return (const char *)serving + serving->service->options_offset;
 }
 
-/* What the scheme of a transport is called where it carries WebSocket; NULL: it has no such name.
- */
-static const char *ws_scheme(const struct serving *serving, const struct address *address)
+/* What the scheme of a transport is called where it carries the service's protocol; NULL: it has no
+ * such name. */
+static const char *own_scheme(const struct serving *serving, const struct address *address)
 {
     const struct transport_ops *transport = address->transport;
-    return serving->service != &ws_service ? NULL
-           : transport == &transport_tcp   ? "ws"
-           : transport == &transport_tls   ? "wss"
-                                           : NULL;
+    return transport == &transport_tcp   ? serving->service->plain
+           : transport == &transport_tls ? serving->service->secure
+                                         : NULL;
 }
 
 const char *serve_text_of(const struct serving *serving, const struct address *address)
 {
-    return address->text + (ws_scheme(serving, address) ? strlen(address->transport->scheme) : 0);
+    return address->text + (own_scheme(serving, address) ? strlen(address->transport->scheme) : 0);
 }
 
 const char *serve_prefix_of(const struct serving *serving, const struct address *address)
 {
-    const char *scheme = ws_scheme(serving, address);
+    const char *scheme = own_scheme(serving, address);
     if (scheme) {
         return scheme;
     }
@@ -91,8 +102,8 @@ static int take_service(struct serving *serving, const char *url, const struct s
     const struct service *service = prefixed    ? prefixed
                                     : datagrams ? &ping_services[PING_OWN]
                                                 : &echo_service;
-    if (datagrams && service == &ws_service) {
-        return err_set(error, ERR_USAGE, url, "WebSocket needs a stream of bytes");
+    if (datagrams && service->name) {
+        return err_set(error, ERR_USAGE, url, "%s needs a stream of bytes", service->name);
     }
     if (datagrams && is_bytes(service)) {
         err_set(error, ERR_USAGE, url, "only streams are read to their end");
@@ -149,45 +160,65 @@ static int refuse_client_scheme(const char *url, struct err *error)
     return 0;
 }
 
-/* "ws://HOST:PORT/PATH" or "wss:", at any path, or "ws+" and an address of a stream: the address of
- * the transport; of the first *scheme is "ws" or "wss", and *path what is left out, "" too. NULL:
- * it is neither, or *error. */
-static const char *take_ws(const char *url, char *plain, size_t size, const char **scheme,
-                           const char **path, struct err *error)
+/* Behind "ws:" where that is the scheme; NULL: it is another. */
+static const char *behind_scheme(const char *url, const char *scheme)
+{
+    const char *rest = rest_of(url, scheme);
+    return rest && strncmp(rest, "://", 3) == 0 ? rest + 3 : NULL;
+}
+
+/* What a URL with a protocol's own scheme or prefix comes to. */
+struct protocol_url {
+    const struct service *service; /* NULL: it is another address */
+    const char *scheme;            /* as it was written; NULL: a prefix was */
+    const char *path;              /* what is left out, "" too */
+    const char *rest;              /* the address of the transport */
+    char plain[sizeof((struct address *)0)->text];
+};
+
+/* "ws://HOST:PORT/PATH" or "wss:", at any path, or "ws+" and an address of a stream; likewise of
+ * the other protocols. 0 or -1 with *error. */
+static int take_protocol(const char *url, struct protocol_url *taken, struct err *error)
 {
     char reason[160];
-    const char *plain_rest = rest_of(url, "ws://"), *secure_rest = rest_of(url, "wss://");
-    const char *rest = plain_rest ? plain_rest : secure_rest;
-    const char *prefixed = rest_of(url, ws_service.prefix);
-    if (!rest && !prefixed) {
-        return NULL;
+    const char *plain = NULL, *secure = NULL, *prefixed = NULL;
+    *taken = (struct protocol_url){.path = "", .rest = url};
+    for (size_t i = 0; i < sizeof protocols / sizeof *protocols && !taken->service; i++) {
+        plain = behind_scheme(url, protocols[i].plain);
+        secure = behind_scheme(url, protocols[i].secure);
+        prefixed = rest_of(url, protocols[i].prefix);
+        taken->service = plain || secure || prefixed ? &protocols[i] : NULL;
     }
-    if (websocket_why_not(reason, sizeof reason) < 0) {
-        err_set(error, ERR_UNSUPPORTED, url, "%s", reason);
-        return NULL;
+    if (!taken->service) {
+        return 0;
+    }
+    if (taken->service->why_not && taken->service->why_not(reason, sizeof reason) < 0) {
+        return err_set(error, ERR_UNSUPPORTED, url, "%s", reason);
     }
     if (prefixed) {
-        return prefixed;
+        taken->rest = prefixed;
+        return 0;
     }
+    const char *rest = plain ? plain : secure;
     int host = (int)strcspn(rest, "/?#");
-    *scheme = secure_rest ? "wss" : "ws";
-    *path = rest + host;
+    taken->scheme = secure ? taken->service->secure : taken->service->plain;
+    taken->path = rest + host;
+    taken->rest = taken->plain;
     if (memchr(rest, '@', (size_t)host)) {
-        err_set(error, ERR_USAGE, url, "a server has no user's name");
-        return NULL;
+        return err_set(error, ERR_USAGE, url, "a server has no user's name");
     }
-    snprintf(plain, size, "%s://%.*s", secure_rest ? "tls" : "tcp", host, rest);
-    return plain;
+    snprintf(taken->plain, sizeof taken->plain, "%s://%.*s", secure ? "tls" : "tcp", host, rest);
+    return 0;
 }
 
 /* An error of the address behind a prefix: about what was written. */
 static int error_of(struct err *error, const char *rest, const struct service *prefixed,
-                    const char *ws_scheme_given)
+                    const char *own_scheme_given)
 {
     char scheme[24], whole[48];
     snprintf(scheme, sizeof scheme, "%.*s", (int)strcspn(rest, ":"), rest);
     snprintf(whole, sizeof whole, "%s%s", prefixed ? prefixed->prefix : "", scheme);
-    return address_error_of(error, scheme, ws_scheme_given ? ws_scheme_given : whole);
+    return address_error_of(error, scheme, own_scheme_given ? own_scheme_given : whole);
 }
 
 static int take_address(struct serving *serving, const char *url, struct err *error)
@@ -195,14 +226,12 @@ static int take_address(struct serving *serving, const char *url, struct err *er
     struct address *address = &serving->addresses[serving->address_count];
     const char *rest = url;
     char ported[sizeof address->text];
-    char plain[sizeof address->text];
-    const char *scheme = NULL, *path = "";
-    const char *ws = take_ws(url, plain, sizeof plain, &scheme, &path, error);
-    if (!ws && error->code != ERR_NONE) {
+    struct protocol_url protocol;
+    if (take_protocol(url, &protocol, error) < 0) {
         return -1;
     }
-    const struct service *prefixed = ws ? &ws_service : take_prefix(&rest);
-    rest = ws ? ws : rest;
+    const struct service *prefixed = protocol.service ? protocol.service : take_prefix(&rest);
+    rest = protocol.service ? protocol.rest : rest;
     if (prefixed == &ping_services[PING_SOCKPERF]) {
         rest = ping_sockperf_port(rest, ported, sizeof ported);
     }
@@ -210,7 +239,7 @@ static int take_address(struct serving *serving, const char *url, struct err *er
         return -1;
     }
     if (address_parse_among(rest, ADDRESS_TO_LISTEN, further, address, error) < 0) {
-        return error_of(error, rest, prefixed, scheme);
+        return error_of(error, rest, prefixed, protocol.scheme);
     }
     if (take_service(serving, url, prefixed, address, error) < 0) {
         return -1;
@@ -220,7 +249,7 @@ static int take_address(struct serving *serving, const char *url, struct err *er
         return err_hint(error, "serve tcp: or unix:; for local: and pipe: sonde call makes "
                                "both ends itself");
     }
-    if (path[0] && strcmp(path, "/") != 0) {
+    if (protocol.path[0] && strcmp(protocol.path, "/") != 0) {
         serving->pathless |= UINT64_C(1) << serving->address_count;
     }
     serving->address_count++;

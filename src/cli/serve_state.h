@@ -15,6 +15,7 @@
 #include "run/security.h"
 #include "run/server.h"
 #include "workload/call.h"
+#include "workload/http.h"
 #include "workload/ping.h"
 #include "workload/ws.h"
 
@@ -39,6 +40,11 @@ struct service {
     const struct role *role;
     const struct metric *metrics;
     size_t metric_count;
+    size_t options_offset; /* of its role's options, in struct serving */
+    /* A protocol that has schemes of its own beside the prefix: */
+    const char *plain, *secure; /* "ws" over TCP, "wss" over TLS; NULL: it has none */
+    const char *name;           /* "WebSocket" */
+    int (*why_not)(char *reason, size_t size); /* NULL: it is always there */
 };
 
 /* Everything that a serving process holds. */
@@ -47,6 +53,7 @@ struct serving {
     struct call_options echo;
     struct ping_options ping;
     struct ws_options ws;
+    struct http_options http;
     const struct service *service; /* NULL: no address has said it yet */
     struct output_options output;
     const struct serve_hooks *hooks; /* NULL: none */

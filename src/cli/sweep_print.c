@@ -297,73 +297,21 @@ int sweep_print_text(const struct sweep_view *view, const struct sweep_screen *s
 
 /* ---- CSV ---- */
 
-/* Every key that any run has, in the order of their first appearance; in an object, whose keys
- * jansson keeps in order. */
-static json_t *all_keys(const struct result *result)
+/* The values of a run's point, in front of its figures. */
+static int put_point(void *owner, size_t run, size_t dimension, FILE *out)
 {
-    json_t *keys = json_object();
-    for (size_t i = 0; keys && i < result->run_count; i++) {
-        for (size_t f = 0; f < result->runs[i].figure_count; f++) {
-            const char *key = result->runs[i].figures[f].key;
-            if (!json_object_get(keys, key) && json_object_set_new(keys, key, json_true()) < 0) {
-                json_decref(keys);
-                return NULL;
-            }
-        }
-    }
-    return keys;
-}
-
-static int print_row(FILE *out, const struct sweep_view *view, size_t index, json_t *keys)
-{
-    const struct result_run *run = &view->result->result.runs[index];
-    const struct sweep_plan *plan = view->plan;
-    const char *key;
-    json_t *value;
-    int result = 0;
-    for (size_t d = 0; d < plan->dimension_count; d++) {
-        result |= csv_put_text(out, sweep_plan_value(plan, view->result->points[index], d)->text);
-        fputc(',', out);
-    }
-    result |= csv_put_text(out, run->label);
-    fprintf(out, ",%u,%s,%s", run->repetition, run->discarded ? "true" : "false",
-            run->complete ? "true" : "false");
-    json_object_foreach(keys, key, value)
-    {
-        csv_put_number(out, result_value(run, key));
-    }
-    fputc('\n', out);
-    return result;
+    const struct sweep_view *view = owner;
+    return csv_put_text(out,
+                        sweep_plan_value(view->plan, view->result->points[run], dimension)->text);
 }
 
 int sweep_print_csv(const struct sweep_view *view, char **text, size_t *length, struct err *error)
 {
-    json_t *keys = all_keys(&view->result->result), *value;
-    const char *key;
-    int result = keys ? 0 : -1;
-    *text = NULL;
-    FILE *out = open_memstream(text, length);
-    for (size_t d = 0; out && d < view->plan->dimension_count; d++) {
-        result |= csv_put_text(out, view->plan->dimensions[d].name);
-        fputc(',', out);
+    const char *names[SWEEP_DIMENSIONS_MAX];
+    for (size_t d = 0; d < view->plan->dimension_count; d++) {
+        names[d] = view->plan->dimensions[d].name;
     }
-    if (out) {
-        fputs("label,repetition,discarded,complete", out);
-        json_object_foreach(keys, key, value)
-        {
-            fputc(',', out);
-            result |= csv_put_text(out, key);
-        }
-        fputc('\n', out);
-    }
-    for (size_t i = 0; out && result == 0 && i < view->result->result.run_count; i++) {
-        result = print_row(out, view, i, keys);
-    }
-    json_decref(keys);
-    if (!out || fclose(out) != 0 || result != 0) {
-        free(*text);
-        *text = NULL;
-        return err_system(error, ENOMEM, "CSV", "cannot be made");
-    }
-    return 0;
+    const struct result_lead lead = {names, view->plan->dimension_count, put_point,
+                                     (void *)(uintptr_t)view};
+    return result_csv(&view->result->result, &lead, text, length, error);
 }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "cli/interval_line.h"
 #include "engine/engine.h"
 #include "run/run.h"
 #include "run/session.h"
@@ -46,9 +47,18 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
             run ? &run->watch.probe : NULL);
     add_set(sets, &count, "Sonde's own server", form->server,
             options ? options + form->server_offset : NULL);
+    if (form->payload_bytes) {
+        add_set(sets, &count, "Another web server",
+                (struct row_set){web_server_rows, WEB_SERVER_OPTIONS},
+                storage ? &storage->web_server : NULL);
+    }
     if (form->during) {
         add_set(sets, &count, "Latency under load", (struct row_set){during_rows, DURING_OPTIONS},
                 storage ? &storage->during : NULL);
+    }
+    if (form->load.count) {
+        add_set(sets, &count, "Highest rate", (struct row_set){find_max_rows, FIND_MAX_OPTIONS},
+                storage ? &storage->find_max : NULL);
     }
     add_set(sets, &count, "Repetition", (struct row_set){repeat_rows, REPEAT_OPTIONS},
             storage ? &storage->repeat : NULL);
@@ -65,60 +75,11 @@ size_t workload_command_sets(const struct workload_form *form, struct workload_c
     return count;
 }
 
-/* A value of a live line with what it is: "118,032 calls/s", "28.1 Gbit/s", "3.27 GiB/s". */
-static void print_live(FILE *out, const struct metric *metric, bool known, double value)
-{
-    char text[UNITS_TEXT_MAX];
-    if (strcmp(metric->unit, "bytes/s") == 0) {
-        fprintf(out, "  %s/s", known ? units_bytes(text, value) : "-");
-    } else if (strcmp(metric->unit, "bit/s") == 0) {
-        fprintf(out, "  %s", known ? units_si(text, value, metric->unit) : "-");
-    } else {
-        fprintf(out, "  %s %s", known ? units_count(text, value) : "-", metric->title);
-    }
-}
-
-/* One line an interval, as it ends. */
-static void print_interval(FILE *out, const struct run_progress *progress)
-{
-    const struct workload *workload = progress->workload;
-    char text[UNITS_TEXT_MAX], text2[UNITS_TEXT_MAX];
-    fprintf(out, "%8.2f s", (double)progress->end_ns / 1e9);
-    for (size_t i = 0; i < workload->metric_count; i++) {
-        const struct metric *metric = &workload->metrics[i];
-        double value;
-        /* The count itself says nothing that the rate does not. */
-        if (!metric->per_interval || metric->kind == METRIC_COUNT) {
-            continue;
-        }
-        const struct bank *bank = metric->kind == METRIC_LEVEL ? progress->so_far : progress->bank;
-        bool known = metric_compute(metric, bank->counters, progress->window_ns, &value);
-        print_live(out, metric, known, value);
-    }
-    const struct histogram *first = &progress->bank->histograms[0];
-    uint64_t median, tail;
-    bool has_median = histogram_percentile(first, 50, &median);
-    bool has_tail = histogram_percentile(first, 99, &tail);
-    if (strcmp(workload->client->histograms[0].unit, "ns") == 0) {
-        fprintf(out, "  p50 %s p99 %s", has_median ? units_duration(text, (double)median) : "-",
-                has_tail ? units_duration(text2, (double)tail) : "-");
-    }
-    if (bank_errors(progress->bank)) {
-        fprintf(out, "  %s errors", units_count(text, (double)bank_errors(progress->bank)));
-    }
-    if (progress->observed) {
-        fprintf(out, "  %s: %s syscalls/s", progress->kernel_role,
-                units_count(text, progress->kernel_calls_per_second));
-    }
-    fputc('\n', out);
-    fflush(out);
-}
-
 static void follow(void *owner, const struct run_progress *progress)
 {
     const struct experiment_turn *turn = owner;
     if (turn->progress && !progress->drain) {
-        print_interval(turn->progress, progress);
+        interval_line_print(turn->progress, progress);
     }
     exports_progress(turn->exports, progress);
 }
@@ -216,7 +177,8 @@ struct measurement {
     const char *session_target;
     char session_note[SESSION_NOTE];
     char note[256];
-    struct during *during; /* NULL: no load beside it */
+    struct during *during;    /* NULL: no load beside it */
+    struct find_max find_max; /* of command->find_max, if anything is searched for */
 };
 
 /* The server's engine, of the client's. */
@@ -257,7 +219,8 @@ static int check_fit(const struct measurement *measurement, struct err *error)
     bool given = measurement->given_target;
     const struct session_ops *session = measurement->session;
     const struct transport_ops *transport = given ? measurement->address.transport : &transport_tcp;
-    bool own_server = !given || measurement->address.own;
+    bool web = measurement->command->web_server.program != WEB_SERVER_NONE;
+    bool own_server = (!given || measurement->address.own) && !web;
     if (session) {
         transport = session->datagrams ? &transport_udp : &transport_tcp;
         own_server = session->own_server;
@@ -297,12 +260,17 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         .target = measurement->given_target && !measurement->session ? &measurement->address : NULL,
         .session = measurement->session,
         .session_target = measurement->session_target,
+        .web_program = measurement->command->web_server.program,
         .note = measurement->note,
         .stop_fd = turn->stop_fd,
         .progress = turn->progress || turn->exports ? follow : NULL,
         .look = turn->live ? look : NULL,
         .owner = &followed,
+        .fresh = !measurement->during && (several || turn->repetition),
     };
+    if (plan.web_program) {
+        plan.payload_bytes = measurement->form->payload_bytes(plan.workload_options);
+    }
     if (engine_of(options->engines.items[engine], "--engine", &plan.engine, error) < 0) {
         return -1;
     }
@@ -315,6 +283,10 @@ static int execute_engine(void *owner, size_t variant, const struct experiment_t
         snprintf(label, sizeof label, "%s%s%s", several ? plan.engine->name : "",
                  several ? " " : "", loaded ? "during" : "idle");
         plan.label = label;
+    }
+    if (measurement->command->find_max.goal.count) {
+        plan.label = measurement->find_max.label;
+        plan.skip_ceiling = plan.may_be_overloaded = true;
     }
     if (turn->progress && (several || measurement->during)) {
         fprintf(turn->progress, "%s\n", plan.label);
@@ -343,15 +315,20 @@ static void warn_of_threads(const struct run_options *run, struct record *record
     }
 }
 
-/* Options of a server that this run does not start. */
-static int refuse_given(const struct opt_set *set, struct err *error)
+static const char *why_refused(bool web)
+{
+    return web ? "this server is not sonde's own" : "this run starts no server";
+}
+
+/* Options of a server of sonde's own, which this run does not start. */
+static int refuse_given(const struct opt_set *set, bool web, struct err *error)
 {
     for (size_t i = 0; i < set->count; i++) {
         if (set->given >> i & 1) {
             char name[48];
             snprintf(name, sizeof name, "--%s", set->rows[i].name);
-            err_set(error, ERR_USAGE, name, "this run starts no server");
-            return err_hint(error, "say it where the server is started");
+            err_set(error, ERR_USAGE, name, "%s", why_refused(web));
+            return web ? -1 : err_hint(error, "say it where the server is started");
         }
     }
     return 0;
@@ -364,25 +341,30 @@ static int check_given(const struct measurement *measurement, struct err *error)
         size_t offset;
         const char *name;
         bool of_session; /* it has an effect at a session's own server */
-    } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine", true},
-                     {offsetof(struct run_options, server_threads), "--server-threads", true},
-                     {offsetof(struct run_options, pin), "--pin", false}};
+        bool of_web;     /* and at another web server */
+    } of_server[] = {{offsetof(struct run_options, server_engine), "--server-engine", true, false},
+                     {offsetof(struct run_options, server_threads), "--server-threads", true, true},
+                     {offsetof(struct run_options, pin), "--pin", false, true}};
     const struct opt_set *sets = measurement->sets;
     const struct session_ops *session = measurement->session;
-    bool own = !measurement->given_target || (!session && measurement->address.own);
+    bool web = measurement->command->web_server.program != WEB_SERVER_NONE;
+    bool own = !web && (!measurement->given_target || (!session && measurement->address.own));
     for (size_t i = 0; i < sizeof of_server / sizeof *of_server && !own; i++) {
-        bool heard = session && session->own_server && of_server[i].of_session;
+        bool heard = (session && session->own_server && of_server[i].of_session) ||
+                     (web && of_server[i].of_web);
         if (!heard && opt_given(&sets[SET_RUN], of_server[i].offset)) {
-            err_set(error, ERR_USAGE, of_server[i].name, "this run starts no server");
-            return err_hint(error, of_server[i].of_session
-                                       ? "say it where the server is started"
-                                       : "--cpu pins the client, taskset a server where it is "
-                                         "started");
+            err_set(error, ERR_USAGE, of_server[i].name, "%s", why_refused(web));
+            return web ? -1
+                       : err_hint(error,
+                                  of_server[i].of_session
+                                      ? "say it where the server is started"
+                                      : "--cpu pins the client, taskset a server where it is "
+                                        "started");
         }
     }
     for (size_t i = 0; i < measurement->set_count; i++) {
         bool of_own = sets[i].rows == measurement->form->server.rows && !own && !session;
-        if ((of_own && refuse_given(&sets[i], error) < 0) ||
+        if ((of_own && refuse_given(&sets[i], web, error) < 0) ||
             (sets[i].rows == during_rows && during_check(&sets[i], error) < 0)) {
             return -1;
         }
@@ -399,13 +381,14 @@ static int check_held(const struct measurement *measurement, bool given_warmup, 
     if (!workload->ramp_ns) {
         return 0;
     }
-    if (options->count || options->rate > 0 || options->arrival ||
+    if (options->count || run_rate_most(options) > 0 || options->arrival ||
         (given_warmup && options->warmup_ns)) {
         err_set(error, ERR_USAGE,
-                options->count      ? "--count"
-                : options->rate > 0 ? "--rate"
-                : options->arrival  ? "--arrival poisson"
-                                    : "--warmup",
+                options->count          ? "--count"
+                : options->rate > 0     ? "--rate"
+                : options->course.count ? "--rate-course"
+                : options->arrival      ? "--arrival poisson"
+                                        : "--warmup",
                 "connections that are held have none");
         return err_hint(error, "they are opened in the window, which begins with --ramp and is "
                                "--duration long");
@@ -440,7 +423,7 @@ static void add_idle_options(void *owner, struct record *record)
             }
         }
     }
-    if (run->rate == 0 && measurement->form->load.count &&
+    if (run_rate_most(run) == 0 && measurement->form->load.count &&
         opt_given(&sets[SET_LOAD], offsetof(struct run_options, arrival))) {
         record_add_warning(record, "--arrival has no effect without --rate");
     }
@@ -492,9 +475,16 @@ static int find_target(struct measurement *measurement, const char *given, bool 
 {
     const struct workload_form *form = measurement->form;
     struct workload_command *command = measurement->command;
-    const char *target = given && form->workload->take_target
-                             ? form->workload->take_target(command->options, given)
-                             : given;
+    bool web = command->web_server.program != WEB_SERVER_NONE;
+    if (web && given) {
+        err_set(error, ERR_USAGE, "--server", "starts the server itself: no URL beside it");
+        return err_hint(error, "leave out one of the two");
+    }
+    const char *asked = web ? "http://127.0.0.1" WEB_SERVER_PATH : given;
+    const char *target = asked && form->workload->take_target
+                             ? form->workload->take_target(command->options, asked)
+                             : asked;
+    target = web ? NULL : target; /* of the URL it is the path that counts */
     measurement->workload = form->choose ? form->choose(command->options) : form->workload;
     measurement->given_target = target != NULL;
     measurement->session = target ? session_find(target, &measurement->session_target) : NULL;
@@ -536,6 +526,11 @@ static int find_target(struct measurement *measurement, const char *given, bool 
     return form->check_run ? form->check_run(command->options, &command->run, error) : 0;
 }
 
+static void drive_searches(void *owner, struct experiment_course *course)
+{
+    find_max_drive(&((struct measurement *)owner)->find_max, course);
+}
+
 /* Measures and prints, once everything is parsed. */
 static int measure(struct measurement *measurement, const struct opt_arguments *arguments, int argc,
                    char **argv, struct err *error)
@@ -546,6 +541,17 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
     make_note(sets, measurement->set_count, measurement->form, measurement->note,
               sizeof measurement->note);
     if (output_check_folded(&command->output, &command->run.watch.probes, error) < 0) {
+        return -1;
+    }
+    measurement->find_max = (struct find_max){
+        .options = &command->find_max,
+        .workload = measurement->workload,
+        .workload_options = command->options,
+        .run = &command->run,
+        .repeat = &command->repeat,
+        .upper = command->run.rate,
+    };
+    if (command->find_max.goal.count && find_max_check(&measurement->find_max, error) < 0) {
         return -1;
     }
     bool address = measurement->given_target && !measurement->session;
@@ -569,12 +575,39 @@ static int measure(struct measurement *measurement, const struct opt_arguments *
         .variants = measurement->during ? 2 * engine_count : engine_count,
         .live = true,
         .execute = execute_engine,
+        .drive = command->find_max.goal.count ? drive_searches : NULL,
         .warn = add_idle_options,
         .owner = measurement,
     };
     int result = experiment_run(&experiment, argc, argv, error);
     during_close(measurement->during);
     return result;
+}
+
+static struct run_given given_of(const struct opt_set *course)
+{
+    return (struct run_given){opt_given(course, offsetof(struct run_options, warmup_ns)),
+                              opt_given(course, offsetof(struct run_options, duration_ns)),
+                              opt_given(course, offsetof(struct run_options, interval_ns))};
+}
+
+static int settle_find_max(struct measurement *measurement, struct err *error)
+{
+    struct workload_command *command = measurement->command;
+    struct find_max_given given = {
+        .run = given_of(&measurement->sets[SET_COURSE]),
+        .during = command->during.what != DURING_NONE,
+        .hgrm = command->output.hgrm != NULL,
+    };
+    for (size_t i = 0; i < measurement->set_count; i++) {
+        const struct opt_set *set = &measurement->sets[i];
+        if (set->rows == repeat_rows) {
+            given.repeat = opt_given(set, offsetof(struct repeat_options, repeat));
+            given.warmup_runs = opt_given(set, offsetof(struct repeat_options, warmup_runs));
+        }
+    }
+    return find_max_settle(&command->find_max, &command->run, &command->repeat,
+                           measurement->workload, &given, error);
 }
 
 int workload_command_run(const struct workload_form *form, int argc, char **argv, struct err *error)
@@ -600,9 +633,10 @@ int workload_command_run(const struct workload_form *form, int argc, char **argv
             opt_hint_loose(&arguments, error);
         } else if (find_target(&measurement, target, warmup, error) == 0 &&
                    check_given(&measurement, error) == 0 && check_fit(&measurement, error) == 0 &&
+                   settle_find_max(&measurement, error) == 0 &&
                    check_held(&measurement, warmup, error) == 0 &&
-                   run_options_check(&command.run, warmup, workload->bulk ? "--bytes" : "--count",
-                                     error) == 0) {
+                   run_options_check(&command.run, given_of(&sets[SET_COURSE]),
+                                     workload->bulk ? "--bytes" : "--count", error) == 0) {
             result = measure(&measurement, &arguments, argc, argv, error);
         }
         if (result < 0 && error->code == ERR_USAGE && arguments.loose &&

@@ -5,15 +5,19 @@
 #include "cli/command.h"
 #include "cli/during.h"
 #include "cli/experiment.h"
+#include "cli/find_max.h"
 #include "cli/output.h"
 #include "run/options.h"
+#include "run/web_server.h"
 #include "workload/workload.h"
 
 struct workload_command {
     struct run_options run;
     struct repeat_options repeat;
+    struct find_max_options find_max;
     struct during_options during;
     struct output_options output;
+    struct web_server_options web_server;
     void *options; /* the workload's own, options_bytes of it */
 };
 
@@ -40,7 +44,10 @@ struct workload_form {
     /* Refuses options of the workload that do not fit the run's. May be NULL. */
     int (*check_run)(const void *options, const struct run_options *run, struct err *error);
     const char *const *further; /* forms of a target beside the transports', NULL-terminated */
-    bool during;                /* it can be measured beside a load (cli/during.h) */
+    /* Bytes that a web server in the place of sonde's own has at WEB_SERVER_PATH. NULL: there can
+     * be none. */
+    uint64_t (*payload_bytes)(const void *options);
+    bool during; /* it can be measured beside a load (cli/during.h) */
 };
 
 /* What `sonde stream` measures, and others have beside them. */

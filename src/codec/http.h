@@ -213,6 +213,9 @@ struct http_request_reader {
 void http_request_reader_init(struct http_request_reader *reader, const struct http_limits *limits,
                               char *target, uint32_t room);
 
+/* Keeps targets elsewhere, in as much room: what is kept of one goes along. */
+void http_request_move(struct http_request_reader *reader, char *target);
+
 /* As http_response_read. */
 ssize_t http_request_read(struct http_request_reader *reader, const uint8_t *data, size_t length,
                           struct http_event *event);

@@ -17,6 +17,15 @@ void http_request_reader_init(struct http_request_reader *reader, const struct h
     http_message_begin(&reader->message);
 }
 
+void http_request_move(struct http_request_reader *reader, char *target)
+{
+    if (reader->target_at == reader->target && target != reader->target) {
+        memcpy(target, reader->target, reader->target_bytes);
+        reader->target_at = target;
+    }
+    reader->target = target;
+}
+
 static void begin(struct http_request_reader *reader)
 {
     http_message_begin(&reader->message);

@@ -39,7 +39,10 @@
     X(GETSOCKOPT, "getsockopt")                                                                    \
     X(SETSOCKOPT, "setsockopt")                                                                    \
     X(SHUTDOWN, "shutdown")                                                                        \
-    X(CLOSE, "close")
+    X(CLOSE, "close")                                                                              \
+    X(OPENAT2, "openat2") /* of a role that serves files */                                        \
+    X(STATX, "statx")                                                                              \
+    X(PREAD64, "pread64")
 
 enum engine_call {
 #define X(name, text) CALL_##name,
@@ -95,6 +98,8 @@ enum {
                              taken. io_uring takes several in any case */
     CHANNEL_STAMPS = 4,   /* the kernel's time stamps come with receives (SO_TIMESTAMPING has been
                              set by whoever made the socket): op->stamps */
+    CHANNEL_STEADY = 16,  /* a stream whose receive is seldom paused: io_uring may make it lasting
+                             (multishot), which costs a cancellation at each pause */
     CHANNEL_SECURE = 8,   /* a stream socket that is spoken through TLS; only of an engine that
                              secure_open has made (engine/secure.h) */
 };
@@ -123,8 +128,10 @@ struct channel {
     uint32_t held;                   /* the engine's own: data received while not wanted; of a
                                         listener how many to accept */
     struct channel *next_pending;    /* the engine's own list of channels with work left over */
+    uint8_t *memory;                 /* that its receives named; NULL: they are lent a buffer */
     const struct op_file *send_file; /* of the send that waits for room */
     uint32_t notices;                /* of sends with OP_ZEROCOPY that the kernel still owes */
+    uint32_t memory_bytes;
 };
 
 enum {
@@ -144,7 +151,8 @@ enum op_kind {
     OP_ACCEPT,   /* lasting: each completion's result is a new non-blocking fd or -errno */
     OP_RECEIVE,  /* lasting: each completion lends data and result bytes until deliver returns, and
                     who receives may write to them (null: to what was sent);
-                    result 0: the peer closed; -errno: failed; both end it */
+                    result 0: the peer closed; -errno: failed; both end it. data, length: memory to
+                    receive into instead, so many bytes at most at a time (below) */
     OP_PAUSE,    /* ends OP_RECEIVE, resumed by another OP_RECEIVE; always DONE */
     OP_SEND,     /* data, length: must stay valid until it completes; one in flight a channel;
                     result: bytes taken (may be fewer than length) or -errno. Length below 2^32 */
@@ -160,6 +168,15 @@ enum op_kind {
     OP_TIMER,   /* the connection's timer has expired */
     OP_DRAIN,   /* issue nothing new: finish what is in flight */
 };
+
+/* An OP_RECEIVE whose op->data names op->length bytes of writable memory receives there, and no
+ * buffer is lent: what is delivered begins there. That memory stays valid until the receive has
+ * ended or OP_CLOSE has completed, across a pause too (the kernel may be filling it). Such a
+ * channel names memory from its first receive on, and with each; other memory than before only
+ * from inside a delivery of its receives. Named at another time it may not be heard.
+ *
+ * Plain streams alone have this. Datagrams, CHANNEL_STAMPS and CHANNEL_SECURE lend as ever: who
+ * receives looks at op->data, and need not know which it was. */
 
 enum {
     OP_MORE = 1,  /* OP_SEND: more follows at once (MSG_MORE) */

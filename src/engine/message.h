@@ -12,6 +12,9 @@
 #define MESSAGES_RECEIVED_AT_ONCE 32
 #define MESSAGES_SENT_AT_ONCE 64
 
+/* Most that one receive takes into memory of the channel's own: half of what fits channel->held. */
+#define CHANNEL_MEMORY_MOST (UINT32_C(1) << 30)
+
 /* Most that one send with UDP_SEGMENT takes: UDP_MAX_SEGMENTS of older kernels, and a payload of
  * UDP over IPv4. */
 #define SEGMENTS_MAX 64
@@ -54,6 +57,15 @@ static inline bool channel_is_plain(const struct channel *channel)
 static inline bool channel_is_datagram(const struct channel *channel)
 {
     return channel->kind >= CHANNEL_DATAGRAM;
+}
+
+/* What an OP_RECEIVE says of where to receive. */
+static inline void channel_take_memory(struct channel *channel, const struct op *op)
+{
+    bool own = op->length && channel_is_plain(channel);
+    channel->memory = own ? (uint8_t *)(uintptr_t)op->data : NULL;
+    channel->memory_bytes =
+        op->length < CHANNEL_MEMORY_MOST ? (uint32_t)op->length : CHANNEL_MEMORY_MOST;
 }
 
 /* Makes what the channel needs; to be called when it is added. With `batches` false the engine has

@@ -141,6 +141,7 @@ static enum submit_result null_submit(struct engine *engine, struct op *op)
     case OP_SEND:
         return send_back(null, op);
     case OP_RECEIVE:
+        channel_take_memory(channel, op);
         channel->wants |= CHANNEL_WANTS_RECEIVE;
         channel->slot |= RECEIVED_FROM;
         return end_soon(null, channel);
@@ -179,10 +180,15 @@ static void give_back(struct null_engine *null, struct channel *channel)
             send_back(null, &(struct op){.channel = channel, .data = data, .length = rest});
             return;
         }
-        size_t piece = rest < config->receive_bytes ? rest : config->receive_bytes;
+        uint8_t *memory = channel->memory;
+        size_t most = memory ? channel->memory_bytes : config->receive_bytes;
+        size_t piece = rest < most ? rest : most;
+        if (memory) {
+            memmove(memory, data, piece);
+        }
         struct op op = {.kind = OP_RECEIVE,
                         .channel = channel,
-                        .data = data,
+                        .data = memory ? memory : data,
                         .result = (int64_t)piece,
                         .now_ns = clock_now_ns()};
         config->deliver(config->owner, &op);

@@ -59,15 +59,13 @@ static ssize_t try_send(struct engine *engine, struct channel *channel, const st
                         send(channel->write_fd, op->data, op->length, how), true);
 }
 
-static ssize_t try_receive(struct ready_engine *ready, const struct channel *channel, int flags)
+static ssize_t try_receive(struct engine *engine, const struct channel *channel, uint8_t *data,
+                           size_t size, int flags)
 {
-    struct engine *engine = &ready->engine;
-    size_t size = engine->config.receive_bytes;
     if (channel->kind == CHANNEL_PIPE) {
-        return call_counted(engine->calls, CALL_READ, read(channel->fd, ready->buffer, size), true);
+        return call_counted(engine->calls, CALL_READ, read(channel->fd, data, size), true);
     }
-    return call_counted(engine->calls, CALL_RECVFROM, recv(channel->fd, ready->buffer, size, flags),
-                        true);
+    return call_counted(engine->calls, CALL_RECVFROM, recv(channel->fd, data, size, flags), true);
 }
 
 /* Waits for what the channel now wants; an error of arming is the operation's own result. */
@@ -167,6 +165,7 @@ enum submit_result ready_submit(struct engine *engine, struct op *op)
     case OP_SEND:
         return submit_send(ready, op, MSG_DONTWAIT);
     case OP_RECEIVE:
+        channel_take_memory(op->channel, op);
         return wait_for(ready, op, CHANNEL_WANTS_RECEIVE);
     case OP_ACCEPT:
         return wait_for(ready, op, CHANNEL_WANTS_ACCEPT);
@@ -222,8 +221,15 @@ static bool handle_receive(struct ready_engine *ready, struct channel *channel, 
 {
     for (uint32_t i = 0; i < ready->receives_in_a_row && channel->wants & CHANNEL_WANTS_RECEIVE;
          i++) {
+        uint8_t *data = channel->memory; /* deliveries may name another */
+        size_t size = channel->memory_bytes;
+        if (!data) {
+            data = ready->buffer;
+            size = ready->engine.config.receive_bytes;
+        }
         /* Only the first may block, in a thread that has nothing else to do. */
-        ssize_t received = try_receive(ready, channel, i > 0 ? MSG_DONTWAIT : 0);
+        ssize_t received =
+            try_receive(&ready->engine, channel, data, size, i > 0 ? MSG_DONTWAIT : 0);
         if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
             return errno == EAGAIN;
         }
@@ -231,12 +237,12 @@ static bool handle_receive(struct ready_engine *ready, struct channel *channel, 
         if (result <= 0) {
             end_want(ready, channel, CHANNEL_WANTS_RECEIVE);
         }
-        deliver(ready, channel, OP_RECEIVE, result, ready->buffer);
+        deliver(ready, channel, OP_RECEIVE, result, data);
         if (result <= 0) {
             return true;
         }
         /* A short receive has emptied the socket: the next wait tells of more. */
-        if (result < (int64_t)ready->engine.config.receive_bytes) {
+        if (result < (int64_t)size) {
             unsigned rest = reported & (READY_ENDED | READY_FAILED | READY_URGENT);
             return !rest || (rest == READY_ENDED && handle_end(ready, channel));
         }

@@ -21,6 +21,8 @@
 
 #define BUFFERS_MIN 16
 #define BUFFERS_FIRST_MAX 1024
+#define STEADY_LEAST 4 /* channels: with fewer a single receive has been the cheaper one */
+#define FIRST_BYTES ((size_t)2 << 20)
 #define BUFFERS_MAX 32768 /* of one buffer ring: a limit of the kernel */
 
 static int uring_reap(struct engine *engine, uint64_t until_ns, struct err *error)
@@ -51,11 +53,15 @@ static int uring_reap(struct engine *engine, uint64_t until_ns, struct err *erro
     return 0;
 }
 
-/* One buffer a channel, so that all can be filled in one round; paused channels may keep theirs,
- * and then there is room for more. */
+/* At first one buffer a channel, so that all can be filled in one round, as far as that takes
+ * little memory; what more is needed shows (uring_buffers_relieve). */
 static void count_buffers(const struct engine_config *config, uint32_t *first, uint32_t *most)
 {
-    *first = uring_power_of_two(config->channels, BUFFERS_MIN, BUFFERS_FIRST_MAX);
+    uint32_t little = BUFFERS_MIN;
+    while (little < BUFFERS_FIRST_MAX && 2 * little * config->receive_bytes <= FIRST_BYTES) {
+        little *= 2;
+    }
+    *first = uring_power_of_two(config->channels, BUFFERS_MIN, little);
     *most = uring_power_of_two(4 * (uint64_t)config->channels, 16 * BUFFERS_MIN, BUFFERS_MAX);
 }
 
@@ -68,9 +74,11 @@ static int uring_init(struct engine **engine, const struct engine_config *config
     }
     uring->engine = (struct engine){.ops = &engine_uring, .calls = calls, .config = *config};
     uring->pending_end = &uring->pending;
-    /* AUTO is single-shot: a multishot receive costs a cancellation whenever its channel pauses, as
-     * an echo does for each message, and gains nothing while one request is in flight. */
+    /* AUTO is single-shot but for CHANNEL_STEADY: a multishot receive costs a cancellation whenever
+     * its channel pauses, as an echo does for each message, and gains nothing while one request is
+     * in flight. */
     uring->multishot = config->receive_mode == URING_RECEIVE_MULTISHOT;
+    uring->steady = config->receive_mode == URING_RECEIVE_AUTO && config->channels > STEADY_LEAST;
     int result = uring_open(&uring->ring, config->channels);
     if (result < 0) {
         err_system(error, -result, "io_uring", "cannot create a ring");

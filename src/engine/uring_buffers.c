@@ -51,7 +51,8 @@ int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uin
     if (result < 0) {
         return err_system(error, -result, "io_uring", "cannot register a buffer ring");
     }
-    publish(buffers, first < entries ? first : entries);
+    buffers->first = first < entries ? first : entries;
+    publish(buffers, buffers->first);
     return 0;
 }
 
@@ -70,7 +71,10 @@ void uring_buffers_close(struct uring_buffers *buffers)
 void uring_buffers_relieve(struct uring_buffers *buffers)
 {
     uint32_t left = buffers->entries - buffers->published;
-    publish(buffers, left < BUFFERS_MORE ? left : BUFFERS_MORE);
+    bool light = buffers->typical_bytes < buffers->bytes / 4;
+    bool starved = buffers->published - buffers->held_count < buffers->first;
+    uint32_t more = light ? buffers->published : starved ? BUFFERS_MORE : 0;
+    publish(buffers, left < more ? left : more);
 }
 
 /* channel->held names the newest held buffer plus one, 0: none. The newest names the oldest, so

@@ -31,9 +31,11 @@ struct uring_buffers {
     uint32_t entries;        /* power of two */
     uint32_t published;
     uint32_t held_count;
-    uint16_t group; /* URING_*_GROUP */
-    size_t bytes;   /* of one buffer */
-    size_t stride;  /* from one to the next */
+    uint32_t first;         /* of published: so many at least are not held */
+    uint32_t typical_bytes; /* of what came lately into one */
+    uint16_t group;         /* URING_*_GROUP */
+    size_t bytes;           /* of one buffer */
+    size_t stride;          /* from one to the next */
 };
 
 /* Registers the ring as `group` with `first` buffers of `bytes`, which may grow to `entries` (both
@@ -44,7 +46,10 @@ int uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uin
 /* Frees the memory, after the ring itself has gone. Safe to call twice. */
 void uring_buffers_close(struct uring_buffers *buffers);
 
-/* The kernel found no buffer: publishes some more, if there are any. */
+/* The kernel found no buffer: publishes some more, if there are any, where paused channels hold
+ * those that there are, or where little comes into each, so that more cost little memory. Where
+ * they come back full, whoever found none waits for his turn: more would only be memory that the
+ * caches do not hold. */
 void uring_buffers_relieve(struct uring_buffers *buffers);
 
 /* Keeps a filled buffer behind those that the channel already holds. */
@@ -58,6 +63,12 @@ bool uring_buffers_unhold(struct uring_buffers *buffers, struct channel *channel
 static inline const uint8_t *uring_buffers_at(const struct uring_buffers *buffers, uint32_t buffer)
 {
     return buffers->memory + buffer * buffers->stride;
+}
+
+/* So much has come into one. */
+static inline void uring_buffers_note(struct uring_buffers *buffers, uint32_t bytes)
+{
+    buffers->typical_bytes += bytes / 8 - buffers->typical_bytes / 8;
 }
 
 /* Gives a buffer (back) to the kernel. */

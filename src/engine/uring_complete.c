@@ -48,6 +48,16 @@ static void deliver_buffer(struct uring *uring, struct channel *channel, uint32_
     uring->engine.config.deliver(uring->engine.config.owner, op);
 }
 
+/* Something has come into the channel's own memory. */
+static void received_in_memory(struct uring *uring, struct channel *channel, uint32_t length)
+{
+    if (channel->wants & CHANNEL_WANTS_RECEIVE) {
+        uring_deliver(uring, channel, OP_RECEIVE, length, channel->memory);
+    } else if (!channel->closing) {
+        channel->held = HELD_IN_MEMORY | length;
+    }
+}
+
 static void completed_receive(struct uring *uring, struct channel *channel, int32_t result,
                               uint32_t flags)
 {
@@ -55,6 +65,9 @@ static void completed_receive(struct uring *uring, struct channel *channel, int3
     struct uring_buffers *buffers = uring_buffers_of(uring, channel);
     bool filled = result > 0 && flags & IORING_CQE_F_BUFFER;
     bool wanted = channel->wants & CHANNEL_WANTS_RECEIVE;
+    if (filled) {
+        uring_buffers_note(buffers, (uint32_t)result);
+    }
     if (filled && !channel->closing && (!wanted || channel->held)) {
         uring_buffers_hold(buffers, channel, buffer, (uint32_t)result);
     } else {
@@ -63,6 +76,9 @@ static void completed_receive(struct uring *uring, struct channel *channel, int3
         }
         if (flags & IORING_CQE_F_BUFFER) {
             uring_buffers_give(buffers, buffer);
+        }
+        if (__builtin_expect(channel->memory && !filled && result > 0, 0)) {
+            received_in_memory(uring, channel, (uint32_t)result);
         }
     }
     if (result == -ENOBUFS) {
@@ -228,7 +244,13 @@ static unsigned deliver_held(struct uring *uring, struct channel *channel)
     unsigned delivered = 0;
     uint32_t buffer, length;
     struct uring_buffers *buffers = uring_buffers_of(uring, channel);
-    while (channel->wants & CHANNEL_WANTS_RECEIVE &&
+    if (channel->held & HELD_IN_MEMORY && channel->wants & CHANNEL_WANTS_RECEIVE) {
+        length = channel->held & ~HELD_IN_MEMORY;
+        channel->held = 0;
+        uring_deliver(uring, channel, OP_RECEIVE, length, channel->memory);
+        delivered++;
+    }
+    while (!(channel->held & HELD_IN_MEMORY) && channel->wants & CHANNEL_WANTS_RECEIVE &&
            uring_buffers_unhold(buffers, channel, &buffer, &length)) {
         deliver_buffer(uring, channel, buffer, length);
         uring_buffers_give(buffers, buffer);

@@ -39,6 +39,20 @@ void uring_tag_entry(struct io_uring_sqe *entry, struct channel *channel, enum t
     }
 }
 
+/* Into memory of the channel's own: one receive at a time, so that what is delivered stays as it is
+ * until it has been looked at. */
+static void arm_memory(struct io_uring_sqe *entry, struct channel *channel, bool likely)
+{
+    if (channel->kind == CHANNEL_PIPE) {
+        io_uring_prep_read(entry, channel->fd, channel->memory, channel->memory_bytes, UINT64_MAX);
+        return;
+    }
+    io_uring_prep_recv(entry, channel->fd, channel->memory, channel->memory_bytes, 0);
+    if (!likely) {
+        entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
+    }
+}
+
 /* Asks for a receive. `likely` says that data is probably there; otherwise the kernel need not try
  * before it waits. False: no room now. */
 static bool arm_receive(struct uring *uring, struct channel *channel, bool likely)
@@ -46,6 +60,11 @@ static bool arm_receive(struct uring *uring, struct channel *channel, bool likel
     struct io_uring_sqe *entry = uring_take_entry(uring);
     if (!entry) {
         return false;
+    }
+    if (channel->memory) {
+        arm_memory(entry, channel, likely);
+        uring_tag_entry(entry, channel, TAG_RECEIVE);
+        return true;
     }
     if (channel->kind == CHANNEL_PIPE) {
         /* The length of a read is a limit; of a receive 0 stands for the buffer's. */
@@ -56,7 +75,7 @@ static bool arm_receive(struct uring *uring, struct channel *channel, bool likel
         io_uring_prep_recvmsg_multishot(entry, channel->fd,
                                         uring_receive_header(&uring->messages, channel),
                                         channel_is_datagram(channel) ? MSG_TRUNC : 0);
-    } else if (uring->multishot) {
+    } else if (uring->multishot || (uring->steady && channel->options & CHANNEL_STEADY)) {
         io_uring_prep_recv_multishot(entry, channel->fd, NULL, 0, 0);
     } else {
         io_uring_prep_recv(entry, channel->fd, NULL, 0, 0);
@@ -144,6 +163,9 @@ static void start_close(struct uring *uring, struct channel *channel)
 {
     uint32_t buffer, length;
     struct uring_buffers *buffers = uring_buffers_of(uring, channel);
+    if (channel->held & HELD_IN_MEMORY) {
+        channel->held = 0;
+    }
     while (uring_buffers_unhold(buffers, channel, &buffer, &length)) {
         uring_buffers_give(buffers, buffer);
     }
@@ -226,8 +248,13 @@ static enum submit_result submit_connect(struct uring *uring, struct op *op)
     return SUBMIT_QUEUED;
 }
 
-static enum submit_result submit_receive(struct uring *uring, struct channel *channel)
+static enum submit_result submit_receive(struct uring *uring, const struct op *op)
 {
+    struct channel *channel = op->channel;
+    /* What is being filled, or is full, stays where it is. */
+    if (!(channel->armed & ARMED_RECEIVE) && !channel->held) {
+        channel_take_memory(channel, op);
+    }
     if (channel->held || channel->slot) {
         uring_pend(uring, channel);
     } else if (!(channel->armed & ARMED_RECEIVE) && !arm_receive(uring, channel, false)) {
@@ -256,7 +283,7 @@ void uring_rearm(struct uring *uring, struct channel *channel, bool likely)
     }
     if (channel->wants & CHANNEL_WANTS_RECEIVE && !(channel->armed & ARMED_RECEIVE)) {
         armed &= !channel->held && !channel->slot &&
-                 uring_buffers_left(uring_buffers_of(uring, channel)) &&
+                 (channel->memory || uring_buffers_left(uring_buffers_of(uring, channel))) &&
                  arm_receive(uring, channel, likely);
     }
     if (channel->wants & CHANNEL_WANTS_ACCEPT && !(channel->armed & ARMED_ACCEPT)) {
@@ -280,7 +307,7 @@ enum submit_result uring_submit(struct engine *engine, struct op *op)
         return uring_arm_send(uring, channel, op->data, op->length, op->flags) ? SUBMIT_QUEUED
                                                                                : SUBMIT_BUSY;
     case OP_RECEIVE:
-        return submit_receive(uring, channel);
+        return submit_receive(uring, op);
     case OP_ACCEPT:
         return submit_accept(uring, channel);
     case OP_CONNECT:

@@ -41,6 +41,11 @@ enum {
 /* In channel->send_flags beside OP_*: a datagram waits for room before it is tried again. */
 #define SEND_WAITS (UINT32_C(1) << 31)
 
+/* In channel->held: the channel's own memory holds something, so many bytes of it (the other bits);
+ * else it names a buffer. It has the one or the other: nothing is received while something is held.
+ */
+#define HELD_IN_MEMORY (UINT32_C(1) << 31)
+
 /* channel->slot while a receive ended that nobody wanted to hear of: the errno, or this. */
 #define ENDED_BY_PEER UINT32_MAX
 
@@ -49,7 +54,8 @@ struct uring {
     struct io_uring ring;
     struct uring_buffers buffers;
     struct uring_messages messages; /* of channels that are not plain */
-    bool multishot;
+    bool multishot;                 /* every plain receive; else of CHANNEL_STEADY where `steady` */
+    bool steady;
     /* Channels with work left over for the next reap: held data that is wanted again, requests
      * that found no room or no buffer. First in, first out. */
     struct channel *pending, **pending_end;

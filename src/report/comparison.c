@@ -227,12 +227,21 @@ static uint64_t digest(const struct values *values)
     return sum;
 }
 
-/* The same all the life of a process: of runs that one process made, it says nothing of chance. */
+/* The same all the life of a process, or of those that it forks: of runs that one process made, it
+ * says nothing of chance. */
 static bool of_the_process(const char *key)
 {
-    static const char tail[] = "rss_bytes";
-    size_t length = strlen(key), own = sizeof tail - 1;
-    return length >= own && strcmp(key + length - own, tail) == 0;
+    static const char *const tails[] = {"rss_bytes",    "memory_before", "virtual_before",
+                                        "memory_least", "memory_peak",   "memory_average",
+                                        "virtual_peak", "memory_samples"};
+    size_t length = strlen(key);
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        size_t own = strlen(tails[i]);
+        if (length >= own && strcmp(key + length - own, tails[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int compare_figure(const struct figure *figure, const struct values *values, bool paired,

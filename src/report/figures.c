@@ -44,7 +44,7 @@ double figures_ratio(double numerator, double denominator)
     return denominator == 0 ? NAN : numerator / denominator;
 }
 
-static double calls_in_all(const struct record_calls *calls)
+double figures_calls(const struct record_calls *calls)
 {
     double sum = 0;
     for (size_t i = 0; i < calls->syscall_count; i++) {
@@ -68,7 +68,7 @@ struct figures_cost figures_cost(const struct record_run *run, const char *role)
         cost.cpu_user_ns += figures_ratio((double)process->cpu_user_ns, operations);
         cost.cpu_system_ns += figures_ratio((double)process->cpu_system_ns, operations);
         cost.engine_calls +=
-            figures_ratio(calls_in_all(calls), calls->available ? (double)calls->operations : 0);
+            figures_ratio(figures_calls(calls), calls->available ? (double)calls->operations : 0);
     }
     return any ? cost : (struct figures_cost){NAN, NAN, NAN};
 }

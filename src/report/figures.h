@@ -25,6 +25,9 @@ bool figures_complete(const struct record *record);
 /* True for a repetition that counts: in the summaries, in drift and among the outliers. */
 bool figures_kept(const struct record_run *run);
 
+/* System calls of every kind. */
+double figures_calls(const struct record_calls *calls);
+
 /* CPU time and calls of all processes of a role in one run, for each operation. An entry is NaN
  * where it is not known for every one of these processes, or where there is none. */
 struct figures_cost {

@@ -275,6 +275,9 @@ static json_t *build_record(struct builder *builder, const struct record *record
     if (record->summary_count) {
         build_set(builder, object, "summaries", build_summaries(builder, record));
     }
+    if (record->find_max.found_count) {
+        build_set(builder, object, "find_max", build_find_max(builder, record));
+    }
     return object;
 }
 

@@ -48,5 +48,7 @@ json_t *build_values(struct builder *builder, const struct record_value *values,
 /* Printed by json_repeat.c: what the repetitions say together. */
 struct record;
 json_t *build_summaries(struct builder *builder, const struct record *record);
+/* Printed by json_find_max.c: what searches found. */
+json_t *build_find_max(struct builder *builder, const struct record *record);
 
 #endif

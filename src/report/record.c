@@ -109,6 +109,10 @@ void record_release(struct record *record)
     for (size_t i = 0; i < record->summary_count; i++) {
         record_release_summary(&record->summaries[i]);
     }
+    for (size_t i = 0; i < record->find_max.found_count; i++) {
+        free(record->find_max.found[i].probes);
+    }
+    free(record->find_max.found);
     free(record->summaries);
     free(record->command);
     free(record->options);

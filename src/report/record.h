@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "stats/goal.h"
 #include "stats/histogram.h"
 #include "stats/metric.h"
 #include "stats/summary.h"
@@ -236,6 +237,40 @@ struct record_summary {
     size_t own_count;
 };
 
+/* One probe of a search for the highest rate. */
+struct record_search_probe {
+    size_t run;                    /* its index in the record's runs */
+    uint32_t search;               /* 1.. */
+    double asked;                  /* starts per second */
+    double reached;                /* share of it; NaN: not known */
+    double values[GOAL_TERMS_MAX]; /* of the goal's terms; NaN: not known */
+    bool passed;
+    char why[64]; /* it did not: "p99", "rate", "backlog", "failed" with more; empty: it did */
+};
+
+/* What the searches with one engine found. */
+struct record_found {
+    char label[48];
+    double closed;        /* starts per second of the closed loop that gave the scale; NaN: none */
+    struct interval rate; /* starts per second: median of what passed; how far it may reach */
+    uint32_t searches;    /* that came to an end; of them: */
+    uint32_t never;       /* in which even `lowest` failed; they count as 0 */
+    uint32_t always;      /* in which even `highest` passed; they count as it */
+    uint32_t given_up;    /* that took too many probes; they count as far as they came */
+    double lowest, highest;             /* rates that are probed at all */
+    char verdict[512];                  /* in words */
+    struct record_search_probe *probes; /* owned */
+    size_t probe_count;
+};
+
+/* The highest rate under a limit (--find-max); the record's runs are the probes. */
+struct record_find_max {
+    struct goal goal;
+    uint32_t searches;          /* that were wanted, with each engine */
+    struct record_found *found; /* owned */
+    size_t found_count;         /* 0: nothing was searched for */
+};
+
 struct record_option {
     char *name, *value; /* owned */
     bool given;         /* on the command line (else a default) */
@@ -260,6 +295,7 @@ struct record {
     size_t run_count;
     struct record_summary *summaries; /* empty where nothing was repeated */
     size_t summary_count;
+    struct record_find_max find_max;
     struct err failure;    /* of the whole, e.g. before the first run */
     const char *operation; /* "call" (static) */
 };
@@ -312,6 +348,9 @@ struct record_stack *record_add_stack(struct record_probe *probe, const struct r
 struct record_summary *record_add_summary(struct record *record, const char *label);
 struct record_summary_value *record_summary_add_value(struct record_summary *summary,
                                                       const struct metric *metric);
+
+struct record_found *record_add_found(struct record *record, const char *label);
+struct record_search_probe *record_add_search_probe(struct record_found *found);
 
 /* With a metric of the summary's own (unit static). */
 struct record_summary_value *record_summary_add_own(struct record_summary *summary, const char *key,

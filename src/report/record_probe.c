@@ -130,6 +130,24 @@ struct record_distribution *record_add_distribution(struct record_probe *probe,
     return distribution;
 }
 
+struct record_found *record_add_found(struct record *record, const char *label)
+{
+    struct record_found *found;
+    APPEND(&record->find_max, found, found_count, found);
+    if (found) {
+        snprintf(found->label, sizeof found->label, "%s", label);
+        found->closed = found->rate.value = found->rate.low = found->rate.high = NAN;
+    }
+    return found;
+}
+
+struct record_search_probe *record_add_search_probe(struct record_found *found)
+{
+    struct record_search_probe *probe;
+    APPEND(found, probes, probe_count, probe);
+    return probe;
+}
+
 struct record_summary *record_add_summary(struct record *record, const char *label)
 {
     struct record_summary *summary;

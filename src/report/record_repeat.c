@@ -12,12 +12,14 @@
 /* More of these for one label are counted, not described. */
 #define OUTLIERS_DESCRIBED 3
 
+#define MEAN (-1.0)
+
 /* Names one number of a run. */
 struct figure_name {
     const char *metric;                       /* a metric's key, or NULL */
     const struct histogram_metric *histogram; /* of the client, or NULL */
-    double percentile;
-    const char *role; /* CPU time for each operation at this end */
+    double percentile;                        /* of it; or MEAN */
+    const char *role;                         /* CPU time for each operation at this end */
 };
 
 /* NaN where the run does not have it. */
@@ -36,6 +38,9 @@ static double figure_of(const struct record_run *run, const struct figure_name *
         uint64_t value;
         if (strcmp(entry->role, "client") == 0 &&
             strcmp(entry->metric->key, name->histogram->key) == 0) {
+            if (name->percentile < 0) {
+                return histogram_count(entry->histogram) ? histogram_mean(entry->histogram) : NAN;
+            }
             bool shown = histogram_percentile(entry->histogram, name->percentile, &value);
             return shown ? (double)value : NAN;
         }
@@ -109,7 +114,7 @@ static int add_latencies(struct repetitions *of, struct record_summary *summary,
     static const struct {
         double percentile;
         const char *text;
-    } rows[] = {{50, "p50"}, {99, "p99"}};
+    } rows[] = {{50, "p50"}, {99, "p99"}, {MEAN, "mean"}};
     for (size_t i = 0; i < run->histogram_count; i++) {
         const struct histogram_metric *metric = run->histograms[i].metric;
         if (strcmp(run->histograms[i].role, "client") != 0 || strcmp(metric->unit, "ns") != 0) {

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/err.h"
 
@@ -51,5 +52,18 @@ const struct figure *result_find(const struct result_run *run, const char *key);
 /* Its value; 0 for a system call that the run did not make where its calls were counted (it has
  * "client.syscalls_per_call", and so no "client.poll_per_call" means none); else NaN. */
 double result_value(const struct result_run *run, const char *key);
+
+/* Columns in front of a run's label and figures. */
+struct result_lead {
+    const char *const *names;
+    size_t count;
+    int (*put)(void *owner, size_t run, size_t column, FILE *out); /* a field; -1 without memory */
+    void *owner;
+};
+
+/* Results as CSV: a header, then one row a run, in their order, with every figure that any run has.
+ * *text is malloc'ed. */
+int result_csv(const struct result *result, const struct result_lead *lead, char **text,
+               size_t *length, struct err *error);
 
 #endif

@@ -116,7 +116,8 @@ static void print_metrics(struct text *text, const struct record_run *run)
     table_init(&table, "lrlr");
     for (size_t i = 1; i < run->value_count; i++) {
         const struct record_value *value = &run->values[i];
-        if (figures_shown(value)) {
+        bool quiet = value->metric->rare && value->value == 0;
+        if (figures_shown(value) && !quiet) {
             bool right_half = table.cell_count % 4 != 0;
             table_cell(&table, "%s%s", right_half ? "    " : "", text_title(value->metric));
             table_cell(&table, "%s",
@@ -165,10 +166,56 @@ static void print_rates(struct text *text, const struct metric *metric, double *
                    text_value(most, sizeof most, rates[count - 1], metric->unit), count);
 }
 
+/* A value of an interval by its metric's key; NULL where it is not there. */
+static const struct record_value *interval_value(const struct record_interval *interval,
+                                                 const char *key)
+{
+    for (size_t k = 0; k < interval->value_count; k++) {
+        if (figures_shown(&interval->values[k]) &&
+            strcmp(interval->values[k].metric->key, key) == 0) {
+            return &interval->values[k];
+        }
+    }
+    return NULL;
+}
+
+/* Of a rate that changes: what was asked for in each interval, beside what it was. */
+static void print_asked(struct text *text, const struct record_run *run)
+{
+    struct table table;
+    const struct metric *metric = run->values[0].metric;
+    char start[UNITS_TEXT_MAX], asked_text[64], number[64], share[16];
+    size_t step = (run->interval_count + INTERVALS_LISTED - 1) / INTERVALS_LISTED;
+    table_init(&table, "rrrr");
+    table_cell(&table, "from");
+    table_cell(&table, "rate asked for");
+    table_cell(&table, "%s", text_title(metric));
+    table_cell(&table, "share");
+    for (size_t i = 0; i < run->interval_count; i += step) {
+        const struct record_interval *interval = &run->intervals[i];
+        const struct record_value *asked = interval_value(interval, "rate_asked");
+        const struct record_value *reached = interval_value(interval, metric->key);
+        double wanted = asked ? asked->value : NAN, rate = reached ? reached->value : NAN;
+        table_cell(&table, "%s", units_duration(start, (double)interval->start_ns));
+        table_cell(&table, "%s", text_value(asked_text, sizeof asked_text, wanted, "1/s"));
+        table_cell(&table, "%s", text_value(number, sizeof number, rate, metric->unit));
+        table_cell(&table, "%s", text_share(share, sizeof share, figures_ratio(rate, wanted)));
+    }
+    fputc('\n', text->out);
+    table_print(&table, text);
+    if (step > 1) {
+        text_paragraph(text, 2, 4, "(each %zuth of %zu intervals)", step, run->interval_count);
+    }
+}
+
 /* The headline metric over time. */
 static void print_intervals(struct text *text, const struct record_run *run)
 {
-    if (run->interval_count < 2 || run->value_count == 0) {
+    if (run->interval_count == 0 || run->value_count == 0) {
+        return;
+    }
+    if (interval_value(&run->intervals[0], "rate_asked")) {
+        print_asked(text, run);
         return;
     }
     const struct metric *metric = run->values[0].metric, *named = metric;
@@ -179,16 +226,13 @@ static void print_intervals(struct text *text, const struct record_run *run)
         return;
     }
     for (size_t i = 0; i < run->interval_count; i++) {
-        const struct record_interval *interval = &run->intervals[i];
-        for (size_t k = 0; k < interval->value_count; k++) {
-            const struct record_value *value = &interval->values[k];
-            if (figures_shown(value) && strcmp(value->metric->key, metric->key) == 0) {
-                rates[count++] = value->value;
-                named = value->metric; /* may count something else than the whole */
-            }
+        const struct record_value *value = interval_value(&run->intervals[i], metric->key);
+        if (value) {
+            rates[count++] = value->value;
+            named = value->metric; /* may count something else than the whole */
         }
     }
-    if (count) {
+    if (count && run->interval_count > 1) {
         double typical_ns = (double)(run->intervals[1].start_ns - run->intervals[0].start_ns);
         fputc('\n', text->out);
         print_rates(text, named, rates, count, typical_ns);
@@ -464,14 +508,16 @@ static int print_text(const struct record *record, FILE *out, struct err *error)
     struct text text = {.out = out,
                         .operation = record->operation ? record->operation : "operation",
                         .compact = record->run_count > 1};
-    bool repeated = text_is_repeated(record);
-    if (repeated) {
+    bool repeated = text_is_repeated(record), searched = record->find_max.found_count;
+    if (searched) {
+        text_find_max(&text, record);
+    } else if (repeated) {
         text_repetitions(&text, record);
     } else if (record->run_count > 1) {
         print_comparison(&text, record);
         text_loads(&text, record);
     }
-    for (size_t i = 0; i < record->run_count && !repeated; i++) {
+    for (size_t i = 0; i < record->run_count && !repeated && !searched; i++) {
         if (i) {
             fputc('\n', out);
         }

@@ -74,9 +74,15 @@ void text_run(struct text *text, const struct record_run *run);
 bool text_is_repeated(const struct record *record);
 void text_repetitions(struct text *text, const struct record *record);
 
+/* What searches for the highest rate found, with all their probes; nothing where none was made. */
+void text_find_max(struct text *text, const struct record *record);
+
 /* What the loads beside single runs moved and added, and those beside repeated ones; nothing where
  * there was none. */
 void text_loads(struct text *text, const struct record *record);
 void text_load_summaries(struct text *text, const struct record *record);
+
+/* What repeated runs took at both ends; nothing of what none of them has. */
+void text_ends_summaries(struct text *text, const struct record *record);
 
 #endif

@@ -237,6 +237,7 @@ void text_repetitions(struct text *text, const struct record *record)
 {
     if (record->summary_count) {
         print_summaries(text, record);
+        text_ends_summaries(text, record);
         text_load_summaries(text, record);
     }
     print_runs(text, record);

@@ -94,8 +94,8 @@ static char **make_arguments(char *const *arguments)
 
 /* In the new process: async-signal-safe calls only. A group of its own keeps the terminal's keys
  * from it: an interrupt reaches it once, from us, and a stopped parent does not spoil its run. */
-__attribute__((noreturn)) static void become(char **arguments, const char *path, pid_t parent,
-                                             int output, int errors, int refusal)
+__attribute__((noreturn)) static void become(const struct child_program *program, pid_t parent,
+                                             int refusal)
 {
     static const int defaults[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     sigset_t none;
@@ -111,18 +111,19 @@ __attribute__((noreturn)) static void become(char **arguments, const char *path,
     }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (nothing >= 0 && dup2(nothing, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
-        dup2(errors, STDERR_FILENO) >= 0 &&
+    int input = program->input >= 0 ? program->input : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (input >= 0 && dup2(input, STDIN_FILENO) >= 0 && dup2(program->output, STDOUT_FILENO) >= 0 &&
+        dup2(program->errors, STDERR_FILENO) >= 0 &&
+        (!program->directory || chdir(program->directory) == 0) &&
         syscall(SYS_close_range, 3u, UINT_MAX, 4u /* CLOSE_RANGE_CLOEXEC */) == 0) {
-        execv(path, arguments);
+        execv(program->path, program->arguments);
     }
     int number = errno;
     (void)!write(refusal, &number, sizeof number);
     _exit(EXEC_FAILED);
 }
 
-pid_t child_spawn(const char *path, char **arguments, int output, int errors, int *refused)
+pid_t child_spawn_program(const struct child_program *program, int *refused)
 {
     int refusal[2];
     pid_t parent = getpid();
@@ -132,7 +133,7 @@ pid_t child_spawn(const char *path, char **arguments, int output, int errors, in
     }
     pid_t pid = fork();
     if (pid == 0) {
-        become(arguments, path, parent, output, errors, refusal[1]);
+        become(program, parent, refusal[1]);
     }
     int number = errno;
     close(refusal[1]);
@@ -142,6 +143,13 @@ pid_t child_spawn(const char *path, char **arguments, int output, int errors, in
     }
     *refused = refusal[0];
     return pid;
+}
+
+pid_t child_spawn(const char *path, char **arguments, int output, int errors, int *refused)
+{
+    const struct child_program program = {
+        .path = path, .arguments = arguments, .input = -1, .output = output, .errors = errors};
+    return child_spawn_program(&program, refused);
 }
 
 static int child_start(struct child *child, char **arguments, struct err *error)

@@ -27,6 +27,16 @@ const char *child_own_path(char *to, size_t size);
  * the errno of a failed execve, and an end of file after a successful one. */
 pid_t child_spawn(const char *path, char **arguments, int output, int errors, int *refused);
 
+/* The same for a program that begins in another directory, or with something to read. */
+struct child_program {
+    const char *path;
+    char **arguments;
+    const char *directory; /* NULL: ours */
+    int input;             /* -1: nothing to read */
+    int output, errors;
+};
+pid_t child_spawn_program(const struct child_program *program, int *refused);
+
 /* Why a record is not complete: its first run's error, or its own. Returns -1 with *error. */
 int child_failure(const json_t *record, struct err *error);
 

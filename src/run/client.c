@@ -35,7 +35,7 @@ static uint64_t operations_of(const struct run_plan *plan, uint32_t dialed)
 {
     const struct run_options *options = plan->options;
     uint64_t count = options->count, connections = options->connections;
-    if (options->rate == 0) {
+    if (run_rate_most(options) == 0) {
         return (uint64_t)((wide)count * dialed / connections);
     }
     uint64_t each = workload_operations_per_start(plan->workload, plan->workload_options);

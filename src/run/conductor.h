@@ -7,10 +7,12 @@
 #include "probe/process.h"
 #include "run/collect.h"
 #include "run/flows.h"
+#include "run/footprint.h"
 #include "run/machine.h"
 #include "run/run.h"
 #include "run/server.h"
 #include "run/watch.h"
+#include "run/web_server.h"
 #include "stats/series.h"
 #include "stats/summary.h"
 
@@ -42,9 +44,10 @@ struct conductor {
     struct worker_config *configs;
     pthread_t *threads; /* of the workers of this process */
     uint32_t worker_count, started;
-    struct processes clients; /* this one, or several of their own */
-    bool broken;              /* a process of the run's has ended before its time */
-    uint64_t looked_ns;       /* when that was last looked at */
+    struct processes clients; /* this one, or of their own: */
+    bool apart;
+    bool broken;        /* a process of the run's has ended before its time */
+    uint64_t looked_ns; /* when that was last looked at */
     struct dial *dials;
     struct sockaddr_storage *sources;
     size_t source_count;
@@ -58,7 +61,9 @@ struct conductor {
     struct worker_slot *server_slots;
     uint32_t server_slot_count, server_threads; /* of all of its processes */
     struct processes servers;                   /* count 0: none */
-    struct net_end *client_ends, *server_ends;  /* pairs */
+    struct web_server web;                      /* whose processes they are, where there is one */
+    uint64_t web_cpu_ns; /* of those: before the window their CPU time, then that in it */
+    struct net_end *client_ends, *server_ends; /* pairs */
     uint32_t pair_count;
     /* measured */
     struct tallies client, server;
@@ -91,20 +96,28 @@ struct conductor {
     /* Of connections that are held (workload->ramp_ns): */
     uint64_t opened_ns; /* when the latest was open; 0: none has been */
     struct held_memory memory_before, memory_held;
+    struct footprint footprint;
     struct system_sample system_before, system_after; /* at_ns 0: not known */
     double cpu_frequency; /* Hz at the end of the window; 0: not known */
     uint64_t interval_start_ns;
     uint64_t interval_kernel_calls, interval_kernel_ns;
     uint64_t calls_before; /* watch_calls when counting began */
     uint64_t unfinished, behind;
-    uint64_t plain_operations;   /* of the unobserved parts, where counters are of all parts */
-    uint64_t finished_after;     /* operations that the drain brought: in the latencies alone */
+    double asked;              /* of a rate that changes: operations due in the unobserved parts */
+    uint64_t plain_operations; /* of the unobserved parts, where counters are of all parts */
+    uint64_t finished_after;   /* operations that the drain brought: in the latencies alone */
     struct bank_silence silence; /* since the beginning */
     uint64_t ceiling_cpus;       /* that the client's threads can have at once */
     uint64_t lost;               /* connections that were gone at the end */
     uint32_t late;               /* cuts that a client's thread did not make in time */
     bool interrupted;
 };
+
+/* Whether the server was started by this run, sonde's own or not. */
+static inline bool started_server(const struct conductor *conductor)
+{
+    return conductor->own_server || conductor->plan->web_program;
+}
 
 /* Whether it is known what the server counted: sonde's own, or a session's that has said so. */
 static inline bool server_counted(const struct conductor *conductor)
@@ -132,11 +145,13 @@ bool run_broken(struct conductor *conductor, bool now);
 /* provision.c: how many workers, slots, processes and source addresses the run has, within the
  * limits of the machine; 0 or -1 with *error. */
 int provision_run(struct conductor *conductor, struct err *error);
+/* What is asked of a web server that this run starts. */
+void setup_web_server(const struct conductor *conductor, struct web_server_plan *web);
 
 /* Whether the client's workers are in processes of their own. */
 static inline bool client_apart(const struct conductor *conductor)
 {
-    return conductor->clients.count > 1;
+    return conductor->apart;
 }
 
 /* setup.c: limits, server, dials, threads; everything is ready to go, or -1 with *error. */

@@ -1,5 +1,6 @@
 /* From what a run measured to its record. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "run/arrived.h"
+#include "run/asked.h"
 #include "run/conductor.h"
 #include "run/fill.h"
 #include "run/look.h"
@@ -31,6 +33,9 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      "open loop: operations finished per second over "
      "the rate asked for",
      METRIC_VALUE, 0, 0, false},
+    {"rate_asked", "1/s", "rate asked for",
+     "open loop whose rate changes: operations that were due, per second", METRIC_VALUE, 0, 0,
+     true},
     {"worker_busy", "1", "busiest client thread",
      "largest share of a CPU that one client thread took", METRIC_VALUE, 0, 0, false},
     {"kernel_calls_per_second", "1/s", "kernel calls/s",
@@ -68,7 +73,7 @@ const struct metric run_extra_metrics[RUN_EXTRA_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"other_cpu_share", "1", "CPU time of others",
      "share of the host's CPU time during the window that was used, and not by sonde's ends: by "
-     "other programs (a server that is not sonde's own is one) and by interrupts",
+     "other programs (a server that this run did not start is one) and by interrupts",
      METRIC_VALUE, 0, 0, false},
     {"cpu_frequency", "Hz", "CPU clock rate",
      "of the fastest CPU at the end of the window, as the kernel says; that of a virtual machine "
@@ -128,9 +133,8 @@ static double rate_reached(const struct conductor *conductor)
 {
     const struct run_plan *plan = conductor->plan;
     const struct record_run *run = conductor->run;
-    uint64_t each = workload_operations_per_start(plan->workload, plan->workload_options);
-    double rate = (double)each * plan->options->rate;
-    double reached = run->values[0].value / rate;
+    double rate = asked_rate(conductor);
+    double reached = rate > 0 ? run->values[0].value / rate : 1;
     if (plan->options->count == 0) {
         return reached;
     }
@@ -150,8 +154,11 @@ static int fill_extras(struct conductor *conductor)
     const struct run_plan *plan = conductor->plan;
     struct record_run *run = conductor->run;
     uint32_t worker = 0;
-    if (plan->options->rate > 0) {
+    if (run_rate_most(plan->options) > 0) {
         double reached = rate_reached(conductor);
+        if (plan->options->course.count) {
+            fill_value(run, &run_extra_metrics[RUN_EXTRA_ASKED], asked_rate(conductor));
+        }
         fill_value(run, &run_extra_metrics[RUN_EXTRA_REACHED], reached);
         fill_check_rate(conductor, reached);
         fill_value(run, &run_extra_metrics[RUN_EXTRA_BEHIND], (double)conductor->behind);
@@ -204,6 +211,30 @@ static int fill_resolve(struct conductor *conductor)
     return histogram ? 0 : -1;
 }
 
+/* Of a rate that changes. Where an interval's parts were observed in turn, it is that of all of it.
+ */
+static int fill_interval_asked(const struct conductor *conductor, size_t i,
+                               struct record_interval *interval)
+{
+    const struct series *series = &conductor->series;
+    uint64_t end_ns = interval->start_ns + interval->duration_ns;
+    if (conductor->plan->options->course.count == 0) {
+        return 0;
+    }
+    if (conductor->client.seen.window_ns) {
+        end_ns = i + 1 < series->count ? series->points[i + 1].start_ns
+                                       : conductor->window_end_ns - conductor->window_start_ns;
+    }
+    struct record_value *row =
+        record_interval_add_value(interval, &run_extra_metrics[RUN_EXTRA_ASKED]);
+    if (!row) {
+        return -1;
+    }
+    row->value = asked_between(conductor, interval->start_ns, end_ns);
+    row->available = isfinite(row->value);
+    return 0;
+}
+
 static int fill_intervals(struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
@@ -230,6 +261,9 @@ static int fill_intervals(struct conductor *conductor)
                     metric_compute(metric, metric->kind == METRIC_LEVEL ? so_far : point->counters,
                                    point->duration_ns, &row->value);
             }
+        }
+        if (fill_interval_asked(conductor, i, interval) < 0) {
+            return -1;
         }
         uint64_t observed_ns = point->counters[SERIES_KERNEL_NS];
         struct record_value *row =
@@ -417,7 +451,7 @@ static const char *mode_of(const struct run_plan *plan)
         bool paced = workload->asked && workload->asked(plan->workload_options) > 0;
         return paced ? "paced" : "unpaced";
     }
-    return plan->options->rate > 0 ? "open loop" : "closed loop";
+    return run_rate_most(plan->options) > 0 ? "open loop" : "closed loop";
 }
 
 static void describe(struct conductor *conductor)
@@ -428,12 +462,18 @@ static void describe(struct conductor *conductor)
     FILE *out = fmemopen(run->detail, sizeof run->detail, "w");
     if (out) {
         bool null = plan->engine->flags & ENGINE_NO_KERNEL;
-        fprintf(out, "%s%s, %s", null ? "no server" : conductor->address.text,
-                conductor->own_server ? " (own server)" : "", plan->engine->name);
+        fprintf(out, "%s%s", null ? "no server" : conductor->address.text,
+                conductor->own_server ? " (own server)" : "");
+        if (plan->web_program) {
+            bool several = conductor->servers.count > 1;
+            fprintf(out, several ? " (%s, %u processes)" : " (%s)", conductor->web.software,
+                    conductor->servers.count);
+        }
+        fprintf(out, ", %s", plan->engine->name);
         fprintf(out, ", %lu connection%s, %u thread%s", options->connections,
                 options->connections == 1 ? "" : "s", conductor->worker_count,
                 conductor->worker_count == 1 ? "" : "s");
-        if (client_apart(conductor)) {
+        if (conductor->clients.count > 1) {
             fprintf(out, " in %u processes", conductor->clients.count);
         }
         describe_tcp(conductor, out);
@@ -552,7 +592,8 @@ int fill_run(struct conductor *conductor, struct err *error)
         return -1;
     }
     const struct processes *clients = &conductor->clients, *servers = &conductor->servers;
-    if (record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
+    if (footprint_fill(conductor) < 0 ||
+        record_join_processes(run, "client", clients->pids, clients->count) < 0 ||
         record_join_processes(run, "server", servers->pids, servers->count) < 0) {
         return err_system(error, ENOMEM, "memory", "cannot keep the record");
     }

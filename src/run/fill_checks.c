@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "run/asked.h"
 #include "run/conductor.h"
 #include "run/fill.h"
 
@@ -28,14 +29,15 @@ void fill_check_rate(struct conductor *conductor, double reached)
         snprintf(tail, sizeof tail, "-"); /* too few for that percentile */
     }
     units_duration(most, histogram_count(lag) ? (double)lag->maximum : 0);
-    units_count(wanted, plan->options->rate);
+    units_count(wanted, asked_rate(conductor));
+    double allowed = asked_lag(conductor, response_ns);
     units_count(behind, (double)conductor->behind);
-    if (reached < 0.99) {
+    if (reached < 0.99 - allowed) {
         record_add_warning(conductor->record,
                            "%s: the rate was not reached: %.1f%% of %s/s (%s p99 %s, max %s; "
                            "%s behind at the end)",
                            plan->label, reached * 100, wanted, name, tail, most, behind);
-    } else if (reached > 1.01) {
+    } else if (reached > 1.01 + allowed) {
         record_add_warning(conductor->record,
                            "%s: %.1f%% of %s/s were answered in the window: it began with a "
                            "backlog, so its latencies are those of a server that catches up",

@@ -10,7 +10,8 @@ static double own_cpu_ns(const struct conductor *conductor)
 {
     bool both = conductor->own_server || (conductor->peer_counted && conductor->peer_same_host);
     const struct tallies *ends[] = {&conductor->client, &conductor->server};
-    double wall_ns = (double)(conductor->window_end_ns - conductor->window_start_ns), sum_ns = 0;
+    double wall_ns = (double)(conductor->window_end_ns - conductor->window_start_ns);
+    double sum_ns = (double)conductor->web_cpu_ns;
     for (size_t i = 0; i < (both ? 2 : 1); i++) {
         const struct tally *plain = &ends[i]->plain, *seen = &ends[i]->seen;
         double measured_ns = (double)(plain->window_ns + seen->window_ns);

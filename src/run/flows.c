@@ -56,13 +56,13 @@ const struct metric bulk_metrics[BULK_METRICS] = {
      METRIC_VALUE, 0, 0, false},
     {"client_cpu_ns_per_gib", "ns", "client CPU/GiB", "CPU time of the client for each GiB",
      METRIC_VALUE, 0, 0, false},
-    {"server_cpu_ns_per_gib", "ns", "server CPU/GiB", "CPU time of sonde's own server for each GiB",
+    {"server_cpu_ns_per_gib", "ns", "server CPU/GiB",
+     "CPU time of the server for each GiB: sonde's own or, of what is no stream, the observed one",
      METRIC_VALUE, 0, 0, false},
     {"stream_retransmits", "1", "TCP retransmits",
      "segments that the measured ends sent again on their streams (TCP_INFO)", METRIC_VALUE, 0, 0,
      false},
 };
-enum { BULK_LOST, BULK_CPU, BULK_CLIENT_CPU, BULK_SERVER_CPU, BULK_RETRANSMITS };
 
 bool flows_are_tcp(const struct conductor *conductor)
 {

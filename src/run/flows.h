@@ -41,7 +41,8 @@ int flows_fill(struct conductor *conductor);
 /* What a connection's rows hold besides the workload's own, for TCP. */
 enum { FLOW_TCP_METRICS = 9, BULK_METRICS = 5 };
 extern const struct metric flow_tcp_metrics[FLOW_TCP_METRICS];
-/* What a run of a bulk workload has besides. */
+/* What a run of a bulk workload has besides. CPU time for each GiB others have too. */
+enum bulk_metric { BULK_LOST, BULK_CPU, BULK_CLIENT_CPU, BULK_SERVER_CPU, BULK_RETRANSMITS };
 extern const struct metric bulk_metrics[BULK_METRICS];
 
 #endif

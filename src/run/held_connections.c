@@ -40,7 +40,7 @@ void held_memory(const struct conductor *conductor, struct held_memory *memory)
     *memory = (struct held_memory){0};
     if (conductor->plan->workload->ramp_ns) {
         memory->client_bytes = bytes_of(&conductor->clients);
-        memory->server_bytes = conductor->own_server ? bytes_of(&conductor->servers) : 0;
+        memory->server_bytes = started_server(conductor) ? bytes_of(&conductor->servers) : 0;
     }
 }
 

@@ -41,15 +41,17 @@ static void keep_apart(const struct conductor *conductor, struct looking *lookin
     const struct placement *placement = &conductor->placement;
     cpu_set_t free_cpus[MACHINE_CPU_SETS];
     size_t size = sizeof looking->before;
-    bool unknown =
-        placement->clients.count == 0 || (conductor->own_server && placement->servers.count == 0);
+    bool unknown = placement->clients.count == 0 ||
+                   (started_server(conductor) && placement->servers.count == 0);
     if (unknown || sched_getaffinity(0, size, looking->before) < 0) {
         return;
     }
     memcpy(free_cpus, looking->before, size);
     take_out(free_cpus, size, &placement->clients, conductor->worker_count);
-    if (conductor->own_server) {
-        take_out(free_cpus, size, &placement->servers, conductor->server_threads);
+    if (started_server(conductor)) {
+        uint32_t threads =
+            conductor->plan->web_program ? conductor->servers.count : conductor->server_threads;
+        take_out(free_cpus, size, &placement->servers, threads);
     }
     looking->moved = CPU_COUNT_S(size, free_cpus) > 0 && sched_setaffinity(0, size, free_cpus) == 0;
 }
@@ -230,9 +232,9 @@ static void look_at_cpu(const struct conductor *conductor, struct run_look *look
 {
     struct looking *looking = conductor->looking;
     look->client_busy = busy(cpu_of(&conductor->clients), &looking->client_cpu_ns, look->since_ns);
-    look->server_busy = conductor->own_server ? busy(cpu_of(&conductor->servers),
-                                                     &looking->server_cpu_ns, look->since_ns)
-                                              : -1;
+    look->server_busy = started_server(conductor) ? busy(cpu_of(&conductor->servers),
+                                                         &looking->server_cpu_ns, look->since_ns)
+                                                  : -1;
 }
 
 uint64_t look_next_ns(const struct conductor *conductor)

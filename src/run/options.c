@@ -15,6 +15,8 @@
  */
 #define BUSY_POLL_US 50
 
+#define INTERVAL_LEAST_NS (100 * NS_PER_MS)
+
 enum { MSS_LEAST = 88 }; /* TCP_MIN_MSS, as the kernel checks TCP_MAXSEG */
 
 static const char *const uring_receive_names[] = {"auto", "multishot", "single", NULL};
@@ -31,6 +33,10 @@ const struct opt run_load_rows[RUN_OPTIONS_LOAD] = {
              .argument = "RATE",
              .help = "open loop: start so many operations a second, whatever the answers do "
                      "(0: closed loop)"),
+    OPT_CUSTOM(RUN, course, struct rate_course, .name = "rate-course", .initial = "",
+               .argument = "COURSE", .parse = rate_course_parse, .print = rate_course_print,
+               .help = "open loop whose rate changes: 1k..50k in the whole window, or steps and "
+                       "ramps with their times, 1k:5s,10k:5s,1k..20k:10s, which are the window"),
     OPT_CHOICE(RUN, arrival, .name = "arrival", .choices = arrivals, .initial = "fixed",
                .argument = "KIND", .help = "open loop: evenly spaced or random (Poisson) starts"),
 };
@@ -50,7 +56,7 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
                  .most = 3600 * NS_PER_SECOND, .argument = "TIME",
                  .help = "run so long first and discard what is measured"),
     OPT_DURATION(RUN, interval_ns, .name = "interval", .letter = 'i', .initial = "1s",
-                 .least = 100 * NS_PER_MS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
+                 .least = INTERVAL_LEAST_NS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
                  .help = "report a line for each such stretch"),
     OPT_DURATION(RUN, drain_ns, .name = "drain", .initial = "2s", .most = 60 * NS_PER_SECOND,
                  .argument = "TIME",
@@ -278,11 +284,29 @@ const struct opt watch_rows[WATCH_OPTIONS] = {
              .help = "observe the children of observed processes too"),
 };
 
-int run_options_check(struct run_options *options, bool given_warmup, const char *counted,
+/* A course is the window's, and the only rate. */
+static int check_course(struct run_options *options, struct run_given given, const char *counted,
+                        struct err *error)
+{
+    if (options->course.count == 0) {
+        return 0;
+    }
+    if (options->rate > 0 || options->count) {
+        return err_set(error, ERR_USAGE, "--rate-course", "cannot be combined with %s",
+                       options->count ? counted : "--rate");
+    }
+    return rate_course_fit(&options->course, &options->duration_ns, given.duration,
+                           &options->interval_ns, given.interval, INTERVAL_LEAST_NS, error);
+}
+
+int run_options_check(struct run_options *options, struct run_given given, const char *counted,
                       struct err *error)
 {
+    if (check_course(options, given, counted, error) < 0) {
+        return -1;
+    }
     if (options->count) {
-        if (given_warmup && options->warmup_ns) {
+        if (given.warmup && options->warmup_ns) {
             err_set(error, ERR_USAGE, counted, "cannot be combined with --warmup");
             return err_hint(error, "a counted run measures from its beginning");
         }

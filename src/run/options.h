@@ -8,6 +8,7 @@
 #include "base/opt.h"
 #include "net/net.h"
 #include "probe/probe.h"
+#include "stats/rate_course.h"
 
 /* What the sockets of clients and servers have in common. */
 struct wire_options {
@@ -47,9 +48,10 @@ struct run_options {
     uint64_t connections, threads;
     uint64_t workers; /* processes, with `threads` in each; 0: one */
     uint64_t duration_ns, warmup_ns, interval_ns, drain_ns;
-    uint64_t cooldown_ns; /* after the window, goes on so long and discards that; no row */
-    uint64_t count;       /* operations (bulk: bytes) in all; 0: by duration */
-    double rate;          /* open loop; 0: closed */
+    uint64_t cooldown_ns;      /* after the window, goes on so long and discards that; no row */
+    uint64_t count;            /* operations (bulk: bytes) in all; 0: by duration */
+    double rate;               /* open loop; 0: closed, or by course */
+    struct rate_course course; /* open loop whose rate changes; count 0: it does not */
     uint32_t arrival;
     uint64_t seed;
     struct opt_list engines;
@@ -70,7 +72,7 @@ struct run_options {
 };
 
 enum {
-    RUN_OPTIONS_LOAD = 4,
+    RUN_OPTIONS_LOAD = 5,
     RUN_OPTIONS_COURSE = 6,
     RUN_OPTIONS_WIRE = 10,
     RUN_OPTIONS_WIRE_ALONE =
@@ -107,9 +109,21 @@ void wire_tuning(const struct wire_options *options, const struct workload *work
 /* enum TLS_* of net/tls.h: which versions the options allow. */
 uint32_t tls_versions(const struct tls_options *options);
 
-/* Checks options against each other; `given_warmup`: --warmup stood on the command line; `counted`:
- * the option that sets count, for errors. */
-int run_options_check(struct run_options *options, bool given_warmup, const char *counted,
+/* Operations or, where each arrival begins several, arrivals a second of an open loop: the rate, or
+ * the highest of its course; 0: a closed loop. */
+static inline double run_rate_most(const struct run_options *options)
+{
+    return options->course.count ? options->course.highest : options->rate;
+}
+
+/* What stood on the command line. */
+struct run_given {
+    bool warmup, duration, interval;
+};
+
+/* Checks options against each other, and fits those that follow from others. `counted`: the option
+ * that sets count, for errors. */
+int run_options_check(struct run_options *options, struct run_given given, const char *counted,
                       struct err *error);
 
 #endif

@@ -68,7 +68,7 @@ static int find_sources(struct conductor *conductor, struct err *error)
         return address_parse_sources(options->sources, &conductor->sources,
                                      &conductor->source_count, error);
     }
-    if (!conductor->own_server || !(address->transport->caps & TRANSPORT_PORTS) ||
+    if (!started_server(conductor) || !(address->transport->caps & TRANSPORT_PORTS) ||
         address->socket_address.ss_family != AF_INET || !address_is_loopback(address) ||
         (double)options->connections < most || ports < 1 ||
         (double)options->connections > ports * SOURCES_MOST) {
@@ -101,10 +101,23 @@ static uint64_t plan_client(struct conductor *conductor)
     }
     uint64_t threads = (uint64_t)count * need.threads;
     conductor->clients.count = count;
-    conductor->clients.pids[0] = count == 1 ? getpid() : 0;
+    conductor->apart = count > 1 || (plan->fresh && !has_pairs(conductor) && !plan->session);
+    conductor->clients.pids[0] = conductor->apart ? 0 : getpid();
     conductor->worker_count =
         (uint32_t)(threads && threads < need.connections ? threads : need.connections);
     return has_files(conductor) ? processes_files(&need, count) : 0;
+}
+
+void setup_web_server(const struct conductor *conductor, struct web_server_plan *web)
+{
+    const struct run_plan *plan = conductor->plan;
+    *web = (struct web_server_plan){.program = plan->web_program,
+                                    .payload_bytes = plan->payload_bytes,
+                                    .connections = plan->options->connections,
+                                    .processes = (uint32_t)plan->options->server_threads,
+                                    .congestion = plan->options->wire.congestion,
+                                    .cpus = &conductor->placement.servers,
+                                    .stop_fd = plan->stop_fd};
 }
 
 /* Those of sonde's own server. Threads have a listener each from the start. The threads engine
@@ -126,6 +139,11 @@ static uint64_t plan_server(struct conductor *conductor)
         .spread = true,
     };
     bool several = conductor->address.transport->caps & TRANSPORT_PORTS && !datagrams;
+    if (plan->web_program) {
+        struct web_server_plan web;
+        setup_web_server(conductor, &web);
+        return web_server_files(&web);
+    }
     if (!conductor->own_server) {
         return 0;
     }

@@ -251,7 +251,8 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
                 "a thread did not run for seconds: parts of the window "
                 "are not what they seem");
         err_hint(error, "the machine is overloaded, or sonde was stopped");
-    } else if (conductor->unfinished) {
+    } else if (conductor->unfinished &&
+               !(conductor->plan->may_be_overloaded && finished_operations(conductor))) {
         err_set(error, ERR_PROTOCOL, conductor->address.text,
                 conductor->plan->workload->bulk ? "%lu streams did not end within the drain"
                                                 : "%lu %ss were not answered within the drain",
@@ -341,7 +342,7 @@ static void finish(struct conductor *conductor, struct err *failure)
      * one with it. */
     bool ceiling = !conductor->plan->skip_ceiling && !conductor->plan->workload->bulk &&
                    !conductor->plan->workload->own_protocol && !conductor->client_tls;
-    if (ceiling && options->rate == 0 && failure->code == ERR_NONE) {
+    if (ceiling && run_rate_most(options) == 0 && failure->code == ERR_NONE) {
         uint64_t workers = conductor->worker_count;
         uint64_t cpus = conductor->placement.allowed - 1;
         cpus = conductor->placement.clients.count

@@ -20,6 +20,7 @@ struct run_progress {
     bool drain;
     const struct bank *so_far; /* and since the beginning of the window */
     const struct workload *workload;
+    double asked;  /* operations a second that were due, of a rate that changes; else NaN */
     bool observed; /* kernel_calls_per_second is known */
     double kernel_calls_per_second;
     const char *kernel_role; /* of whom */
@@ -53,6 +54,10 @@ struct run_plan {
     /* What brings the connections instead of a target; NULL: none (run/session.h). */
     const struct session_ops *session;
     const char *session_target;
+    /* enum web_program (run/web_server.h): what is started in the place of sonde's own server, and
+     * how much it has at WEB_SERVER_PATH. */
+    uint32_t web_program;
+    uint64_t payload_bytes;
     const char *label;
     const char *note; /* the workload's settings, for people; may be NULL */
     int stop_fd;      /* readable (a signalfd) when the user wants to end; -1: none */
@@ -66,6 +71,11 @@ struct run_plan {
     /* BANK_COUNTERS of them: what the client counted from the first operation to the end of the
      * drain, in whatever is discarded too; NULL: not wanted. */
     uint64_t *whole;
+    /* It finds out what can be borne: operations that were not answered within the drain are a
+     * figure, and no failure, as long as some were. */
+    bool may_be_overloaded;
+    bool fresh; /* the client is a process of its own, which has nothing of earlier runs; not where
+                   this one makes its connections */
     bool skip_ceiling; /* do not measure the null engine's ceiling afterwards */
 };
 

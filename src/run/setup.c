@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "probe/targets.h"
 #include "run/conductor.h"
 #include "run/peer.h"
 #include "run/security.h"
@@ -30,6 +31,13 @@ static int find_target(struct conductor *conductor, struct err *error)
     } else if (address_parse(plan->workload->needs & WORKLOAD_DATAGRAMS ? "udp:" : "tcp:", false,
                              &conductor->address, error) < 0) {
         return -1;
+    }
+    if (plan->web_program) {
+        conductor->address.own = false;
+        if (plan->engine->flags & ENGINE_NO_KERNEL) {
+            return err_set(error, ERR_USAGE, "--engine", "null speaks to nobody, not to %s either",
+                           web_server_name(plan->web_program));
+        }
     }
     conductor->own_server = conductor->address.own && !(plan->engine->flags & ENGINE_NO_KERNEL);
     return workload_check_transport(plan->workload, &conductor->address, error);
@@ -121,6 +129,18 @@ static int start_server(struct conductor *conductor, struct err *error)
     return result;
 }
 
+static int start_web_server(struct conductor *conductor, struct err *error)
+{
+    struct web_server_plan web;
+    setup_web_server(conductor, &web);
+    if (web_server_start(&web, &conductor->web, error) < 0) {
+        return -1;
+    }
+    conductor->servers = conductor->web.processes;
+    conductor->address = conductor->web.address;
+    return 0;
+}
+
 static int make_dials(struct conductor *conductor, struct err *error)
 {
     uint32_t count = (uint32_t)conductor->plan->options->connections;
@@ -149,7 +169,7 @@ static double run_rate(const struct run_plan *plan)
 {
     const struct run_options *options = plan->options;
     if (!plan->workload->ramp_ns) {
-        return options->rate;
+        return run_rate_most(options);
     }
     uint64_t ramp_ns = plan->workload->ramp_ns(plan->workload_options, options->connections);
     return (double)options->connections * 1e9 / (double)(ramp_ns ? ramp_ns : 1);
@@ -168,13 +188,16 @@ void setup_worker(const struct run_plan *plan, struct worker_config *config)
         .cpu = -1,
         .quota = UINT64_MAX,
         .rate = run_rate(plan),
+        .course = options->course.count ? &options->course : NULL,
+        .course_after_ns = options->warmup_ns,
         .arrival = options->arrival ? ARRIVAL_POISSON : ARRIVAL_FIXED,
         .send_lag = plan->workload->send_lag,
         .workers = 1,
         .seed = options->seed,
         .connect_timeout_ns = options->connect_timeout_ns,
         .dials_on = options->dials_on,
-        .foreign_peer = plan->session ? plan->session->foreign : plan->target && !plan->target->own,
+        .foreign_peer = plan->session ? plan->session->foreign
+                                      : plan->web_program || (plan->target && !plan->target->own),
         .greeted = plan->session && plan->session->own_server,
         .ends_apart = plan->session && plan->session->foreign,
     };
@@ -222,13 +245,18 @@ static int start_watch(struct conductor *conductor, struct err *error)
          .target = {.pid = servers->pids[0], .role = "server"},
          .more = servers->pids + 1,
          .more_count = servers->count ? servers->count - 1 : 0,
+         .sampled = conductor->plan->web_program != WEB_SERVER_NONE,
          .missing = "the server was not started by sonde",
          .elsewhere = conductor->session && conductor->plan->session->probe_count},
     };
     const struct watch_config config = {.options = &conductor->plan->options->watch,
                                         .names = names,
                                         .name_count = sizeof names / sizeof names[0]};
-    return watch_open(&conductor->watch, &config, error);
+    int result = watch_open(&conductor->watch, &config, error);
+    if (result == 0 && watch_targets(conductor->watch)) { /* no child that does anything */
+        targets_drop(watch_targets(conductor->watch), conductor->web.keeper);
+    }
+    return result;
 }
 
 /* The ends get CPUs of their own, and the server one: where several streams could use more of them,
@@ -240,13 +268,14 @@ static int place(struct conductor *conductor, struct err *error)
                 (machine_allowed_cpus() == 2 && options->connections == 2);
     const struct placement_ask ask = {.clients = options->cpus,
                                       .servers = options->server_cpus,
-                                      .own_server = conductor->own_server,
+                                      .own_server = started_server(conductor),
                                       .apart = options->pin && fits};
     return placement_choose(&ask, &conductor->placement, error);
 }
 
 int setup_run(struct conductor *conductor, struct err *error)
 {
+    footprint_before(conductor);
     if (find_target(conductor, error) < 0 || place(conductor, error) < 0 ||
         security_open(conductor, error) < 0 || provision_run(conductor, error) < 0 ||
         make_tallies(conductor, error) < 0) {
@@ -257,6 +286,7 @@ int setup_run(struct conductor *conductor, struct err *error)
         conductor->shared ? shared_memory(conductor->worker_count * sizeof *conductor->slots, error)
                           : NULL;
     if (!conductor->slots || (conductor->own_server && start_server(conductor, error) < 0) ||
+        (conductor->plan->web_program && start_web_server(conductor, error) < 0) ||
         peer_open(conductor, error) < 0 || peer_connect(conductor, error) < 0 ||
         make_dials(conductor, error) < 0) {
         return -1;
@@ -306,6 +336,10 @@ static void release_memory(struct conductor *conductor)
 /* What made a worker end says more than that its process did. */
 static void stop_server(struct conductor *conductor, struct err *error)
 {
+    if (conductor->plan->web_program) {
+        web_server_stop(&conductor->web, error);
+        return;
+    }
     for (uint32_t i = 0; i < conductor->servers.count && conductor->shared; i++) {
         struct err failure = {0};
         server_stop(conductor->servers.pids[i], &conductor->shared->server, &failure);

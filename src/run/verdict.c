@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "run/asked.h"
 #include "run/conductor.h"
 #include "run/verdict.h"
 #include "workload/stream.h"
@@ -211,7 +212,6 @@ static void judge_stream(struct conductor *conductor, struct verdict_load client
 void fill_verdict(struct conductor *conductor)
 {
     struct record_run *run = conductor->run;
-    const struct run_options *options = conductor->plan->options;
     char *text = run->limited_by;
     size_t size = sizeof run->limited_by;
     const struct placement *placement = &conductor->placement;
@@ -221,9 +221,17 @@ void fill_verdict(struct conductor *conductor)
         conductor->own_server
             ? load_of(&conductor->server.plain, placement_usable(placement, &placement->servers))
             : load_of_observed(run);
+    if (conductor->plan->web_program && server.known) { /* several may share a CPU */
+        size_t usable = placement_usable(placement, &placement->servers);
+        size_t count = conductor->servers.count < usable ? conductor->servers.count : usable;
+        double all = count ? server.cpus / (double)count : 0;
+        server.busy = all > server.busy ? all : server.busy;
+    }
     double rate = run->value_count ? run->values[0].value : 0;
     const struct workload *workload = conductor->plan->workload;
     double asked = workload->asked ? workload->asked(conductor->plan->workload_options) : 0;
+    double open_rate = asked_rate(conductor);
+    double lag = asked_lag(conductor, histogram_mean(&conductor->client.plain.bank->histograms[0]));
     if (!client.known) {
         snprintf(text, size, "unknown (nothing was measured)");
         return;
@@ -232,7 +240,7 @@ void fill_verdict(struct conductor *conductor)
         snprintf(text, size, "sonde itself (null engine: there is no kernel and no server)");
     } else if (workload->bulk) {
         judge_stream(conductor, client, server, asked);
-    } else if (options->rate > 0 && rate >= 0.99 * options->rate) {
+    } else if (open_rate > 0 && rate >= (0.99 - lag) * open_rate) {
         snprintf(text, size, "the rate asked for (client at %.0f%% of its CPU%s)",
                  client.busy * 100, server.known ? "" : "; the server is not observed");
     } else {

@@ -262,6 +262,9 @@ int watch_open(struct watch **opened, const struct watch_config *config, struct 
     }
     watch->options = config->options;
     watch->on = WATCH_OFF;
+    for (size_t i = 0; i < config->name_count; i++) {
+        watch_sample(watch, &config->names[i]);
+    }
     if (choose(watch, config, error) < 0 || parse_targets(watch, config, error) < 0) {
         return -1;
     }

@@ -32,6 +32,7 @@ struct watch_name {
     const char *missing;
     const pid_t *more; /* further processes of the same role */
     size_t more_count;
+    bool sampled;   /* it has no workers of sonde's that would count their CPU time */
     bool later;     /* its process comes with watch_add */
     bool elsewhere; /* it is on the peer, whose matter it is (run/session.h) */
 };
@@ -99,6 +100,9 @@ bool watch_counts_calls(const struct watch *watch, int probe);
  * (they are sampled, over the unobserved parts). `operations`: the workload's in this part. */
 void watch_part_begins(struct watch *watch);
 void watch_part_ends(struct watch *watch, bool seen, uint64_t operations);
+
+/* The observed processes that are not sonde's own, at most `most` of them; how many. */
+size_t watch_foreign(struct watch *watch, pid_t *pids, size_t most);
 
 /* Everything observed into run->processes (kernel_calls), run->probes, run->effect (that of the
  * system calls, else of the first), run->observing and run->observation. effect_metric: what

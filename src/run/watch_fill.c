@@ -206,12 +206,12 @@ int watch_fill(struct watch *watch, const char *effect_metric, struct record *re
 {
     snprintf(run->observation, sizeof run->observation, "%s", watch->state);
     run->observing = watch->probe_count > 0;
+    if (watch_fill_foreign(watch, run) < 0) {
+        return no_memory(error);
+    }
     if (watch->target_count + watch->later_count == 0) {
         fill_effect(NULL, effect_metric, &run->effect);
         return 0;
-    }
-    if (run->observing && watch_fill_foreign(watch, run) < 0) {
-        return no_memory(error);
     }
     const struct turns *headline = watch->probe_count ? &watch->turns[0] : NULL;
     for (size_t i = 0; i < watch->probe_count; i++) {

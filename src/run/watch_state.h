@@ -16,6 +16,7 @@ enum { BLOCK_PLAIN, BLOCK_PLAIN_NS, BLOCK_SEEN, BLOCK_SEEN_NS, BLOCK_COUNTERS };
 /* CPU time of an observed process that is not one of sonde's own ends, over unobserved parts. */
 struct foreign {
     pid_t pid;
+    char role[12];
     struct process_sample last, sum; /* sum: differences of the parts */
     struct thread_sample *threads;   /* when it was first looked at; owned */
     size_t thread_count;
@@ -40,6 +41,7 @@ struct watch {
     bool elsewhere;                        /* somebody on the peer was asked for */
     struct foreign foreign[WATCH_TARGETS]; /* targets with a pid, and what comm= found at first */
     size_t foreign_count;
+    bool foreign_found; /* the targets have been looked for */
     struct probe_set set;
     struct turns turns[PROBES_MOST]; /* of the probes that serve */
     size_t probe_count;
@@ -47,7 +49,10 @@ struct watch {
     char state[224]; /* for record_run.observation */
 };
 
-/* CPU time of the foreign processes into run->processes. 0 or -1 without memory. */
+/* Samples these processes from the start, observed or not. */
+void watch_sample(struct watch *watch, const struct watch_name *name);
+/* CPU time of the foreign processes into run->processes; of those of one role that are sampled the
+ * sum. 0 or -1 without memory. */
 int watch_fill_foreign(const struct watch *watch, struct record_run *run);
 void watch_release_foreign(struct watch *watch);
 

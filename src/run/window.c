@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "run/arrived.h"
+#include "run/asked.h"
 #include "run/conductor.h"
 #include "run/look.h"
 #include "run/peer.h"
@@ -51,6 +52,7 @@ bool window_wait(struct conductor *conductor, uint64_t until_ns)
          * keep the user's wish from being heard. */
         uint64_t left_ns = now_ns < until_ns ? until_ns - now_ns : 0;
         look_take(conductor, now_ns, until_ns);
+        footprint_take(conductor, now_ns);
         uint64_t next_ns = look_next_ns(conductor);
         uint64_t wait_ns = left_ns < look_ns ? left_ns : look_ns;
         wait_ns = next_ns < now_ns + wait_ns ? next_ns - now_ns : wait_ns;
@@ -197,6 +199,7 @@ static void close_interval(struct conductor *conductor, uint64_t now_ns)
             .server = conductor->own_server ? conductor->server_interval.bank : NULL,
             .so_far = conductor->client.plain.bank,
             .workload = plan->workload,
+            .asked = asked_between(conductor, point.start_ns, now_ns - conductor->window_start_ns),
             .observed = conductor->interval_kernel_ns > 0,
             .kernel_role = watch_role(conductor->watch),
         };
@@ -245,6 +248,7 @@ static void take_part(struct conductor *conductor, int probe, bool last)
         }
     } else {
         tally_add(&conductor->client.plain, part);
+        asked_take(conductor, part);
         conductor->plain_operations += part->bank->counters[workload->operations];
         tally_add(&conductor->server.plain, &conductor->server.part);
         tally_add(&conductor->block_plain, part);
@@ -349,6 +353,7 @@ static int run_part(struct conductor *conductor, uint64_t part, uint64_t until_n
     *more = window_wait(conductor, until_ns) && until_ns < end_ns;
     if (!*more) {
         held_memory(conductor, &conductor->memory_held);
+        footprint_end(conductor);
         atomic_store(&conductor->shared->client.stage, RUN_AFTER);
     }
     conductor->window_ends = !*more && drains_at_once(conductor);
@@ -393,16 +398,33 @@ static int run_parts(struct conductor *conductor, struct err *error)
     return 0;
 }
 
+/* CPU time of a web server that was started, whose processes count none of it themselves. */
+static uint64_t web_cpu_ns(const struct conductor *conductor)
+{
+    uint64_t sum_ns = 0;
+    for (uint32_t i = 0; i < conductor->web.processes.count; i++) {
+        struct process_sample sample;
+        struct err ignored;
+        if (process_sample(conductor->web.processes.pids[i], &sample, &ignored) == 0) {
+            sum_ns += sample.cpu_user_ns + sample.cpu_system_ns;
+        }
+    }
+    return sum_ns;
+}
+
 int window_run(struct conductor *conductor, struct err *error)
 {
     struct err ignored;
     system_sample(&conductor->system_before, &ignored);
+    conductor->web_cpu_ns = web_cpu_ns(conductor);
     conductor->window_start_ns = conductor->interval_start_ns = clock_now_ns();
+    footprint_begin(conductor);
     look_window_begins(conductor);
     int result = run_parts(conductor, error);
     watch_attach(conductor->watch, WATCH_OFF, &ignored); /* where it failed in between */
     conductor->window_end_ns = clock_now_ns();
     look_window_ends(conductor);
     system_sample(&conductor->system_after, &ignored);
+    conductor->web_cpu_ns = web_cpu_ns(conductor) - conductor->web_cpu_ns;
     return result;
 }

@@ -91,13 +91,15 @@ static void go(struct worker *worker, uint64_t now_ns)
         worker->renew_below = config->dial_count;
         worker->throttled = worker->reached = true;
     }
-    if (config->rate > 0) {
-        /* From the agreed instant on: a worker that is late lags, and shares the others' schedule.
-         */
-        arrival_init(
-            &worker->arrival, config->arrival, config->rate,
-            (struct arrival_share){config->first_number, config->dial_count, config->dials_in_all},
-            atomic_load_explicit(&config->control->start_ns, memory_order_relaxed), config->seed);
+    /* From the agreed instant on: a worker that is late lags, and shares the others' schedule. */
+    struct arrival_share share = {config->first_number, config->dial_count, config->dials_in_all};
+    uint64_t start_ns = atomic_load_explicit(&config->control->start_ns, memory_order_relaxed);
+    if (config->course) {
+        arrival_init_course(&worker->arrival, config->arrival, config->course,
+                            config->course_after_ns, share, start_ns, config->seed);
+    } else if (config->rate > 0) {
+        arrival_init(&worker->arrival, config->arrival, config->rate, share, start_ns,
+                     config->seed);
     }
     sweep(worker, OP_START);
 }
@@ -500,6 +502,7 @@ void worker_run(const struct worker_config *config)
         .options = config->options,
         .open_loop = config->rate > 0,
         .sends_at_once = (config->engine->flags & ENGINE_SENDS_AT_ONCE) != 0,
+        .sends_files = (config->engine->flags & ENGINE_FILES) != 0,
         .quota = config->quota,
         .receive_bytes = config->receive_bytes,
         .foreign_peer = config->foreign_peer,

@@ -100,6 +100,8 @@ struct worker_config {
     bool ends_apart;       /* it is told of the end of a stream by other means */
     uint64_t quota;        /* operations to issue (bulk: bytes to move); UINT64_MAX: no end */
     double rate;           /* open loop: operations/s of all workers; 0: closed loop */
+    const struct rate_course *course; /* of which that is the highest; NULL: it does not change */
+    uint64_t course_after_ns;         /* when it begins, from the start on */
     enum arrival_kind arrival;
     uint32_t send_lag;       /* histogram of how late arrivals were issued */
     uint32_t index, workers; /* this worker among all */

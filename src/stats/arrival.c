@@ -75,6 +75,38 @@ void arrival_init(struct arrival *arrival, enum arrival_kind kind, double rate,
     arrival->next = fixed ? times(gap, share.first) : draw_gap(arrival);
 }
 
+/* Where in the course the next arrival is: fixed by its number, else at random behind the last. */
+static void place_in_course(struct arrival *arrival)
+{
+    const struct rate_course *course = arrival->course;
+    long double after_ns = (long double)arrival->course_after_ns;
+    if (arrival->kind == ARRIVAL_FIXED) {
+        arrival->course_at = (long double)arrival->number + rate_course_count(course, -after_ns);
+    } else {
+        arrival->course_at +=
+            (long double)(-log(1 - rng_unit(&arrival->rng)) * arrival->of) / arrival->count;
+    }
+    long double at_ns = after_ns + rate_course_time(course, arrival->course_at, &arrival->piece);
+    arrival_time next = at_ns > 0 ? time_from(at_ns) : 0;
+    arrival->next = next > arrival->next ? next : arrival->next; /* whatever is rounded */
+}
+
+void arrival_init_course(struct arrival *arrival, enum arrival_kind kind,
+                         const struct rate_course *course, uint64_t after_ns,
+                         struct arrival_share share, uint64_t start_ns, uint64_t seed)
+{
+    arrival_init(arrival, kind, course->highest, share, start_ns, seed);
+    arrival->course = course;
+    arrival->course_after_ns = after_ns;
+    arrival->first = share.first;
+    arrival->of = share.of;
+    arrival->count = share.count;
+    arrival->number = share.first;
+    arrival->next = 0;
+    arrival->course_at = rate_course_count(course, -(long double)after_ns);
+    place_in_course(arrival);
+}
+
 uint64_t arrival_peek(const struct arrival *arrival)
 {
     return arrival->start_ns + (uint64_t)((arrival->next + NANOSECOND / 2) / NANOSECOND);
@@ -82,16 +114,52 @@ uint64_t arrival_peek(const struct arrival *arrival)
 
 void arrival_take(struct arrival *arrival)
 {
+    arrival->index++;
+    if (arrival->course) {
+        bool turn_goes_on = ++arrival->place < arrival->count;
+        arrival->number += turn_goes_on ? 1 : arrival->of - arrival->count + 1;
+        arrival->place = turn_goes_on ? arrival->place : 0;
+        place_in_course(arrival);
+        return;
+    }
     arrival_time next = arrival->next + draw_gap(arrival);
 
     arrival->next = next < NEXT_MOST ? next : NEXT_MOST;
-    arrival->index++;
+}
+
+/* How many of the arrivals of all, up to and with number `last`, are the worker's. */
+static uint64_t own_until(const struct arrival *arrival, uint64_t last)
+{
+    uint64_t turns = (last + 1) / arrival->of, rest = (last + 1) % arrival->of;
+    uint64_t own = rest > arrival->first ? rest - arrival->first : 0;
+    return turns * arrival->count + (own < arrival->count ? own : arrival->count);
+}
+
+static uint64_t course_backlog(const struct arrival *arrival, uint64_t now_ns)
+{
+    long double after_ns = (long double)arrival->course_after_ns;
+    long double at =
+        rate_course_count(arrival->course, (long double)(now_ns - arrival->start_ns) - after_ns);
+    uint64_t due;
+    if (arrival->kind == ARRIVAL_FIXED) {
+        long double last = at - rate_course_count(arrival->course, -after_ns);
+        uint64_t own = own_until(arrival, last > 0 ? (uint64_t)last : 0);
+        due = own > arrival->index ? own - arrival->index : 0;
+    } else {
+        long double share = (long double)arrival->count / arrival->of;
+        long double more = (at - arrival->course_at) * share;
+        due = 1 + (more > 0 ? (uint64_t)more : 0);
+    }
+    return due ? due : 1; /* the next one is */
 }
 
 uint64_t arrival_backlog(const struct arrival *arrival, uint64_t now_ns)
 {
     if (now_ns < arrival_peek(arrival)) {
         return 0;
+    }
+    if (arrival->course) {
+        return course_backlog(arrival, now_ns);
     }
     /* Due is what arrival_peek would round to now_ns or less. */
     arrival_time end = (now_ns - arrival->start_ns) * NANOSECOND + NANOSECOND / 2;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/rng.h"
+#include "stats/rate_course.h"
 
 enum arrival_kind { ARRIVAL_FIXED, ARRIVAL_POISSON };
 
@@ -29,6 +30,13 @@ struct arrival {
     arrival_time round; /* a whole turn */
     arrival_time next;  /* next arrival after start_ns */
     struct rng rng;
+    /* Of a rate that changes: */
+    const struct rate_course *course; /* NULL: it does not */
+    uint64_t course_after_ns;         /* it begins so long after start_ns */
+    uint32_t piece;                   /* of it, in which the next arrival is or will be */
+    uint32_t first, of;               /* of the share */
+    uint64_t number;                  /* fixed: of the next arrival, in the whole schedule */
+    long double course_at;            /* arrivals of all workers until it, since the course began */
 };
 
 /* rate per second > 0, of all workers together; share.count > 0. Of a fixed schedule, the first
@@ -38,6 +46,14 @@ struct arrival {
  * share a seed: share.first goes into it. */
 void arrival_init(struct arrival *arrival, enum arrival_kind kind, double rate,
                   struct arrival_share share, uint64_t start_ns, uint64_t seed);
+
+/* The same of a rate that changes, and whose course begins after_ns after start_ns; until then it
+ * is the course's first rate, behind its end the last. Fixed: arrival k of all is where the
+ * integral of the rate reaches k. Poisson: a unit-rate process of each worker's own, in that
+ * integral's time. `course` is fitted (rate_course_fit) and outlives the schedule. */
+void arrival_init_course(struct arrival *arrival, enum arrival_kind kind,
+                         const struct rate_course *course, uint64_t after_ns,
+                         struct arrival_share share, uint64_t start_ns, uint64_t seed);
 
 /* Intended start of the next operation, which is not taken yet: to the nearest nanosecond. */
 uint64_t arrival_peek(const struct arrival *arrival);

@@ -27,6 +27,7 @@ struct metric {
     enum metric_kind kind;
     uint8_t numerator, denominator; /* indexes into the module's counters */
     bool per_interval;              /* also given for each interval */
+    bool rare;                      /* in text only where it is not 0 */
 };
 
 /* Computes a metric from counters over a window. False: not available (division by 0, VALUE). */

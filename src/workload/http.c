@@ -49,7 +49,7 @@ static const struct opt option_rows[] = {
     OPT_SIZE(struct http_options, buffer_bytes, .name = "buffer", .initial = "0",
              .most = (uint64_t)1 << 30, .argument = "SIZE",
              .help = "each connection has a receive buffer of its own, of so many bytes (0: a "
-                     "thread's connections share one, of --receive bytes)"),
+                     "thread's connections share one, of --receive-buffer bytes)"),
     OPT_BOOL(struct http_options, keep_body, .name = "keep-body",
              .help = "keep each body in memory until its answer is whole"),
 };
@@ -97,6 +97,14 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     return failed;
 }
 
+/* Answers are read as they come; who serves pauses for the sake of a slow reader alone. */
+static void tune(const void *options, struct net_tuning *tuning, uint8_t *channel_options)
+{
+    (void)options;
+    (void)tuning;
+    *channel_options |= CHANNEL_STEADY;
+}
+
 static int fits(const void *member, const struct engine_ops *client,
                 const struct engine_ops *server, const struct transport_ops *transport,
                 struct err *error)
@@ -134,35 +142,36 @@ static const struct metric metrics[] = {
      0, false},
     {"request_bytes", "bytes", "request bytes", "bytes of requests, their bodies too", METRIC_COUNT,
      HTTP_COUNT_SENT_BYTES, 0, false},
-    {"status_1xx", "1", "status 1xx", "interim answers", METRIC_COUNT, HTTP_COUNT_1XX, 0, false},
+    {"status_1xx", "1", "status 1xx", "interim answers", METRIC_COUNT, HTTP_COUNT_1XX, 0, false,
+     true},
     {"status_2xx", "1", "status 2xx", "whole answers of this class, expected or not", METRIC_COUNT,
      HTTP_COUNT_2XX, 0, false},
-    {"status_3xx", "1", "status 3xx", "likewise", METRIC_COUNT, HTTP_COUNT_3XX, 0, false},
-    {"status_4xx", "1", "status 4xx", "likewise", METRIC_COUNT, HTTP_COUNT_4XX, 0, false},
-    {"status_5xx", "1", "status 5xx", "likewise", METRIC_COUNT, HTTP_COUNT_5XX, 0, false},
+    {"status_3xx", "1", "status 3xx", "likewise", METRIC_COUNT, HTTP_COUNT_3XX, 0, false, true},
+    {"status_4xx", "1", "status 4xx", "likewise", METRIC_COUNT, HTTP_COUNT_4XX, 0, false, true},
+    {"status_5xx", "1", "status 5xx", "likewise", METRIC_COUNT, HTTP_COUNT_5XX, 0, false, true},
     {"unexpected", "1", "unexpected",
      "whole answers with another status or body than expected; they are among the failed",
-     METRIC_COUNT, HTTP_COUNT_UNEXPECTED, 0, false},
+     METRIC_COUNT, HTTP_COUNT_UNEXPECTED, 0, false, true},
     {"connections_dialed", "1", "dialed",
      "connections that were begun in the window; where they stay, each in the place of one that "
      "had "
      "ended",
-     METRIC_COUNT, HTTP_COUNT_DIALED, 0, false},
+     METRIC_COUNT, HTTP_COUNT_DIALED, 0, false, true},
     {"connections_undialed", "1", "not established", "of them those that were never established",
-     METRIC_COUNT, HTTP_COUNT_UNDIALED, 0, false},
+     METRIC_COUNT, HTTP_COUNT_UNDIALED, 0, false, true},
     {"requests_repeated", "1", "asked again",
      "requests behind an answer that was its connection's last, which another one took",
-     METRIC_COUNT, HTTP_COUNT_REPEATED, 0, false},
+     METRIC_COUNT, HTTP_COUNT_REPEATED, 0, false, true},
     {"idle_closed", "1", "closed while idle",
      "connections that the server ended while no request was in flight", METRIC_COUNT,
-     HTTP_COUNT_IDLE_CLOSED, 0, false},
+     HTTP_COUNT_IDLE_CLOSED, 0, false, true},
     {"server_ended_first", "1", "server ended first",
      "connections that the server ended behind their last answer: the TIME_WAIT is its own",
-     METRIC_COUNT, HTTP_COUNT_SERVER_FIRST, 0, false},
+     METRIC_COUNT, HTTP_COUNT_SERVER_FIRST, 0, false, true},
     {"client_ended_first", "1", "client ended first",
      "connections that this end closed behind their last answer, since the server did not say or "
      "did not do it: it has the TIME_WAIT",
-     METRIC_COUNT, HTTP_COUNT_CLIENT_FIRST, 0, false},
+     METRIC_COUNT, HTTP_COUNT_CLIENT_FIRST, 0, false, true},
     {"tls_resumed", "1", "TLS sessions resumed",
      "connections whose TLS handshake resumed the session of one before", METRIC_COUNT,
      HTTP_COUNT_TLS_RESUMED, 0, false},
@@ -192,7 +201,7 @@ static bool has(const void *member, const struct metric *metric, bool server)
     .options_bytes = sizeof(struct http_options), .server_options = http_server_rows,              \
     .server_option_count = HTTP_SERVER_OPTIONS,                                                    \
     .server_options_offset = offsetof(struct http_options, server), .check = check,                \
-    .take_target = take_target, .fits = fits, .has = has, .metrics = metrics,                      \
+    .take_target = take_target, .tune = tune, .fits = fits, .has = has, .metrics = metrics,        \
     .metric_count = sizeof metrics / sizeof *metrics, .operations = HTTP_COUNT_COMPLETED,          \
     .bytes = HTTP_COUNT_BYTES, .send_lag = HTTP_SEND_LAG, .needs = WORKLOAD_STREAM,                \
     .server_metrics = http_server_metrics, .server_metric_count = HTTP_SERVER_METRICS,             \

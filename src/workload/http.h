@@ -97,10 +97,14 @@ extern const struct role http_client, http_single_client, http_server;
 /* The workload that the options ask for: of connections that stay, or one for each request. */
 const struct workload *http_choose(const void *options);
 
-enum { HTTP_SERVER_METRICS = 6, HTTP_SERVER_OPTIONS = 4 };
+/* Those of a run: all but the last, of a limit that the run does not set. */
+enum { HTTP_SERVER_METRICS = 8, HTTP_SERVER_METRICS_OF_RUN = 7, HTTP_SERVER_OPTIONS = 4 };
 extern const struct metric http_server_metrics[HTTP_SERVER_METRICS];
 
 /* Option rows over struct http_server_options. */
 extern const struct opt http_server_rows[HTTP_SERVER_OPTIONS];
+
+/* Whether there is a directory at --root, and a kernel that keeps to it. 0 or -1 with *error. */
+int http_server_check(const struct http_server_options *options, struct err *error);
 
 #endif

@@ -67,6 +67,7 @@ struct role_context {
     bool ends_apart;       /* who is told of the end by other means: a connection is not ended */
     uint32_t first_number; /* client, or greeted: of its first connection, among all of the run */
     bool sends_at_once;    /* the engine honours OP_TRY */
+    bool sends_files;      /* it honours op->file, of channels that are not CHANNEL_SECURE */
     uint64_t measured_from_ns;  /* the window, once it has begun; before: 0 */
     uint64_t measured_until_ns; /* once it has ended; before: 0 */
     uint64_t quota;             /* operations that may still be issued; UINT64_MAX: no end */

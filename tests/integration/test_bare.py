@@ -31,6 +31,13 @@ class Bare(unittest.TestCase):
             self.assertTrue(record["complete"])
             self.assertIn("built without BPF", record["runs"][0]["observation"])
 
+    def test_the_tour_goes_on_without_what_is_missing(self):
+        done = sonde_program.run("tour", "ws", "call", "-q")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^  --write gather  +[\d,]{3}")
+        self.assertRegex(done.stdout, r"(?m)^  -c 64: cannot be measured here: built without ")
+        self.assertRegex(done.stdout, r"counted by sonde itself; observation: none \(built without")
+
     def test_what_was_asked_for_is_refused(self):
         for arguments in (["ws"], ["serve", "ws://127.0.0.1:0"], ["call", "-e", "uring"], ["ipc", "--method", "uring"],
                           ["ipc", "--observe", "self", "--require-observe"]):

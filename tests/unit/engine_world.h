@@ -61,6 +61,10 @@ struct end {
     uint32_t receives, sends;
     bool ended, sent, connected, closed, reading;
     bool pause_after_receive;
+    uint8_t *memory; /* that its receives name; NULL: they are lent a buffer */
+    size_t memory_bytes;
+    bool lent_all_the_same; /* of what names memory in vain */
+    bool walks;             /* each receive names what is behind that of the last */
     int64_t end_result, send_result, connect_result, accept_error;
     struct letter *letters; /* datagrams: each receive, errors too */
     size_t letter_count;
@@ -112,7 +116,13 @@ static inline void note(struct world *world, struct op *op)
             end->end_result = op->result;
             break;
         }
-        assert_true((size_t)op->result <= world->engine->config.receive_bytes);
+        if (end->memory && !end->lent_all_the_same) {
+            assert_ptr_equal(op->data, end->memory);
+            assert_true((size_t)op->result <= end->memory_bytes);
+        } else {
+            assert_ptr_not_equal(op->data, end->memory);
+            assert_true((size_t)op->result <= world->engine->config.receive_bytes);
+        }
         if (end->received_length + (size_t)op->result > end->received_room) {
             end->received_room = 2 * (end->received_length + (size_t)op->result);
             end->received = realloc(end->received, end->received_room);
@@ -201,7 +211,8 @@ static inline enum submit_result submit_op(struct end *end, struct op op)
 static inline void start_receiving(struct end *end)
 {
     end->reading = true;
-    submit_op(end, (struct op){.kind = OP_RECEIVE});
+    submit_op(end,
+              (struct op){.kind = OP_RECEIVE, .data = end->memory, .length = end->memory_bytes});
 }
 
 static inline void pause_receiving(struct end *end)
@@ -224,6 +235,15 @@ static inline void deliver(void *owner, struct op *op)
     note(world, op);
     if (op->kind == OP_RECEIVE && op->result > 0 && end->pause_after_receive) {
         pause_receiving(end);
+    }
+    if (op->kind == OP_RECEIVE && op->result > 0 && end->walks) {
+        end->memory += op->result;
+        end->memory_bytes -= (size_t)op->result;
+        if (end->memory_bytes) {
+            start_receiving(end);
+        } else {
+            pause_receiving(end);
+        }
     }
 }
 

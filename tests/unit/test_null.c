@@ -139,6 +139,26 @@ static void test_only_sends(void **state)
     }
 }
 
+/* What comes back is put where a receive says, in pieces of that size. */
+static void test_memory(void **state)
+{
+    struct world world;
+    world_open(&world, state, 100);
+    struct end *end = null_end(&world, CHANNEL_SOCKET, 0);
+    uint8_t data[1000], memory[300];
+    fill(data, sizeof data);
+    end->memory = memory;
+    end->memory_bytes = sizeof memory;
+    start_receiving(end);
+    assert_int_equal(try_send(end, (struct op){.data = data, .length = sizeof data}), SUBMIT_DONE);
+    reap_until(&world, 0);
+    assert_int_equal(end->receives, 4);
+    assert_int_equal(end->received_length, sizeof data);
+    assert_memory_equal(end->received, data, sizeof data);
+    end_close(end);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -146,6 +166,7 @@ int main(void)
         cmocka_unit_test_prestate(test_segments, &null),
         cmocka_unit_test_prestate(test_peer, &null),
         cmocka_unit_test_prestate(test_only_sends, &null),
+        cmocka_unit_test_prestate(test_memory, &null),
     };
     return cmocka_run_group_tests_name("null", cases, NULL, NULL);
 }

@@ -71,6 +71,22 @@ static void test_small_buffers(void **state)
     finish(&world, end, &peer);
 }
 
+/* Memory of the receiver's own is named in vain. */
+static void test_lent_all_the_same(void **state)
+{
+    struct world world;
+    struct tls_peer peer;
+    uint8_t memory[3] = "ab";
+    open_with(&world, state, 4096, NULL);
+    struct end *end = connected(&world, &peer);
+    end->memory = memory;
+    end->memory_bytes = sizeof memory;
+    end->lent_all_the_same = true;
+    talk(&world, end, &peer);
+    assert_memory_equal(memory, "ab", 3);
+    finish(&world, end, &peer);
+}
+
 static void test_large_send(void **state)
 {
     struct world world;
@@ -352,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_server),
         cmocka_unit_test(test_byte_at_a_time),
         cmocka_unit_test(test_small_buffers),
+        cmocka_unit_test(test_lent_all_the_same),
         cmocka_unit_test(test_large_send),
         cmocka_unit_test(test_large_receive),
         cmocka_unit_test(test_pause),

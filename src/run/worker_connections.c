@@ -320,7 +320,6 @@ void worker_deliver(void *owner, struct op *op)
         accepted(worker, op);
         break;
     case OP_CONNECT:
-        worker->blocked = false; /* it may take an arrival */
         worker_connected(worker, connection, op);
         break;
     case OP_SECURE:

@@ -25,7 +25,8 @@ static void cannot_dial(struct worker *worker, enum bank_phase phase, int number
     struct bank *bank = worker->context.bank;
     bank_error(bank, phase, number, NULL);
     bank->counters[worker->role->undialed_counter]++;
-    if (!worker->config->dials_on && worker->config->rate == 0) { /* else a schedule paces it */
+    bool scheduled = worker->config->rate > 0 && !worker->role->redials; /* which paces it */
+    if (!worker->config->dials_on && !scheduled) {
         worker->dial_after_ns = clock_now_ns() + DIAL_PAUSE_NS;
     }
 }
@@ -77,6 +78,21 @@ static enum bank_phase phase_of(const struct op *op)
     return op->security && op->security->connected ? PHASE_TLS : PHASE_CONNECT;
 }
 
+/* A server that was there is gone: for as long as a connect may take nothing could be established
+ * in the place of what has ended, and nothing is left. */
+static bool has_gone(struct worker *worker)
+{
+    uint64_t now_ns = clock_now_ns();
+    worker->gone_ns = worker->gone_ns ? worker->gone_ns : now_ns;
+    bool gone =
+        worker->role->redials && now_ns - worker->gone_ns > worker->config->connect_timeout_ns;
+    for (struct connection *connection = worker->first; connection && gone;
+         connection = connection->next) {
+        gone = !(connection->flagged & CONNECTION_STARTED) || connection->channel.closing;
+    }
+    return gone;
+}
+
 /* One that is renewed could not be established. It fails the run only where none can be: a bad
  * connection among good ones is a figure. */
 static void not_established(struct worker *worker, struct connection *connection,
@@ -86,8 +102,9 @@ static void not_established(struct worker *worker, struct connection *connection
     /* Who resets an established connection before it was looked at is there. */
     worker->reached |= op->result == -ECONNRESET && phase_of(op) == PHASE_CONNECT;
     cannot_dial(worker, phase_of(op), (int)-op->result);
-    if (!worker->reached && !worker->config->dials_on &&
-        (++worker->unreached >= UNREACHED_MOST || last) && worker->failure.code == ERR_NONE) {
+    bool never = !worker->reached && !worker->config->dials_on &&
+                 (++worker->unreached >= UNREACHED_MOST || last);
+    if ((never || has_gone(worker)) && worker->failure.code == ERR_NONE) {
         worker_explain(worker, op);
     }
     worker_close_connection(worker, connection);
@@ -103,6 +120,7 @@ static void established(struct worker *worker, struct connection *connection, co
         return;
     }
     worker->reached = true;
+    worker->gone_ns = 0;
     if (op->security) {
         worker_count_security(worker, op->security);
     }
@@ -125,6 +143,7 @@ void worker_give_up(struct worker *worker, struct connection *connection)
 
 void worker_connected(struct worker *worker, struct connection *connection, struct op *op)
 {
+    worker->blocked = false; /* it may take an arrival */
     if (worker->renew_below) {
         if (connection->flagged & CONNECTION_DIALING) { /* else it was given up */
             established(worker, connection, op);

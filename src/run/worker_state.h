@@ -49,6 +49,7 @@ struct worker {
     uint64_t thread_start_ns;  /* for its next connection's thread_ns */
     bool reached;              /* one was established */
     uint32_t unreached;        /* until then: how many were not */
+    uint64_t gone_ns;          /* since when none has been established; 0: the latest was */
     struct thread_usage usage; /* of its thread, at the last cut */
     int reserve_fd;            /* given up to refuse a connection when files run out */
     struct err failure;

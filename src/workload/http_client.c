@@ -146,13 +146,18 @@ static void begin(struct role_context *context, struct http_connection *http,
     http->body_next = ask->body_apart;
 }
 
+static const struct http_ask *pick(struct http_worker *worker)
+{
+    return http_requests_pick(&worker->requests, &worker->rng);
+}
+
 /* Takes as many of those that were issued as go out together. */
 static void gather(struct role_context *context, struct http_connection *http, uint64_t now_ns)
 {
     struct http_worker *worker = context->shared;
     uint32_t waiting = http->issued - http->begun;
-    const struct http_ask *ask = http_requests_pick(&worker->requests, &worker->rng);
     if (!http->out) {
+        const struct http_ask *ask = pick(worker);
         uint32_t count = waiting < ask->copies ? waiting : ask->copies;
         http->send_data = ask->head;
         http->send_bytes = count * ask->head_bytes;
@@ -162,20 +167,24 @@ static void gather(struct role_context *context, struct http_connection *http, u
         return;
     }
     size_t used = 0;
-    while (waiting && !http->body_next && used + ask->head_bytes <= HTTP_BLOCK_BYTES) {
+    for (; waiting && !http->body_next; waiting--) {
+        const struct http_ask *ask = http->picked ? http->picked : pick(worker);
+        http->picked = NULL;
+        if (used + ask->head_bytes > HTTP_BLOCK_BYTES && used) {
+            http->picked = ask; /* the next one still, or large ones would come less often */
+            break;
+        }
+        begin(context, http, ask, now_ns);
+        if (ask->head_bytes > HTTP_BLOCK_BYTES) {
+            http->send_data = ask->head;
+            http->send_bytes = ask->head_bytes;
+            return;
+        }
         memcpy(http->out + used, ask->head, ask->head_bytes);
         used += ask->head_bytes;
-        begin(context, http, ask, now_ns);
-        waiting--;
-        ask = http_requests_pick(&worker->requests, &worker->rng);
     }
     http->send_data = http->out;
     http->send_bytes = used;
-    if (used == 0) { /* it is larger than what several have room in */
-        http->send_data = ask->head;
-        http->send_bytes = ask->head_bytes;
-        begin(context, http, ask, now_ns);
-    }
 }
 
 static void submit_rest(struct role_context *context, struct http_connection *http)
@@ -214,6 +223,11 @@ static void send_next(struct role_context *context, struct http_connection *http
 
 static void sent(struct role_context *context, struct http_connection *http, const struct op *op)
 {
+    if (http->state == HTTP_LINGERS) { /* the last answer came first: nobody reads the rest */
+        context->bank->counters[HTTP_COUNT_SENT_BYTES] += op->result > 0 ? (uint64_t)op->result : 0;
+        http->sending = false;
+        return;
+    }
     if (op->result < 0) {
         fail(context, http, PHASE_SEND, (int)-op->result, NULL);
         return;
@@ -221,6 +235,7 @@ static void sent(struct role_context *context, struct http_connection *http, con
     context->bank->counters[HTTP_COUNT_SENT_BYTES] += (uint64_t)op->result;
     http->send_data += op->result;
     http->send_bytes -= (size_t)op->result;
+    http->heard_ns = op->now_ns ? op->now_ns : http->heard_ns; /* it takes what it is sent */
     if (http->send_bytes) {
         submit_rest(context, http);
         return;
@@ -329,8 +344,7 @@ static bool take_event(struct role_context *context, struct http_connection *htt
     case HTTP_NOTHING:
         return false;
     case HTTP_INTERIM:
-        counters[HTTP_COUNT_1XX]++;
-        counters[HTTP_COUNT_HEADER_BYTES] += event->header_bytes;
+        counters[HTTP_COUNT_1XX]++; /* its bytes are among those of the answer's end */
         return true;
     case HTTP_HEAD:
         http->status = event->status;

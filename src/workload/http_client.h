@@ -44,6 +44,7 @@ struct http_connection {
     uint64_t first_ns; /* when the answer's first byte came; 0: none has */
     uint64_t heard_ns; /* when anything came */
     struct http_response_reader reader;
+    const struct http_ask *picked; /* what found no room beside others; NULL: nothing */
     uint8_t *out;    /* several requests of a list, to be sent together; NULL: they never are */
     uint8_t *buffer; /* its own, to receive into; NULL: it is lent one */
     uint8_t *body;   /* of the answer under way, where it is kept */

@@ -23,7 +23,7 @@
 static uint8_t *read_file(const char *option, const char *path, size_t most, size_t *length,
                           struct err *error)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat status;
     uint8_t *data = NULL;
     size_t used = 0, room = 65536;
@@ -33,7 +33,11 @@ static uint8_t *read_file(const char *option, const char *path, size_t most, siz
         error->code = ERR_USAGE;
         goto out;
     }
-    if (S_ISREG(status.st_mode) && (size_t)status.st_size < most) {
+    if (!S_ISREG(status.st_mode)) { /* each worker reads it anew */
+        err_set(error, ERR_USAGE, path, "%s needs a regular file", option);
+        goto out;
+    }
+    if ((size_t)status.st_size < most) {
         room = (size_t)status.st_size + 1;
     }
     do {
@@ -189,7 +193,8 @@ static int make_ask(struct http_requests *requests, const struct http_options *o
     bool apart = requests->body_bytes > BODY_WITH_HEAD;
     size_t one = (size_t)head_bytes + (apart ? 0 : requests->body_bytes);
     size_t fit = HTTP_BLOCK_BYTES / one;
-    uint64_t copies = apart || options->pipeline == 1 ? 1 : options->pipeline;
+    /* Those of a list are gathered one by one. */
+    uint64_t copies = apart || options->url_file ? 1 : options->pipeline;
     copies = copies < fit ? copies : fit;
     copies = copies ? copies : 1;
     snprintf(ask->method, sizeof ask->method, "%s", request->method);

@@ -22,10 +22,13 @@ static uint64_t outstanding_single(const struct connection *connection)
     return http->state == HTTP_DIALED || outstanding(connection);
 }
 
+/* What is to be asked again is of the quota, too, and goes first. */
 static bool can_take(const struct role_context *context, const struct connection *connection)
 {
     const struct http_connection *http = (const struct http_connection *)(const void *)connection;
-    return http->state == HTTP_OPEN && http_in_flight(http) < http_options_of(context)->pipeline;
+    const struct http_worker *worker = context->shared;
+    return http->state == HTTP_OPEN && http_in_flight(http) < http_options_of(context)->pipeline &&
+           context->quota > worker->again_end - worker->again_first;
 }
 
 static bool takes_none(const struct role_context *context, const struct connection *connection)

@@ -61,123 +61,10 @@ static const struct opt option_rows[] = {
              .help = "message: check that every answer is what was sent"),
 };
 
-/* ---- the target ------------------------------------------------------------------------------ */
-
-/* What in a URL, behind its scheme, no URL of a WebSocket holds; NULL: nothing. */
-static const char *wrong_in(const char *rest, size_t authority)
-{
-    for (const char *at = rest; *at; at++) {
-        if (*at == '#') {
-            return "has a fragment, which is nothing that a server is asked for";
-        }
-        if (*at <= ' ' || (unsigned char)*at >= 0x7f) {
-            return "holds a character that stands in a URL in percent encoding only";
-        }
-    }
-    return memchr(rest, '@', authority) ? "names a user, and nobody is authenticated" : NULL;
-}
-
-static bool take_part(char *to, size_t size, const char *from, size_t length)
-{
-    if (length >= size) {
-        return false;
-    }
-    memcpy(to, from, length);
-    to[length] = '\0';
-    return true;
-}
-
-/* "HOST[:PORT][/PATH][?QUERY]" becomes "tcp://HOST:PORT", or tls. What is wrong with it, or NULL.
- */
-static const char *take_url(struct ws_options *options, const char *host, const char *transport,
-                            const char *usual_port)
-{
-    size_t length = strcspn(host, "/?");
-    const char *path = host + length;
-    /* A colon behind an IPv6 address' bracket, or the only one. */
-    const char *colon = memrchr(host, ':', length);
-    const char *bracket = memrchr(host, ']', length);
-    bool has_port = colon && (!bracket || colon > bracket);
-    size_t host_bytes = has_port ? (size_t)(colon - host) : length;
-    const char *port = has_port ? colon + 1 : usual_port;
-    int port_bytes = has_port ? (int)(host + length - port) : (int)strlen(usual_port);
-    bool usual =
-        port_bytes == (int)strlen(usual_port) && strncmp(port, usual_port, strlen(usual_port)) == 0;
-    const char *wrong = wrong_in(host, length);
-    if (wrong) {
-        return wrong;
-    }
-    if (host_bytes == 0) {
-        return "names no host";
-    }
-    if (port_bytes == 0) {
-        return "has no port behind its colon";
-    }
-    options->path[0] = '/';
-    bool fits =
-        take_part(options->host, sizeof options->host, host, usual ? host_bytes : length) &&
-        take_part(options->path + (path[0] != '/'), sizeof options->path - 1, path, strlen(path)) &&
-        snprintf(options->plain, sizeof options->plain, "%s//%.*s:%.*s", transport, (int)host_bytes,
-                 host, port_bytes, port) < (int)sizeof options->plain;
-    return fits ? NULL : "is too long";
-}
-
-/* A text without a scheme, such as "127.0.0.1:9000/chat". */
-static bool is_bare_host(const char *target)
-{
-    size_t bracket = target[0] == '[' ? strcspn(target, "]") : 0;
-    size_t length = bracket + strcspn(target + bracket, ":/?");
-    for (size_t i = 0; transports[i]; i++) {
-        if (strlen(transports[i]->scheme) == length &&
-            strncasecmp(target, transports[i]->scheme, length) == 0) {
-            return false;
-        }
-    }
-    return length > 0 && target[length] == ':' && target[length + 1] >= '0' &&
-           target[length + 1] <= '9';
-}
-
-/* URLs that are meant for a WebSocket's and are none. */
-static const char *take_almost(struct ws_options *options, const char *target)
-{
-    const char *rest = strstr(target, "://");
-    bool secure = strncasecmp(target, "https://", 8) == 0;
-    if (secure || strncasecmp(target, "http://", 7) == 0) {
-        options->wrong = "is no URL of a WebSocket";
-        snprintf(options->meant, sizeof options->meant, "%s%s", secure ? "wss" : "ws", rest);
-    } else if (is_bare_host(target)) {
-        options->wrong = "says neither ws:// nor wss://";
-        snprintf(options->meant, sizeof options->meant, "ws://%s", target);
-    }
-    return options->wrong ? "tcp:" : target;
-}
-
-/* What is wrong with a URL `check` says. */
 static const char *take_target(void *member, const char *target)
 {
-    static const struct {
-        const char *scheme, *transport, *port;
-    } urls[] = {{"ws:", "tcp:", "80"}, {"wss:", "tls:", "443"}};
     struct ws_options *options = member;
-    options->target = target;
-    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        size_t length = strlen(urls[i].scheme);
-        const char *rest = target + length;
-        if (strncasecmp(target, urls[i].scheme, length) != 0) {
-            continue;
-        }
-        options->secure = i;
-        if (rest[0] == '\0') {
-            return urls[i].transport; /* sonde's own server */
-        }
-        options->wrong = strncmp(rest, "//", 2) != 0
-                             ? "lacks the // behind its scheme"
-                             : take_url(options, rest + 2, urls[i].transport, urls[i].port);
-        return options->wrong ? "tcp:" : options->plain;
-    }
-    target += strncasecmp(target, "ws+", 3) == 0 ? 3 : 0; /* as a server's may be written */
-    options->secure = strncasecmp(target, "tls:", 4) == 0;
-    return take_almost(options, target);
+    return web_target_take(URL_WEBSOCKET, target, &options->where);
 }
 
 /* Refuses what the mode makes nothing of: nobody types it for nothing. */
@@ -213,11 +100,8 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     struct ws_options *options = member;
     char reason[160];
     (void)receive_bytes;
-    if (options->wrong) {
-        err_set(error, ERR_USAGE, options->target, "%s", options->wrong);
-        return options->meant[0]
-                   ? err_hint(error, "did you mean %s?", options->meant)
-                   : err_hint(error, "write ws://HOST:PORT/PATH?QUERY or, through TLS, wss://...");
+    if (web_target_check(URL_WEBSOCKET, &options->where, error) < 0) {
+        return -1;
     }
     if (websocket_why_not(reason, sizeof reason) < 0) {
         return err_set(error, ERR_UNSUPPORTED, "ws", "%s", reason);
@@ -362,7 +246,7 @@ static bool has(const void *member, const struct metric *metric, bool server)
     }
     switch (metric->numerator) {
     case WS_COUNT_TLS_RESUMED:
-        return options->secure;
+        return options->where.secure;
     case WS_COUNT_THROTTLED:
     case WS_COUNT_RESUMED: /* without a mark every handshake that ends is both */
         return options->low || options->journal;

@@ -8,11 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "workload/web_target.h"
 #include "workload/workload.h"
 
 #define WS_SIZE_MAX (16 << 20)
-#define WS_HOST_MAX 128
-#define WS_PATH_MAX 512
 
 enum ws_mode { WS_HANDSHAKE, WS_HOLD, WS_MESSAGE };
 enum ws_message { WS_BINARY, WS_TEXT, WS_PING };
@@ -57,14 +56,7 @@ struct ws_options {
     bool deflate;
     bool verify;
     struct ws_server_options server;
-    /* No rows; of the target: */
-    char host[WS_HOST_MAX]; /* the header, with a port other than the scheme's */
-    char path[WS_PATH_MAX]; /* with its query */
-    char plain[160];        /* "tcp://HOST:PORT", or "tls://HOST:PORT" */
-    bool secure;            /* it is spoken with through TLS */
-    const char *target;     /* as it was given */
-    const char *wrong;      /* with it; NULL: nothing */
-    char meant[160];        /* instead of it, perhaps; or empty */
+    struct web_target where; /* no row */
     /* No rows; of whoever measures: */
     struct ws_journal *journal; /* handshake; NULL: none is kept */
     bool until_open; /* handshake: one that is open counts no more against the most and --low */

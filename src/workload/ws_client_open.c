@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "workload/ws_client.h"
 
-#define REQUEST_ROOM (WS_PATH_MAX + WS_HOST_MAX + 512)
+/* Of a request what is neither its path nor its host. */
+#define REQUEST_BESIDE 512
+#define REQUEST_ROOM (WEB_PATH_MOST + WEB_HOST_MOST + REQUEST_BESIDE)
 /* The periods of the payload: primes, so that an answer to another message is found out. */
 #define BINARY_PERIOD 251
 #define TEXT_PERIOD 89
@@ -77,8 +79,8 @@ void *ws_open_worker(const void *member, uint32_t connections, struct err *error
     rng_seed(&worker->rng, clock_now_ns() ^ (uint64_t)(uintptr_t)worker);
     worker->deflate = (struct websocket_deflate){.client_max_window_bits = WEBSOCKET_WINDOW_ANY};
     worker->offer = (struct websocket_offer){
-        .target = options->path[0] ? options->path : "/",
-        .host = options->host[0] ? options->host : "localhost",
+        .target = options->where.path[0] ? options->where.path : "/",
+        .host = options->where.host[0] ? options->where.host : "localhost",
         .deflate = &worker->deflate,
         .deflate_count = options->deflate,
     };
@@ -181,8 +183,9 @@ uint64_t ws_client_outstanding(const struct connection *connection)
     return client->state != WS_CLOSED && client->state != WS_GONE;
 }
 
-size_t ws_client_memory(const void *options)
+size_t ws_client_memory(const void *member)
 {
-    (void)options;
-    return sizeof(struct ws_client) + REQUEST_ROOM;
+    const struct ws_options *options = member;
+    return sizeof(struct ws_client) + strlen(options->where.path) + strlen(options->where.host) +
+           REQUEST_BESIDE;
 }

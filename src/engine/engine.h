@@ -209,7 +209,8 @@ struct op_security {
 /* An open file that holds what is sent. */
 struct op_file {
     int fd;
-    const uint8_t *mapped; /* its beginning: op->data lies in this mapping */
+    const uint8_t *mapped; /* of its beginning: op->data lies so far behind it as what is sent lies
+                              in the file. Never looked at, so that it may be NULL */
 };
 
 struct op {

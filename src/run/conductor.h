@@ -102,6 +102,7 @@ struct conductor {
     uint64_t interval_start_ns;
     uint64_t interval_kernel_calls, interval_kernel_ns;
     uint64_t calls_before; /* watch_calls when counting began */
+    bool moved_late;       /* bytes came in the drain */
     uint64_t unfinished, behind;
     double asked;              /* of a rate that changes: operations due in the unobserved parts */
     uint64_t plain_operations; /* of the unobserved parts, where counters are of all parts */

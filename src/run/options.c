@@ -58,11 +58,12 @@ const struct opt run_course_rows[RUN_OPTIONS_COURSE] = {
     OPT_DURATION(RUN, interval_ns, .name = "interval", .letter = 'i', .initial = "1s",
                  .least = INTERVAL_LEAST_NS, .most = 3600 * NS_PER_SECOND, .argument = "TIME",
                  .help = "report a line for each such stretch"),
-    OPT_DURATION(RUN, drain_ns, .name = "drain", .initial = "2s", .most = 60 * NS_PER_SECOND,
-                 .argument = "TIME",
-                 .help =
-                     "wait at most so long for what is in flight at the end (ws --mode hold: and "
-                     "100us more for each connection)"),
+    OPT_DURATION(
+        RUN, drain_ns, .name = "drain", .initial = "2s", .most = 60 * NS_PER_SECOND,
+        .argument = "TIME",
+        .help = "wait at most so long for what is in flight at the end; what is not answered "
+                "then fails the run, unless this is 0 or it is an answer that was still coming "
+                "in (ws --mode hold: 100us more for each connection)"),
 };
 
 /* Rows that workloads share, but for their defaults. */

@@ -99,6 +99,7 @@ static void drain(struct conductor *conductor)
         tell_drained(conductor, late);
     }
     keep(conductor, late, conductor->plan->workload->kept);
+    conductor->moved_late = late->counters[conductor->plan->workload->bytes] > 0;
     if (wanted && !conductor->plan->workload->bulk) {
         conductor->finished_after = late->counters[conductor->plan->workload->operations];
     }
@@ -220,6 +221,15 @@ static void judge_connections(const struct conductor *conductor, uint64_t lost, 
     }
 }
 
+/* Whether operations that did not end within the drain are a figure and no failure. */
+static bool may_be_unfinished(const struct conductor *conductor)
+{
+    const struct run_plan *plan = conductor->plan;
+    bool is_long = plan->workload->may_be_long && conductor->moved_late;
+    bool unasked = plan->options->drain_ns == 0; /* nobody is waited for */
+    return finished_operations(conductor) && (plan->may_be_overloaded || is_long || unasked);
+}
+
 /* Whether what was measured may stand as a result; else why not. */
 static void judge(struct conductor *conductor, uint64_t open_at_end, struct err *error)
 {
@@ -251,8 +261,7 @@ static void judge(struct conductor *conductor, uint64_t open_at_end, struct err 
                 "a thread did not run for seconds: parts of the window "
                 "are not what they seem");
         err_hint(error, "the machine is overloaded, or sonde was stopped");
-    } else if (conductor->unfinished &&
-               !(conductor->plan->may_be_overloaded && finished_operations(conductor))) {
+    } else if (conductor->unfinished && !may_be_unfinished(conductor)) {
         err_set(error, ERR_PROTOCOL, conductor->address.text,
                 conductor->plan->workload->bulk ? "%lu streams did not end within the drain"
                                                 : "%lu %ss were not answered within the drain",

@@ -233,6 +233,30 @@ static int make_tallies(struct conductor *conductor, struct err *error)
 
 /* Observation of the two ends: the client is this process or several of its own, the server one or
  * several where it is sonde's. */
+static bool is_observed(const struct conductor *conductor, const char *word)
+{
+    const struct opt_list *observe = &conductor->plan->options->watch.observe;
+    for (size_t i = 0; i < observe->count; i++) {
+        if (strcmp(observe->items[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Children of this process that are no part of its end. */
+static void drop_children(struct conductor *conductor)
+{
+    struct targets *targets = watch_targets(conductor->watch);
+    if (!targets) {
+        return;
+    }
+    targets_drop(targets, conductor->web.keeper);
+    for (uint32_t i = 0; i < conductor->servers.count && !is_observed(conductor, "server"); i++) {
+        targets_drop(targets, conductor->servers.pids[i]);
+    }
+}
+
 static int start_watch(struct conductor *conductor, struct err *error)
 {
     const struct processes *clients = &conductor->clients, *servers = &conductor->servers;
@@ -253,8 +277,8 @@ static int start_watch(struct conductor *conductor, struct err *error)
                                         .names = names,
                                         .name_count = sizeof names / sizeof names[0]};
     int result = watch_open(&conductor->watch, &config, error);
-    if (result == 0 && watch_targets(conductor->watch)) { /* no child that does anything */
-        targets_drop(watch_targets(conductor->watch), conductor->web.keeper);
+    if (result == 0) {
+        drop_children(conductor);
     }
     return result;
 }

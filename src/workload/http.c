@@ -205,7 +205,7 @@ static bool has(const void *member, const struct metric *metric, bool server)
     .metric_count = sizeof metrics / sizeof *metrics, .operations = HTTP_COUNT_COMPLETED,          \
     .bytes = HTTP_COUNT_BYTES, .send_lag = HTTP_SEND_LAG, .needs = WORKLOAD_STREAM,                \
     .server_metrics = http_server_metrics, .server_metric_count = HTTP_SERVER_METRICS,             \
-    .server = &http_server, .own_protocol = true, .operation = "request",                          \
+    .server = &http_server, .own_protocol = true, .may_be_long = true, .operation = "request",     \
     .kept = 1 << HTTP_COUNT_FAILED | 1 << HTTP_COUNT_SERVER_FIRST | 1 << HTTP_COUNT_CLIENT_FIRST
 
 const struct workload workload_http = {

@@ -181,6 +181,8 @@ struct workload {
     /* Its headline is a rate of bytes: no operations to be compared with a ceiling, quotas are in
      * bytes, CPU time is given for each GiB, and what is sent has to arrive. */
     bool bulk;
+    bool may_be_long;  /* an operation may take longer than any drain: where bytes still came in it,
+                          what is unfinished is a figure and no failure */
     bool lossy;        /* bulk: what is lost is a figure and no error */
     bool own_protocol; /* a peer has to speak it from the first byte on: neither a session nor the
                           null engine serves it */

@@ -389,6 +389,26 @@ class Attached(unittest.TestCase):
         self.assertTrue(record["complete"])
 
 
+class OwnServer(unittest.TestCase):
+    """The server is a child of the process that is the client, and yet no part of its end."""
+
+    def calls_of_client(self, observe):
+        done = subprocess.run([SONDE, "ping", "tcp:", "-e", "threads", "--server-engine", "epoll",
+                               "--observe", observe, "-d", "500ms", "-w", "0", "--json"],
+                              capture_output=True, text=True, timeout=60, check=True)
+        client = json.loads(done.stdout)["runs"][0]["processes"][0]
+        self.assertEqual(client["role"], "client")
+        return {call["name"] for call in client["kernel_calls"]["syscalls"]}
+
+    def test_self_alone(self):
+        calls = self.calls_of_client("self")
+        self.assertIn("sendto", calls)
+        self.assertNotIn("epoll_pwait2", calls)
+
+    def test_both_ends(self):
+        self.assertNotIn("epoll_pwait2", self.calls_of_client("self,server"))
+
+
 class Refusals(unittest.TestCase):
     def refused(self, arguments, status, *words, **options):
         done = subprocess.run([SONDE, "observe", *arguments], capture_output=True, text=True,

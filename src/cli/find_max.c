@@ -174,6 +174,13 @@ static bool has_backlog(const struct record_run *run, const struct histogram *la
 static uint64_t errors_of(const struct record_run *run)
 {
     static const char *const unanswered[] = {"unfinished", "messages_lost", "calls_lost"};
+    /* Where operations that failed are counted: one error may have ended several, or none. */
+    static const char *const failed[] = {"requests_failed", "handshakes_failed"};
+    for (size_t i = 0; i < sizeof failed / sizeof *failed; i++) {
+        if (record_find_value(run, failed[i])) {
+            return (uint64_t)value_of(run, failed[i]) + (uint64_t)value_of(run, "unfinished");
+        }
+    }
     uint64_t errors = 0;
     for (size_t i = 0; i < sizeof unanswered / sizeof *unanswered; i++) {
         errors += (uint64_t)value_of(run, unanswered[i]);
@@ -286,12 +293,13 @@ static double round_rate(double rate)
 }
 
 /* What its run's row has of it in CSV and JSON. */
-static void note_probe(struct record_run *run, const struct record_search_probe *probe)
+static void note_probe(struct record_run *run, const struct record_search_probe *probe,
+                       double operations_per_start)
 {
     static const struct metric passed = {
         "passed",     "1", "passed", "--find-max: 1 where this probe kept to the limit",
         METRIC_VALUE, 0,   0,        false};
-    fill_value(run, &run_extra_metrics[RUN_EXTRA_ASKED], probe->asked);
+    fill_value(run, &run_extra_metrics[RUN_EXTRA_ASKED], probe->asked * operations_per_start);
     fill_value(run, &passed, probe->passed);
 }
 
@@ -328,7 +336,7 @@ static void probe(struct drive *drive, size_t engine, uint32_t number)
     if (!row->passed) {
         drop_warnings(record, first_warning); /* it was to find out whether it can be borne */
     }
-    note_probe(&record->runs[run], row);
+    note_probe(&record->runs[run], row, each(drive->find_max));
     tell(drive, found_of(drive, engine), row);
     rate_search_tell(&seeker->search, verdict);
 }

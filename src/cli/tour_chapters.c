@@ -101,7 +101,7 @@ static const struct tour_column http_columns[] = {
     FIGURE(NULL, "all together", "body_bytes_per_second", "bytes/s", 1),
     FIGURE("p50 of one", "socket", "socket.p50", "ns", 1),
     FIGURE("p50 of one", "set-up", "set_up.p50", "ns", 1),
-    FIGURE("p50 of one", "download", "download.p50", "ns", 1),
+    FIGURE("p50 of one", "answer", "service_time.p50", "ns", 1),
     FIGURE("CPU/GiB", "client", "client_cpu_ns_per_gib", "ns", 1),
     FIGURE("CPU/GiB", "server", "server_cpu_ns_per_gib", "ns", 1),
     FIGURE("client", "calls/MiB", "client_calls_per_mib", "1", 1),

@@ -48,10 +48,11 @@ struct messages {
     size_t stamp_count;
 };
 
-/* Streams without options take the engines' short way, and nothing here. */
+/* Streams without options take the engines' short way, and nothing here. CHANNEL_STEADY asks for
+ * nothing that is not on it. */
 static inline bool channel_is_plain(const struct channel *channel)
 {
-    return channel->kind < CHANNEL_DATAGRAM && !channel->options;
+    return channel->kind < CHANNEL_DATAGRAM && !(channel->options & ~CHANNEL_STEADY);
 }
 
 static inline bool channel_is_datagram(const struct channel *channel)

@@ -227,7 +227,10 @@ static void print_intervals(struct text *text, const struct record_run *run)
     }
     for (size_t i = 0; i < run->interval_count; i++) {
         const struct record_value *value = interval_value(&run->intervals[i], metric->key);
-        if (value) {
+        /* What is left of a window at its end has no rate that could be compared. */
+        bool rest = i > 0 && i + 1 == run->interval_count &&
+                    run->intervals[i].duration_ns < run->intervals[0].duration_ns / 2;
+        if (value && !rest) {
             rates[count++] = value->value;
             named = value->metric; /* may count something else than the whole */
         }

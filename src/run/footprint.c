@@ -32,8 +32,8 @@ const struct metric footprint_metrics[FOOTPRINT_METRICS] = {
      "from the beginning of the window to its end; of a counted run until all had ended",
      METRIC_VALUE, 0, 0, false},
     {"download_bytes_per_second", "bytes/s", "rate of one download",
-     "bytes of an answer over the mean time from its first byte to its last", METRIC_VALUE, 0, 0,
-     false},
+     "bytes of an answer over the mean time from the send of its request to its last byte",
+     METRIC_VALUE, 0, 0, false},
     {"memory_samples", "1", "samples of memory",
      "how often the ends' memory was looked at in the window; with its beginning and end",
      METRIC_VALUE, 0, 0, false},
@@ -380,18 +380,19 @@ static double download_rate(const struct conductor *conductor)
 {
     const struct workload *workload = conductor->plan->workload;
     const struct bank *bank = conductor->client.plain.bank, *seen = conductor->client.seen.bank;
-    double bytes =
-        (double)bank->counters[workload->bytes] + (double)seen->counters[workload->bytes];
+    double bytes = (double)bank->counters[workload->whole_bytes] +
+                   (double)seen->counters[workload->whole_bytes];
     double operations =
         (double)bank->counters[workload->operations] + (double)seen->counters[workload->operations];
+    double mean_ns = NAN;
     for (size_t i = 0; i < workload->client->histogram_count; i++) {
         const struct histogram *histogram = &bank->histograms[i];
-        if (operations > 0 && histogram_count(histogram) &&
-            strcmp(workload->client->histograms[i].key, "download") == 0) {
-            return bytes / operations * 1e9 / histogram_mean(histogram);
+        const char *key = workload->client->histograms[i].key;
+        if (histogram_count(histogram) && strcmp(key, "service_time") == 0) {
+            mean_ns = histogram_mean(histogram);
         }
     }
-    return NAN;
+    return workload->whole_bytes && operations > 0 ? bytes / operations * 1e9 / mean_ns : NAN;
 }
 
 int footprint_fill(struct conductor *conductor)

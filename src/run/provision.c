@@ -150,6 +150,10 @@ static uint64_t plan_server(struct conductor *conductor)
     uint64_t allowed = limits_files_raise(processes_files(&need, 1));
     uint32_t count = several ? processes_needed(&need, 1, allowed) : 1;
     uint32_t connections = (uint32_t)processes_share(&need, count) + 8;
+    const struct role *client = plan->workload->client;
+    if (client->renew_below || client->redials) { /* the next comes while one's thread still ends */
+        connections *= 2;
+    }
     conductor->servers.count = count;
     conductor->server_threads = count * threads;
     conductor->server_slot_count =

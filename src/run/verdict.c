@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/units.h"
 #include "run/asked.h"
 #include "run/conductor.h"
@@ -12,6 +13,8 @@
 #define COMPETITION 0.05
 /* So near to what its threads reach without any kernel, the client is the limit. */
 #define NEAR_CEILING 0.8
+/* In a shorter window a share of CPU time means nothing. */
+#define SHARES_LEAST_NS (10 * NS_PER_MS)
 
 static struct verdict_load load_of(const struct tally *tally, size_t cpus)
 {
@@ -236,7 +239,9 @@ void fill_verdict(struct conductor *conductor)
         snprintf(text, size, "unknown (nothing was measured)");
         return;
     }
-    if (conductor->plan->engine->flags & ENGINE_NO_KERNEL) {
+    if (run->window_ns < SHARES_LEAST_NS) { /* CPU time comes in ticks */
+        snprintf(text, size, "unknown (the window is too short for shares of CPU time)");
+    } else if (conductor->plan->engine->flags & ENGINE_NO_KERNEL) {
         snprintf(text, size, "sonde itself (null engine: there is no kernel and no server)");
     } else if (workload->bulk) {
         judge_stream(conductor, client, server, asked);

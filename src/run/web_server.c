@@ -120,7 +120,10 @@ static void say_ended(const struct web_server *server, uint32_t process, bool la
                       struct err *error)
 {
     char line[160];
-    reason_of(server, process, last, line, sizeof line);
+    line[0] = '\0';
+    if (how.si_code == CLD_EXITED) { /* of a signal its log knows nothing */
+        reason_of(server, process, last, line, sizeof line);
+    }
     err_set(error, ERR_SYSTEM, server->name, "ended with %s %d%s%s",
             how.si_code == CLD_EXITED ? "status" : "signal", how.si_status, line[0] ? ": " : "",
             line);

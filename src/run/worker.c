@@ -525,6 +525,9 @@ void worker_run(const struct worker_config *config)
         while (round_trip(&worker)) {
         }
     }
+    if (worker.failure.code != ERR_NONE && open_loop_active(&worker)) {
+        count_behind(&worker, clock_now_ns());
+    }
     if (worker.engine) {
         worker_account(&worker, worker.context.bank, clock_now_ns());
         worker_close_all(&worker);

@@ -92,7 +92,7 @@ int rate_course_parse(const char *text, void *member, struct err *error)
     struct rate_course *course = member;
     *course = (struct rate_course){0};
     if (!*text) {
-        return 0;
+        return 0; /* none */
     }
     for (const char *at = text;; at++) {
         char part[PIECE_TEXT_MAX];

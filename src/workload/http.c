@@ -9,6 +9,8 @@
 #include "codec/sha256.h"
 #include "workload/http_requests.h"
 
+enum { SIZE_USUAL = 200 }; /* bytes, as the row says */
+
 static const char *const versions[] = {"1.1", "1.0", NULL}; /* enum http_version_choice */
 
 static const struct opt option_rows[] = {
@@ -87,6 +89,22 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
         check_digest(options, error) < 0) {
         return -1;
     }
+    if (options->where.path[0] && options->size_bytes != SIZE_USUAL) {
+        err_set(error, ERR_USAGE, "--size",
+                "has no effect with a URL, which says what is asked for");
+        return err_hint(error, "it is about sonde's own server, and --server");
+    }
+    if (options->url_file && options->where.named && strcmp(options->where.path, "/") != 0) {
+        err_set(error, ERR_USAGE, "--urls", "names what is asked for, and so does the URL's path");
+        return err_hint(error, "give the URL without a path");
+    }
+    if (options->expect_sha256 && options->method && strcmp(options->method, "HEAD") == 0) {
+        return err_set(error, ERR_USAGE, "--expect-body-sha256", "an answer to HEAD has no body");
+    }
+    if (options->buffer_bytes && options->where.secure) {
+        return err_set(error, ERR_USAGE, "--buffer",
+                       "through TLS all bytes are decrypted into a buffer that connections share");
+    }
     if (!options->keep_alive && options->pipeline > 1) {
         err_set(error, ERR_USAGE, "--pipeline", "a connection for each request has but one");
         return err_hint(error, "leave out --no-keep-alive");
@@ -130,6 +148,8 @@ static const struct metric metrics[] = {
      HTTP_COUNT_COMPLETED, 0, true},
     {"requests", "1", "requests", "requests whose answer was whole and as expected", METRIC_COUNT,
      HTTP_COUNT_COMPLETED, 0, true},
+    {"requests_sent", "1", "sent", "requests whose send was begun in the window", METRIC_COUNT,
+     HTTP_COUNT_SENT, 0, false},
     {"requests_failed", "1", "failed",
      "requests that were not answered as expected; the errors say where and why", METRIC_COUNT,
      HTTP_COUNT_FAILED, 0, true},
@@ -203,9 +223,10 @@ static bool has(const void *member, const struct metric *metric, bool server)
     .server_options_offset = offsetof(struct http_options, server), .check = check,                \
     .take_target = take_target, .tune = tune, .fits = fits, .has = has, .metrics = metrics,        \
     .metric_count = sizeof metrics / sizeof *metrics, .operations = HTTP_COUNT_COMPLETED,          \
-    .bytes = HTTP_COUNT_BYTES, .send_lag = HTTP_SEND_LAG, .needs = WORKLOAD_STREAM,                \
-    .server_metrics = http_server_metrics, .server_metric_count = HTTP_SERVER_METRICS,             \
-    .server = &http_server, .own_protocol = true, .may_be_long = true, .operation = "request",     \
+    .bytes = HTTP_COUNT_BYTES, .whole_bytes = HTTP_COUNT_WHOLE_BYTES, .send_lag = HTTP_SEND_LAG,   \
+    .needs = WORKLOAD_STREAM, .server_metrics = http_server_metrics,                               \
+    .server_metric_count = HTTP_SERVER_METRICS, .server = &http_server, .own_protocol = true,      \
+    .may_be_long = true, .operation = "request",                                                   \
     .kept = 1 << HTTP_COUNT_FAILED | 1 << HTTP_COUNT_SERVER_FIRST | 1 << HTTP_COUNT_CLIENT_FIRST
 
 const struct workload workload_http = {

@@ -51,6 +51,7 @@ enum http_counter {
     HTTP_COUNT_BODY_BYTES,   /* of answers, without what chunks them */
     HTTP_COUNT_HEADER_BYTES, /* of answers: heads, trailers and interim answers */
     HTTP_COUNT_SENT_BYTES,   /* of requests */
+    HTTP_COUNT_WHOLE_BYTES,  /* bodies of the completed ones alone */
     HTTP_COUNT_1XX,          /* interim answers */
     HTTP_COUNT_2XX,
     HTTP_COUNT_3XX,

@@ -67,12 +67,19 @@ static void ask_again(struct role_context *context, struct http_connection *http
     if (count == 0) {
         return;
     }
+    uint32_t sent = http->begun - http->completed;
     if (context->draining) { /* who asks at once has not asked, who has a schedule is late */
         if (context->open_loop) {
             abandon(context, count, PHASE_DRAIN, 0, "asked behind a connection's last answer");
         }
         http->completed = http->issued;
         return;
+    }
+    if (worker->again_first > worker->again_room / 2) { /* taken ones make room */
+        worker->again_end -= worker->again_first;
+        memmove(worker->again_ns, worker->again_ns + worker->again_first,
+                worker->again_end * sizeof *worker->again_ns);
+        worker->again_first = 0;
     }
     size_t needed = worker->again_end + count;
     if (context->open_loop && needed > worker->again_room) {
@@ -92,7 +99,7 @@ static void ask_again(struct role_context *context, struct http_connection *http
         }
     }
     context->quota += context->quota == UINT64_MAX ? 0 : count;
-    context->bank->counters[HTTP_COUNT_REPEATED] += count;
+    context->bank->counters[HTTP_COUNT_REPEATED] += sent;
 }
 
 /* Behind the last answer: a server that said so ends the connection, and has the TIME_WAIT. */
@@ -294,7 +301,8 @@ static const char *unexpected(const struct http_worker *worker, struct http_conn
     return NULL;
 }
 
-static void complete(struct role_context *context, struct http_connection *http, uint64_t now_ns)
+static void complete(struct role_context *context, struct http_connection *http,
+                     uint64_t body_bytes, uint64_t now_ns)
 {
     const struct http_worker *worker = context->shared;
     uint64_t *counters = context->bank->counters;
@@ -311,6 +319,7 @@ static void complete(struct role_context *context, struct http_connection *http,
         return;
     }
     counters[HTTP_COUNT_COMPLETED]++;
+    counters[HTTP_COUNT_WHOLE_BYTES] += body_bytes;
     record(context, HTTP_RESPONSE_TIME, times->intended_ns, now_ns);
     record(context, HTTP_SERVICE_TIME, times->sent_ns, now_ns);
     record(context, HTTP_FIRST_BYTE, times->sent_ns, http->first_ns);
@@ -319,18 +328,18 @@ static void complete(struct role_context *context, struct http_connection *http,
 
 /* An answer has ended; `left` bytes came behind it. False where nothing more is to be read. */
 static bool take_end(struct role_context *context, struct http_connection *http, size_t left,
-                     bool close, uint64_t now_ns)
+                     const struct http_event *event, uint64_t now_ns)
 {
-    bool last = close || !http_options_of(context)->keep_alive;
+    bool last = event->close || !http_options_of(context)->keep_alive;
     bool asked = http->begun - http->completed > 1;
     if (left && (last || !asked)) { /* what it was framed as is not what was sent */
-        fail_protocol(context, http, close ? HTTP_BAD_AFTER_LAST : HTTP_BAD_UNASKED);
+        fail_protocol(context, http, event->close ? HTTP_BAD_AFTER_LAST : HTTP_BAD_UNASKED);
         return false;
     }
-    complete(context, http, now_ns);
+    complete(context, http, event->body_bytes, now_ns);
     http->first_ns = left ? now_ns : 0;
     if (last) {
-        linger(context, http, now_ns, close);
+        linger(context, http, now_ns, event->close);
     }
     return !last;
 }
@@ -357,7 +366,7 @@ static bool take_event(struct role_context *context, struct http_connection *htt
         return take_body(context, http, event);
     case HTTP_END:
         counters[HTTP_COUNT_HEADER_BYTES] += event->header_bytes;
-        return take_end(context, http, left, event->close, now_ns);
+        return take_end(context, http, left, event, now_ns);
     }
     return false;
 }
@@ -379,7 +388,7 @@ static void ended(struct role_context *context, struct http_connection *http, co
     if (failed == 0 && event.kind == HTTP_END) {
         context->bank->counters[HTTP_COUNT_HEADER_BYTES] += event.header_bytes;
         context->bank->counters[HTTP_COUNT_SERVER_FIRST]++;
-        complete(context, http, op->now_ns);
+        complete(context, http, event.body_bytes, op->now_ns);
         ask_again(context, http);
         leave(context, http);
     } else if (failed == 0 && http_in_flight(http) == 0) {
@@ -422,6 +431,16 @@ static void received(struct role_context *context, struct http_connection *http,
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
+/* An answer may have come before its request had gone: then it is the send that does not end. */
+static void give_up(struct role_context *context, struct http_connection *http, bool silent)
+{
+    bool awaited = http->begun != http->completed;
+    fail(context, http, awaited ? PHASE_RECEIVE : PHASE_SEND, 0,
+         !silent   ? "an answer was not whole within --max-time"
+         : awaited ? "nothing came within --timeout"
+                   : "the rest of a request was not taken within --timeout");
+}
+
 /* Of the requests under way, the oldest says when the next look is due: a server that says nothing
  * and one that never comes to an end are given up. */
 static void look_at_time(struct role_context *context, struct http_connection *http,
@@ -429,15 +448,14 @@ static void look_at_time(struct role_context *context, struct http_connection *h
 {
     const struct http_options *options = http_options_of(context);
     uint64_t due_ns = now_ns + options->timeout_ns;
-    if (http->begun != http->completed) {
-        uint64_t sent_ns = http_times_of(http, http->completed)->sent_ns;
+    bool awaited = http->begun != http->completed;
+    if (awaited || http->sending) {
+        uint64_t sent_ns = awaited ? http_times_of(http, http->completed)->sent_ns : 0;
         due_ns = (http->heard_ns > sent_ns ? http->heard_ns : sent_ns) + options->timeout_ns;
         uint64_t most_ns =
-            options->request_most_ns ? sent_ns + options->request_most_ns : UINT64_MAX;
+            awaited && options->request_most_ns ? sent_ns + options->request_most_ns : UINT64_MAX;
         if (now_ns >= due_ns || now_ns >= most_ns) {
-            fail(context, http, PHASE_RECEIVE, 0,
-                 now_ns >= due_ns ? "nothing came within --timeout"
-                                  : "an answer was not whole within --max-time");
+            give_up(context, http, now_ns >= due_ns);
             return;
         }
         due_ns = due_ns < most_ns ? due_ns : most_ns;

@@ -2,7 +2,7 @@
 #include "workload/http.h"
 
 const struct metric http_server_metrics[HTTP_SERVER_METRICS] = {
-    {"server_requests_per_second", "1/s", "requests/s",
+    {"server_requests_per_second", "1/s", "served/s",
      "requests that the server answered, per second", METRIC_PER_SECOND, HTTP_SERVER_REQUESTS, 0,
      true},
     {"server_requests", "1", "requests answered",

@@ -107,6 +107,10 @@ const char *web_target_take(enum url_family family, const char *target, struct w
     }
     const char *rest = prefixed(family, target);
     target = rest ? rest : target;
+    size_t length = strlen(target);
+    if (length && target[length - 1] != ':') { /* else sonde's own server is meant */
+        snprintf(to->path, sizeof to->path, "/");
+    }
     to->secure = strncasecmp(target, "tls:", 4) == 0;
     look_nearby(family, target, to);
     return to->wrong ? "tcp:" : target;

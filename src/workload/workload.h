@@ -156,6 +156,7 @@ struct workload {
     size_t metric_count;
     uint32_t operations;   /* counter of finished operations: the divisor of "per operation" */
     uint32_t bytes;        /* counter of payload bytes both ways: the divisor of "per byte" */
+    uint32_t whole_bytes;  /* counter of payload bytes of finished operations alone; 0: none */
     uint64_t kept;         /* bit i: counter i also counts what the drain after the window brings */
     uint64_t whole;        /* bit i: counter i counts in all parts of the window, also in those
                               that are observed or discarded between them */

@@ -105,7 +105,7 @@ static inline void note(struct world *world, struct op *op)
     case OP_RECEIVE:
         assert_true(end->reading);
         assert_false(end->ended);
-        if (end->channel.kind >= CHANNEL_DATAGRAM || end->channel.options) {
+        if (end->channel.kind >= CHANNEL_DATAGRAM || end->channel.options & ~CHANNEL_STEADY) {
             note_letter(end, op);
         }
         if (op->result <= 0 && end->channel.kind >= CHANNEL_DATAGRAM) {

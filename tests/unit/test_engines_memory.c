@@ -47,6 +47,22 @@ static void test_pair(void **state)
     world_close(&world);
 }
 
+/* What is asked for by CHANNEL_STEADY takes the same way. */
+static void test_steady(void **state)
+{
+    struct world world;
+    world_open(&world, state, LENT_BYTES);
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    struct end *end = end_add_with(&world, CHANNEL_SOCKET, fds[0], fds[0], CHANNEL_STEADY);
+    talk(end, fds[1], fds[1]);
+    close(fds[1]);
+    REAP_WHILE_NOT(&world, end->ended);
+    free(end->memory);
+    end_close(end);
+    world_close(&world);
+}
+
 static void test_tcp(void **state)
 {
     struct world world;
@@ -295,6 +311,7 @@ int main(void)
 {
     static const struct CMUnitTest cases[] = {
         cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_steady),
         cmocka_unit_test(test_tcp),
         cmocka_unit_test(test_pipe),
         cmocka_unit_test(test_small_memory),

@@ -29,17 +29,17 @@ static const struct {
     {URL_HTTP, "http://h/a#part", "tcp://h:80", "h", "/a", false, true},
     {URL_HTTP, "http:", "tcp:", "", "", false, false},
     {URL_HTTP, "https:", "tls:", "", "", true, false},
-    {URL_HTTP, "tcp://h:1", "tcp://h:1", "", "", false, false},
-    {URL_HTTP, "tls://h:1", "tls://h:1", "", "", true, false},
-    {URL_HTTP, "unix:/p", "unix:/p", "", "", false, false},
-    {URL_HTTP, "http+unix:/p", "unix:/p", "", "", false, false},
-    {URL_HTTP, "http+tls://h:1", "tls://h:1", "", "", true, false},
+    {URL_HTTP, "tcp://h:1", "tcp://h:1", "", "/", false, false},
+    {URL_HTTP, "tls://h:1", "tls://h:1", "", "/", true, false},
+    {URL_HTTP, "unix:/p", "unix:/p", "", "/", false, false},
+    {URL_HTTP, "http+unix:/p", "unix:/p", "", "/", false, false},
+    {URL_HTTP, "http+tls://h:1", "tls://h:1", "", "/", true, false},
     {URL_HTTP, "local:", "local:", "", "", false, false},
     {URL_WEBSOCKET, "ws://h/chat?x", "tcp://h:80", "h", "/chat?x", false, true},
     {URL_WEBSOCKET, "wss://h:9/", "tls://h:9", "h:9", "/", true, true},
     {URL_WEBSOCKET, "ws:", "tcp:", "", "", false, false},
     {URL_WEBSOCKET, "wss:", "tls:", "", "", true, false},
-    {URL_WEBSOCKET, "ws+unix:/p", "unix:/p", "", "", false, false},
+    {URL_WEBSOCKET, "ws+unix:/p", "unix:/p", "", "/", false, false},
 };
 
 static void take_good(void **state)

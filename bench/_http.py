@@ -62,6 +62,10 @@ end
 """
 
 
+# Of the same kind as sonde's: its receives are lasting ones where connections are many.
+BARE_OF = {"epoll": "bare epoll", "uring": "bare uring, multishot"}
+
+
 def program(name, package):
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if not path:

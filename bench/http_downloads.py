@@ -23,7 +23,7 @@ COST_MOST, BARE_MOST = 0.8, 1.05
 def judge(verdicts, seen):
     for engine in ("epoll", "uring"):
         one = "sonde " + engine
-        for other, key, most in (("wrk", "cpu_ns", COST_MOST), ("bare " + engine, "loop_ns", BARE_MOST)):
+        for other, key, most in (("wrk", "cpu_ns", COST_MOST), (http.BARE_OF[engine], "loop_ns", BARE_MOST)):
             figure = clients.ratio(seen, one, other, key)
             what = "client CPU" if key == "cpu_ns" else "CPU in the loop"
             verdicts.judge(f"{one} over {other}, {what} a GiB", figure.interval_text(),

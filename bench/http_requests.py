@@ -33,7 +33,7 @@ def judge(verdicts, seen):
         for other in ("wrk", "h2load"):
             compare(one, other, "cpu_ns", "client CPU", f"at most {COST_MOST}",
                     lambda value: value <= COST_MOST)
-        compare(one, "bare " + engine, "loop_ns", "CPU in the loop", f"at most {BARE_MOST}",
+        compare(one, http.BARE_OF[engine], "loop_ns", "CPU in the loop", f"at most {BARE_MOST}",
                 lambda value: value <= BARE_MOST)
         compare(one, "wrk", "rate", f"rate (limited by {clients.limit_of(seen[one])})",
                 "at least 1", lambda value: value >= 1)

@@ -9,8 +9,6 @@
 #include "codec/sha256.h"
 #include "workload/http_requests.h"
 
-enum { SIZE_USUAL = 200 }; /* bytes, as the row says */
-
 static const char *const versions[] = {"1.1", "1.0", NULL}; /* enum http_version_choice */
 
 static const struct opt option_rows[] = {
@@ -88,11 +86,6 @@ static int check(void *member, uint64_t receive_bytes, struct err *error)
     if (web_target_check(URL_HTTP, &options->where, error) < 0 ||
         check_digest(options, error) < 0) {
         return -1;
-    }
-    if (options->where.path[0] && options->size_bytes != SIZE_USUAL) {
-        err_set(error, ERR_USAGE, "--size",
-                "has no effect with a URL, which says what is asked for");
-        return err_hint(error, "it is about sonde's own server, and --server");
     }
     if (options->url_file && options->where.named && strcmp(options->where.path, "/") != 0) {
         err_set(error, ERR_USAGE, "--urls", "names what is asked for, and so does the URL's path");

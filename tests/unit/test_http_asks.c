@@ -351,8 +351,7 @@ static void statuses(void **state)
                                       "200 ",
                                       "200;",
                                       "200,,404",
-                                      "2\xff"
-                                      "0"};
+                                      "2\3770"};
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct asking *asking = new_asking();

@@ -235,6 +235,13 @@ static void sent(struct role_context *context, struct http_connection *http, con
         http->sending = false;
         return;
     }
+    bool closed = op->result == -EPIPE || op->result == -ECONNRESET;
+    if (closed && http->begun != http->completed) {
+        /* The server has closed: what it said before, perhaps that an answer is the last, is still
+         * to be read, and then its end. Nothing more is sent meanwhile. */
+        http->send_bytes = 0;
+        return;
+    }
     if (op->result < 0) {
         fail(context, http, PHASE_SEND, (int)-op->result, NULL);
         return;

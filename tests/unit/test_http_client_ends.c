@@ -243,13 +243,38 @@ static void failed_send(void **state)
     talk.holds = true;
     talk_begin(&talk, 2);
     talk_sent(&talk, 3);
-    talk_sent(&talk, -EPIPE);
+    talk_sent(&talk, -ETIMEDOUT);
     assert_true(talk.closed);
-    assert_int_equal(talk_errors(&talk, PHASE_SEND, EPIPE, NULL), 1);
+    assert_int_equal(talk_errors(&talk, PHASE_SEND, ETIMEDOUT, NULL), 1);
     assert_int_equal(talk_count(&talk, HTTP_COUNT_FAILED), 1);
     assert_int_equal(talk.timer_ns, 0);
     talk_adds_up(&talk);
     talk_over(&talk);
+}
+
+/* A server that has closed: what it had said before is still read, and then how it ended. */
+static void send_to_nobody(void **state)
+{
+    (void)state;
+    for (int answered = 0; answered < 2; answered++) {
+        struct talk talk;
+        talk_init(&talk);
+        talk.holds = true;
+        talk_begin(&talk, 2);
+        talk_sent(&talk, -EPIPE);
+        assert_false(talk.closed);
+        assert_int_equal(bank_errors(talk.world.bank), 0);
+        if (answered) {
+            talk_hear(&talk, LAST);
+            assert_int_equal(talk_count(&talk, HTTP_COUNT_COMPLETED), 1);
+        }
+        talk_end(&talk, -ECONNRESET);
+        assert_true(talk.closed);
+        assert_int_equal(talk_errors(&talk, PHASE_RECEIVE, ECONNRESET, NULL), !answered);
+        assert_int_equal(talk_count(&talk, HTTP_COUNT_FAILED), !answered);
+        talk_adds_up(&talk);
+        talk_over(&talk);
+    }
 }
 
 /* A server that answers before it has read. */
@@ -456,6 +481,7 @@ int main(void)
         cmocka_unit_test(idle),
         cmocka_unit_test(garbage),
         cmocka_unit_test(failed_send),
+        cmocka_unit_test(send_to_nobody),
         cmocka_unit_test(early_answers),
         cmocka_unit_test(timeouts),
         cmocka_unit_test(idle_for_long),

@@ -241,7 +241,7 @@ static bool is_observed(const struct conductor *conductor, const char *word)
             return true;
         }
     }
-    return false;
+    return observe->count == 0; /* a probe alone looks at both ends */
 }
 
 /* Children of this process that are no part of its end. */

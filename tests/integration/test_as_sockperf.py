@@ -219,7 +219,9 @@ class Own(unittest.TestCase):
 
     def test_listed(self):
         lines = run("as").stdout.splitlines()
-        self.assertEqual([line.split()[0] for line in lines], ["iperf3", "sockperf", "ipc-static", "wsperf", "wsperf.py"])
+        self.assertEqual([line.split()[0] for line in lines],
+                         ["iperf3", "sockperf", "ipc-static", "wsperf", "wsperf.py",
+                          "bench-overhead"])
 
 
 if __name__ == "__main__":

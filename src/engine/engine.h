@@ -98,10 +98,10 @@ enum {
                              taken. io_uring takes several in any case */
     CHANNEL_STAMPS = 4,   /* the kernel's time stamps come with receives (SO_TIMESTAMPING has been
                              set by whoever made the socket): op->stamps */
-    CHANNEL_STEADY = 16,  /* a stream whose receive is seldom paused: io_uring may make it lasting
-                             (multishot), which costs a cancellation at each pause */
     CHANNEL_SECURE = 8,   /* a stream socket that is spoken through TLS; only of an engine that
                              secure_open has made (engine/secure.h) */
+    CHANNEL_STEADY = 16,  /* a stream whose receive is seldom paused: io_uring may make it lasting
+                             (multishot), which costs a cancellation at each pause */
 };
 
 /* When the kernel's stack passed messages of a channel, CLOCK_REALTIME ns; 0: it did not say. */

@@ -18,9 +18,13 @@ static void add_pid(struct watch *watch, pid_t pid, const char *role)
     }
 }
 
-/* Every target that is there as the window begins. */
+/* Every target that is there when they are first asked for. */
 static void add_pids(struct watch *watch)
 {
+    if (watch->foreign_found) {
+        return;
+    }
+    watch->foreign_found = true;
     for (size_t i = 0; i < watch->target_count; i++) {
         const struct probe_target *target = &watch->targets[i];
         pid_t *pids = NULL;
@@ -52,10 +56,7 @@ void watch_sample(struct watch *watch, const struct watch_name *name)
 
 size_t watch_foreign(struct watch *watch, pid_t *pids, size_t most)
 {
-    if (!watch->foreign_found) {
-        add_pids(watch);
-        watch->foreign_found = true;
-    }
+    add_pids(watch);
     size_t count = watch->foreign_count < most ? watch->foreign_count : most;
     for (size_t i = 0; i < count; i++) {
         pids[i] = watch->foreign[i].pid;
@@ -65,9 +66,8 @@ size_t watch_foreign(struct watch *watch, pid_t *pids, size_t most)
 
 void watch_part_begins(struct watch *watch)
 {
-    if (!watch->foreign_found && watch->probe_count) {
+    if (watch->probe_count) {
         add_pids(watch);
-        watch->foreign_found = true;
     }
     for (size_t i = 0; i < watch->foreign_count; i++) {
         struct foreign *foreign = &watch->foreign[i];
@@ -146,17 +146,6 @@ static struct record_process *row_of(const struct foreign *foreign, struct recor
     return record_add_process(run, foreign->role, foreign->pid, foreign->sum.name);
 }
 
-/* The sum of differences is exact; their split is an estimate that each tick corrects, of the time
- * before too, so that either part can have become less. */
-static uint64_t user_of(const struct process_sample *sum)
-{
-    uint64_t all_ns = sum->cpu_user_ns + sum->cpu_system_ns; /* what wraps in one is in the other */
-    if ((int64_t)sum->cpu_user_ns < 0) {
-        return 0;
-    }
-    return sum->cpu_user_ns < all_ns ? sum->cpu_user_ns : all_ns;
-}
-
 static int fill(const struct foreign *foreign, struct record_run *run)
 {
     bool again;
@@ -176,10 +165,9 @@ static int fill(const struct foreign *foreign, struct record_run *run)
         process->switches_voluntary = process->switches_involuntary = process->rss_bytes = 0;
         process->busiest_thread = -1;
     }
-    uint64_t user_ns = user_of(&foreign->sum);
     process->processes += again;
-    process->cpu_user_ns += user_ns;
-    process->cpu_system_ns += foreign->sum.cpu_user_ns + foreign->sum.cpu_system_ns - user_ns;
+    process->cpu_user_ns += foreign->sum.cpu_user_ns;
+    process->cpu_system_ns += foreign->sum.cpu_system_ns;
     process->switches_voluntary += foreign->sum.switches_voluntary;
     process->switches_involuntary += foreign->sum.switches_involuntary;
     process->rss_bytes += foreign->sum.rss_bytes;

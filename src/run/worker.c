@@ -171,6 +171,12 @@ static struct connection *next_taker(struct worker *worker)
     return NULL;
 }
 
+/* An arrival is a connection to be dialed, and goes to none that is there. */
+static bool arrivals_dial(const struct worker *worker)
+{
+    return worker->renew_below && !worker->role->redials;
+}
+
 static void take_arrivals(struct worker *worker, uint64_t now_ns)
 {
     bool datagrams = worker->first && worker->first->channel.kind == CHANNEL_DATAGRAM;
@@ -180,7 +186,7 @@ static void take_arrivals(struct worker *worker, uint64_t now_ns)
         if (intended_ns > now_ns) {
             return;
         }
-        if (worker->renew_below && !worker->role->redials) {
+        if (arrivals_dial(worker)) {
             if (!worker_may_dial(worker, now_ns)) {
                 return;
             }
@@ -305,7 +311,7 @@ static uint64_t wait_until_ns(const struct worker *worker, uint64_t now_ns)
         /* Another worker's connection brings it: nothing here says when. */
         until_ns = now_ns + NS_PER_MS < until_ns ? now_ns + NS_PER_MS : until_ns;
     }
-    bool waits = worker->renew_below && !worker->role->redials && !worker_may_dial(worker, now_ns);
+    bool waits = arrivals_dial(worker) && !worker_may_dial(worker, now_ns);
     if (open_loop_active(worker) && !worker->blocked && !waits) {
         uint64_t arrival_ns = arrival_peek(&worker->arrival);
         /* A ramp is as good where dials are late by a wake-up, which leaves the server the CPU. */

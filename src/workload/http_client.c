@@ -177,12 +177,12 @@ static void gather(struct role_context *context, struct http_connection *http, u
     for (; waiting && !http->body_next; waiting--) {
         const struct http_ask *ask = http->picked ? http->picked : pick(worker);
         http->picked = NULL;
-        if (used + ask->head_bytes > HTTP_BLOCK_BYTES && used) {
+        if (used + ask->head_bytes > HTTP_GATHER_BYTES && used) {
             http->picked = ask; /* the next one still, or large ones would come less often */
             break;
         }
         begin(context, http, ask, now_ns);
-        if (ask->head_bytes > HTTP_BLOCK_BYTES) {
+        if (ask->head_bytes > HTTP_GATHER_BYTES) {
             http->send_data = ask->head;
             http->send_bytes = ask->head_bytes;
             return;

@@ -192,7 +192,7 @@ static int make_ask(struct http_requests *requests, const struct http_options *o
     }
     bool apart = requests->body_bytes > BODY_WITH_HEAD;
     size_t one = (size_t)head_bytes + (apart ? 0 : requests->body_bytes);
-    size_t fit = HTTP_BLOCK_BYTES / one;
+    size_t fit = HTTP_GATHER_BYTES / one;
     /* Those of a list are gathered one by one. */
     uint64_t copies = apart || options->url_file ? 1 : options->pipeline;
     copies = copies < fit ? copies : fit;

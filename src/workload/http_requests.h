@@ -8,7 +8,7 @@
 #include "workload/http.h"
 
 /* Of a smaller request so many are written one behind the other, to be sent together. */
-enum { HTTP_BLOCK_BYTES = 64 << 10 };
+enum { HTTP_GATHER_BYTES = 64 << 10 };
 
 struct http_ask {
     char method[HTTP_METHOD_MOST + 1];

@@ -78,7 +78,7 @@ static int open_connection(struct role_context *context, struct connection *conn
     uint32_t room = ring_room(options->pipeline);
     http->mask = room - 1;
     http->times = room > 1 ? calloc(room, sizeof *http->times) : &http->one;
-    http->out = gathers(options) ? malloc(HTTP_BLOCK_BYTES) : NULL;
+    http->out = gathers(options) ? malloc(HTTP_GATHER_BYTES) : NULL;
     http->buffer = options->buffer_bytes ? malloc(options->buffer_bytes) : NULL;
     http->hash = worker->expects_digest ? sha256_open() : NULL;
     if (!http->times || (gathers(options) && !http->out) ||
@@ -97,7 +97,7 @@ static size_t connection_memory(const void *member)
     const struct http_options *options = member;
     uint32_t room = ring_room(options->pipeline);
     return sizeof(struct http_connection) + (room > 1 ? room * sizeof(struct http_times) : 0) +
-           (gathers(options) ? HTTP_BLOCK_BYTES : 0) + options->buffer_bytes +
+           (gathers(options) ? HTTP_GATHER_BYTES : 0) + options->buffer_bytes +
            (options->keep_body ? options->size_bytes : 0);
 }
 
@@ -141,6 +141,9 @@ static uint32_t renew_below(const void *options, uint32_t most)
 /* ---- the roles ------------------------------------------------------------------------------- */
 
 #define TIMES_OF_BOTH                                                                              \
+    [HTTP_SERVICE_TIME] = {"service_time", "ns", "from its send",                                  \
+                           "from the send of a request to the receive that completed its answer",  \
+                           PART_NONE},                                                             \
     [HTTP_SEND_LAG] =                                                                              \
         {"send_lag", "ns", "send lag",                                                             \
          "open loop: how long after its intended start a request was issued, or its "              \
@@ -172,9 +175,6 @@ static const struct histogram_metric histograms[] = {
                             "from the intended start of a request (closed loop: from its issue) to "
                             "the receive that completed its answer",
                             PART_NONE},
-    [HTTP_SERVICE_TIME] = {"service_time", "ns", "from its send",
-                           "from the send of a request to the receive that completed its answer",
-                           PART_NONE},
     TIMES_OF_BOTH,
 };
 
@@ -183,9 +183,6 @@ static const struct histogram_metric single_histograms[] = {
                             "from when a request's connection should have been dialed (closed "
                             "loop: from its dialing) to the receive that completed the answer",
                             PART_NONE},
-    [HTTP_SERVICE_TIME] = {"service_time", "ns", "from its send",
-                           "from the send of a request to the receive that completed its answer",
-                           PART_NONE},
     TIMES_OF_BOTH,
 };
 

@@ -445,7 +445,7 @@ static void sent(struct role_context *context, struct http_peer *peer, const str
 
 static void timed(struct role_context *context, struct http_peer *peer, uint64_t now_ns)
 {
-    uint64_t idle_ns = http_options_of(context)->idle_timeout_ns;
+    uint64_t idle_ns = http_server_options_of(context)->idle_timeout_ns;
     if (peer->state == PEER_LINGERS) {
         http_peer_leave(context, peer);
         return;
@@ -485,8 +485,9 @@ static void step(struct role_context *context, struct connection *connection, co
     case OP_START:
         context->bank->counters[HTTP_SERVER_ACCEPTED]++;
         peer->active_ns = pool->now_ns;
-        if (http_options_of(context)->idle_timeout_ns) {
-            http_peer_set_timer(context, pool->now_ns + http_options_of(context)->idle_timeout_ns);
+        if (http_server_options_of(context)->idle_timeout_ns) {
+            http_peer_set_timer(context,
+                                pool->now_ns + http_server_options_of(context)->idle_timeout_ns);
         }
         step_submit(context, connection, OP_RECEIVE);
         break;

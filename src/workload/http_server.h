@@ -203,7 +203,8 @@ static inline bool http_answers_fit(const struct http_pool *pool)
     return http_buffer_bytes(pool->answer) < HTTP_ANSWER_MOST;
 }
 
-static inline const struct http_server_options *http_options_of(const struct role_context *context)
+static inline const struct http_server_options *
+http_server_options_of(const struct role_context *context)
 {
     return &((const struct http_options *)context->options)->server;
 }

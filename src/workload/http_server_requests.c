@@ -56,7 +56,7 @@ static void take_head(struct role_context *context, struct http_peer *peer,
                       const struct http_event *head)
 {
     struct http_pool *pool = context->shared;
-    uint64_t most = http_options_of(context)->requests_most;
+    uint64_t most = http_server_options_of(context)->requests_most;
     bool gets = method_is(head, "GET"), asks_head = method_is(head, "HEAD");
     bool posts = method_is(head, "POST") || method_is(head, "PUT");
     bool closes = head->close || context->draining || (most && peer->requests + 1 >= most);

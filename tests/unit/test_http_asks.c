@@ -208,7 +208,7 @@ static void copies(void **state)
         assert_int_equal(open_requests(asking), 0);
         const struct http_ask *ask = asking->requests.asks;
         assert_true(ask->copies >= 1 && ask->copies <= pipeline);
-        assert_true(ask->copies * ask->head_bytes <= HTTP_BLOCK_BYTES);
+        assert_true(ask->copies * ask->head_bytes <= HTTP_GATHER_BYTES);
         for (uint32_t i = 1; i < ask->copies; i++) {
             assert_memory_equal(ask->head + i * ask->head_bytes, ask->head, ask->head_bytes);
         }

@@ -340,7 +340,7 @@ static void gathered(void **state)
     unsigned small = 0, large = 0;
     for (unsigned i = 0; i < ROUNDS; i++) {
         talk.wire_bytes = 0;
-        assert_true(talk.send.length <= HTTP_BLOCK_BYTES);
+        assert_true(talk.send.length <= HTTP_GATHER_BYTES);
         talk_sent(&talk, (int64_t)talk.send.length);
         for (const char *at = talk.wire; at < talk.wire + talk.wire_bytes;) {
             bool head = strncmp(at, "HEAD", 4) == 0;
